@@ -1,0 +1,28 @@
+# The few commands that a person needs. `make` alone lists them.
+
+# Where rustup puts cargo, for shells that have not heard of it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help setup run demo test check bench
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install the packages that building needs, where they are missing
+	@scripts/setup.sh
+
+run: setup ## all stages in one process, data in ./vivace-data
+	cargo run --release
+
+demo: setup ## the same, with traces of a small shop coming in
+	cargo run --release -- demo
+
+test: ## install what the tests need and run all of them
+	scripts/test.sh
+
+check: setup ## formatting and lints, as CI wants them
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: setup ## benchmarks of the parts
+	cargo bench --package vivace-bench

@@ -1,0 +1,224 @@
+//! `vivace-bench`: sends load, or runs the whole against a server of its own and prints what it cost.
+#![allow(clippy::print_stdout, reason = "printing results is what this program is for")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use vivace_bench::{LoadOptions, Lookups, Payload, Server, Stored, freshness, send, stored};
+use vivace_model::{Clock, SystemClock};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "Load generator and whole-system benchmark of Vivace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends traces of the sample shop to an OTLP gRPC endpoint and prints what came of it.
+    Load {
+        /// Where to send.
+        #[arg(long, default_value = "http://127.0.0.1:4317")]
+        endpoint: String,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Starts a server, loads it at full speed, asks for traces, kills and restarts it; prints a table.
+    Whole {
+        /// The binary to measure.
+        #[arg(long, default_value = "target/release/vivace")]
+        binary: PathBuf,
+        /// Folder for the server's data; emptied first.
+        #[arg(long, default_value = "target/bench-data")]
+        data: PathBuf,
+        #[command(flatten)]
+        load: Load,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Load {
+    /// Spans to send.
+    #[arg(long, default_value_t = 1_000_000)]
+    spans: usize,
+    /// Seed of the traces.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Requests in flight on each connection.
+    #[arg(long, default_value_t = 4)]
+    in_flight: usize,
+    /// Spans per second; as fast as accepted when absent.
+    #[arg(long)]
+    rate: Option<f64>,
+}
+
+impl Load {
+    fn options(&self, endpoint: String) -> LoadOptions {
+        LoadOptions {
+            endpoint,
+            connections: self.connections,
+            in_flight: self.in_flight,
+            rate: self.rate,
+        }
+    }
+
+    fn payload(&self) -> Arc<Payload> {
+        Arc::new(Payload::build(self.seed, SystemClock.now().0, self.spans))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Load { endpoint, load } => {
+            let report = send(&load.payload(), &load.options(endpoint)).await?;
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        Command::Whole { binary, data, load } => whole(&binary, &data, &load).await?,
+    }
+    Ok(())
+}
+
+async fn whole(binary: &Path, data: &Path, load: &Load) -> Result<()> {
+    let payload = load.payload();
+    println!(
+        "payload: {} spans, {:.0} bytes a span, {} requests",
+        payload.spans,
+        payload.bytes as f64 / payload.spans as f64,
+        payload.requests.len()
+    );
+    full_speed(binary, data, load, &payload).await?;
+    moderate(binary, data, load).await?;
+    replay(binary, data, load, &payload).await
+}
+
+/// Nothing is cut by age while recent data is measured; the rest is as a user would run it.
+fn settings(block_age_max: &str) -> Vec<(String, String)> {
+    vec![("VIVACE_INGESTER_BLOCK_AGE_MAX".into(), block_age_max.into())]
+}
+
+fn fresh(data: &Path) -> Result<()> {
+    if data.exists() {
+        std::fs::remove_dir_all(data).context("failed to empty the data folder")?;
+    }
+    Ok(std::fs::create_dir_all(data)?)
+}
+
+async fn full_speed(binary: &Path, data: &Path, load: &Load, payload: &Arc<Payload>) -> Result<()> {
+    fresh(data)?;
+    let server = Server::start(binary, data, &settings("5s")).await?;
+    let before = server.cpu()?;
+    let report = send(payload, &load.options(server.otlp())).await?;
+    println!("sent: {}", serde_json::to_string(&report)?);
+    let stored = wait_stored(data, payload.spans as u64).await?;
+    let after = server.cpu()?;
+    let million = payload.spans as f64 / 1e6;
+    let cpu = after.total() - before.total();
+    row("server CPU-seconds per million spans", cpu / million);
+    row(
+        "  of which in the kernel",
+        (after.system - before.system) / million,
+    );
+    row("peak memory, MiB", server.peak_bytes()? as f64 / 1024.0 / 1024.0);
+    row("bytes stored per span", stored.bytes as f64 / stored.rows as f64);
+    row("blocks", stored.blocks as f64);
+    let lookups = Lookups {
+        api: &server.api(),
+        trace_ids: &payload.trace_ids,
+        count: 1000,
+    };
+    lookups.run().await?; // warms footers and filters
+    let found = lookups.run().await?;
+    row("trace by id from blocks, p50 ms", found.p50_ms);
+    row("trace by id from blocks, p99 ms", found.p99_ms);
+    Ok(())
+}
+
+/// A modest steady load, beside which single traces are looked for as soon as they are acknowledged.
+async fn moderate(binary: &Path, data: &Path, load: &Load) -> Result<()> {
+    const RATE: f64 = 10_000.0;
+    const SECONDS: f64 = 20.0;
+    fresh(data)?;
+    let server = Server::start(binary, data, &settings("2min")).await?;
+    let payload = Arc::new(Payload::build(
+        load.seed,
+        SystemClock.now().0,
+        (RATE * SECONDS) as usize,
+    ));
+    let options = LoadOptions {
+        rate: Some(RATE),
+        ..load.options(server.otlp())
+    };
+    let probes = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        freshness(&options, &server.api(), 1_000_000, SystemClock.now().0, 200).await
+    };
+    let (sent, fresh) = tokio::join!(send(&payload, &options), probes);
+    let (sent, fresh) = (sent?, fresh?);
+    row("acknowledgement at a moderate load, p50 ms", sent.ack_p50_ms);
+    row("acknowledgement at a moderate load, p99 ms", sent.ack_p99_ms);
+    row("acknowledgement to found by id, p50 ms", fresh.p50_ms);
+    row("acknowledgement to found by id, p99 ms", fresh.p99_ms);
+    let lookups = Lookups {
+        api: &server.api(),
+        trace_ids: &payload.trace_ids,
+        count: 1000,
+    };
+    let found = lookups.run().await?;
+    row("trace by id from recent data, p50 ms", found.p50_ms);
+    row("trace by id from recent data, p99 ms", found.p99_ms);
+    Ok(())
+}
+
+/// Everything is in the log and nothing in blocks when the server is killed; the next one has to make up for it.
+async fn replay(binary: &Path, data: &Path, load: &Load, payload: &Arc<Payload>) -> Result<()> {
+    fresh(data)?;
+    let mut never = settings("1h");
+    never.push(("VIVACE_INGESTER_ROWS_MAX".into(), "100000000".into()));
+    never.push(("VIVACE_INGESTER_MEMORY_BYTES_MAX".into(), "8GiB".into()));
+    let server = Server::start(binary, data, &never).await?;
+    send(payload, &load.options(server.otlp())).await?;
+    server.kill()?;
+    let listed = stored(data)?.rows;
+    ensure!(
+        listed == 0,
+        "{listed} spans were stored before the kill, nothing is left to replay"
+    );
+    let server = Server::start(binary, data, &settings("1s")).await?;
+    wait_stored(data, payload.spans as u64).await?;
+    row(
+        "replayed and stored, spans per CPU-second",
+        payload.spans as f64 / server.cpu()?.total(),
+    );
+    Ok(())
+}
+
+async fn wait_stored(data: &Path, spans: u64) -> Result<Stored> {
+    for _ in 0..600 {
+        let found = stored(data)?;
+        ensure!(
+            found.rows <= spans,
+            "{} spans are stored, but only {spans} were sent",
+            found.rows
+        );
+        if found.rows == spans {
+            return Ok(found);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    anyhow::bail!("not everything was stored within two minutes")
+}
+
+fn row(what: &str, value: f64) {
+    println!("{what:<50} {value:>12.2}");
+}

@@ -1,0 +1,270 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use tempfile::TempDir;
+
+use crate::bounded::eventually;
+use crate::client::TraceClient;
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::settings::{self, Ports, Stage, loopback};
+use crate::tools::vivace_binary;
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to start and with which settings.
+#[derive(Clone, Debug)]
+pub struct VivaceOptions {
+    name: String,
+    stage: Stage,
+    settings: BTreeMap<String, String>,
+}
+
+impl VivaceOptions {
+    /// All stages in one process, on the embedded log and a local folder.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self::stage("vivace", Stage::All)
+    }
+
+    /// One stage under a name that tells it from others of its kind in logs.
+    #[must_use]
+    pub fn stage(name: &str, stage: Stage) -> Self {
+        Self {
+            name: name.to_owned(),
+            stage,
+            settings: BTreeMap::new(),
+        }
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets variables.
+    #[must_use]
+    pub fn set_all(mut self, variables: &[(String, String)]) -> Self {
+        self.settings.extend(variables.iter().cloned());
+        self
+    }
+
+    /// Seals blocks at that age, and keeps recent data no longer than that: what was sent is soon read from blocks.
+    #[must_use]
+    pub fn blocks_every(self, age: Duration) -> Self {
+        let age = format!("{}ms", age.as_millis());
+        self.set(settings::BLOCK_AGE_MAX, age.clone())
+            .set(settings::RECENT_RETENTION, age)
+    }
+
+    /// Sets the number of partitions of the spans topic.
+    #[must_use]
+    pub fn partitions(self, count: u32) -> Self {
+        self.set(settings::PARTITIONS, count.to_string())
+    }
+}
+
+/// The binary as a process of its own, with ports and a data folder that outlive restarts.
+#[derive(Debug)]
+pub struct Vivace {
+    options: VivaceOptions,
+    process: Option<Process>,
+    ports: Ports,
+    folder: TempDir,
+}
+
+impl Vivace {
+    /// Starts it without waiting until it is ready: some stages become so only together.
+    ///
+    /// # Errors
+    /// When the binary is missing.
+    pub fn launch(options: VivaceOptions) -> anyhow::Result<Self> {
+        let ports = Ports {
+            otlp_grpc: free_port()?,
+            otlp_http: free_port()?,
+            http: free_port()?,
+            grpc: free_port()?,
+        };
+        let mut vivace = Self {
+            options,
+            process: None,
+            ports,
+            folder: tempfile::tempdir()?,
+        };
+        vivace.spawn()?;
+        Ok(vivace)
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the binary is missing or does not become ready.
+    pub async fn start(options: VivaceOptions) -> anyhow::Result<Self> {
+        let mut vivace = Self::launch(options)?;
+        vivace.wait_ready().await?;
+        Ok(vivace)
+    }
+
+    /// Starts it again on the same ports and data, after [`Self::sigkill`] or [`Self::sigterm`]; does not wait until it
+    /// is ready.
+    ///
+    /// # Errors
+    /// When the binary cannot be started.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        eprintln!("{}: starting, API on {}", self.options.name, self.api());
+        let mut command = Command::new(vivace_binary()?);
+        command
+            .args(self.options.stage.argument())
+            .current_dir(self.folder.path());
+        // The binary refuses variables it does not know, so none of the caller's may reach it.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("VIVACE_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("RUST_BACKTRACE", "1");
+        command.envs(settings::base(
+            self.options.stage,
+            &self.ports,
+            self.folder.path(),
+        ));
+        command.envs(&self.options.settings);
+        let log = self.folder.path().join("output.log");
+        self.process = Some(Process::spawn(&self.options.name, &command, &log)?);
+        Ok(())
+    }
+
+    /// Changes the settings of its next start.
+    pub fn reconfigure(&mut self, change: impl FnOnce(VivaceOptions) -> VivaceOptions) {
+        self.options = change(self.options.clone());
+    }
+
+    /// Waits until `/ready` answers OK.
+    ///
+    /// # Errors
+    /// When it ends before, or does not become ready in time.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let http = reqwest::Client::new();
+        let address = format!("{}/ready", self.api());
+        let process = self.process.as_mut().context("it does not run")?;
+        tokio::select! {
+            ended = process.exited(READY_LIMIT * 2) => {
+                anyhow::bail!("{} ended at its start: {ended:?}", self.options.name)
+            }
+            ready = eventually(READY_LIMIT, || {
+                let answer = http.get(&address).timeout(Duration::from_secs(2)).send();
+                async {
+                    let answer = answer.await?;
+                    ensure!(answer.status().is_success(), "/ready: {}", answer.text().await?);
+                    Ok(())
+                }
+            }) => ready.with_context(|| format!("{} is not ready", self.options.name)),
+        }
+    }
+
+    /// Kills it with SIGKILL.
+    ///
+    /// # Errors
+    /// When it had ended by itself before.
+    pub fn sigkill(&mut self) -> anyhow::Result<()> {
+        eprintln!("{}: SIGKILL", self.options.name);
+        let mut process = self.process.take().context("it does not run")?;
+        process.running()?;
+        process.sigkill()
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not stop in time, or not well.
+    pub async fn sigterm(&mut self) -> anyhow::Result<()> {
+        eprintln!("{}: SIGTERM", self.options.name);
+        let process = self.process.as_mut().context("it does not run")?;
+        process.running()?;
+        process.sigterm()?;
+        let status: ExitStatus = process.exited(STOP_LIMIT).await?;
+        ensure!(status.success(), "{} stopped with {status}", self.options.name);
+        self.process = None;
+        Ok(())
+    }
+
+    /// Checks that it has not ended by itself.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn running(&mut self) -> anyhow::Result<()> {
+        self.process.as_mut().context("it does not run")?.running()
+    }
+
+    /// OTLP over gRPC: `http://host:port`.
+    #[must_use]
+    pub fn otlp_grpc(&self) -> String {
+        format!("http://{}", loopback(self.ports.otlp_grpc))
+    }
+
+    /// OTLP over HTTP: `http://host:port`.
+    #[must_use]
+    pub fn otlp_http(&self) -> String {
+        format!("http://{}", loopback(self.ports.otlp_http))
+    }
+
+    /// The API: `http://host:port`.
+    #[must_use]
+    pub fn api(&self) -> String {
+        format!("http://{}", loopback(self.ports.http))
+    }
+
+    /// Where other stages reach this one: `host:port`.
+    #[must_use]
+    pub fn internal(&self) -> String {
+        loopback(self.ports.grpc)
+    }
+
+    /// A client of its API.
+    #[must_use]
+    pub fn client(&self) -> TraceClient {
+        TraceClient::new(&self.api())
+    }
+
+    /// The folder where it keeps blocks and ledger, if no other storage was set.
+    #[must_use]
+    pub fn storage_folder(&self) -> PathBuf {
+        self.folder.path().join(settings::STORAGE_FOLDER)
+    }
+
+    /// The same as a store.
+    ///
+    /// # Errors
+    /// When the folder is not there.
+    pub fn store(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
+        let folder = self.storage_folder();
+        ensure!(
+            folder.is_dir(),
+            "no {}; there is {:?}",
+            folder.display(),
+            entries(self.folder.path())
+        );
+        Ok(Arc::new(LocalFileSystem::new_with_prefix(folder)?))
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let below = |folder: &Path| {
+        fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    below(folder).chain(below(&folder.join("data"))).collect()
+}

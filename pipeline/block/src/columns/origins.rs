@@ -1,0 +1,158 @@
+//! Resources and scopes of an open block, each decoded once however many spans came from it.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use vivace_model::wire::Fields;
+
+use super::value::{AnyValue, DecodeError, key_value};
+
+/// An attribute value that owns its bytes. Doubles compare by their bits, so that what is equal is the same.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnedValue {
+    Empty,
+    String(Box<str>),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Array(Box<[u8]>),
+    KvList(Box<[u8]>),
+    Bytes(Box<[u8]>),
+}
+
+impl OwnedValue {
+    fn new(value: AnyValue<'_>) -> Result<Self, DecodeError> {
+        value.check_nested()?;
+        Ok(match value {
+            AnyValue::Empty => Self::Empty,
+            AnyValue::String(text) => Self::String(std::str::from_utf8(text)?.into()),
+            AnyValue::Bool(value) => Self::Bool(value),
+            AnyValue::Int(value) => Self::Int(value),
+            AnyValue::Double(value) => Self::Double(value),
+            AnyValue::Array(bytes) => Self::Array(bytes.into()),
+            AnyValue::KvList(bytes) => Self::KvList(bytes.into()),
+            AnyValue::Bytes(bytes) => Self::Bytes(bytes.into()),
+        })
+    }
+
+    pub(crate) fn as_any(&self) -> AnyValue<'_> {
+        match self {
+            Self::Empty => AnyValue::Empty,
+            Self::String(text) => AnyValue::String(text.as_bytes()),
+            Self::Bool(value) => AnyValue::Bool(*value),
+            Self::Int(value) => AnyValue::Int(*value),
+            Self::Double(value) => AnyValue::Double(*value),
+            Self::Array(bytes) => AnyValue::Array(bytes),
+            Self::KvList(bytes) => AnyValue::KvList(bytes),
+            Self::Bytes(bytes) => AnyValue::Bytes(bytes),
+        }
+    }
+}
+
+/// A resource or an instrumentation scope, with the schema URL of what it holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// Name of a scope; empty for a resource.
+    pub(crate) name: Box<str>,
+    /// Version of a scope; empty for a resource.
+    pub(crate) version: Box<str>,
+    pub(crate) schema_url: Box<str>,
+    pub(crate) attributes: Vec<(Box<str>, OwnedValue)>,
+    pub(crate) dropped_attributes_count: u32,
+}
+
+/// Which of the two messages an [`Origin`] is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OriginKind {
+    /// `Resource`: 1 attributes, 2 dropped_attributes_count.
+    Resource,
+    /// `InstrumentationScope`: 1 name, 2 version, 3 attributes, 4 dropped_attributes_count.
+    Scope,
+}
+
+impl Origin {
+    fn decode(kind: OriginKind, message: &[u8], schema_url: &[u8]) -> Result<Self, DecodeError> {
+        let mut origin = Self {
+            schema_url: std::str::from_utf8(schema_url)?.into(),
+            ..Self::default()
+        };
+        for field in Fields::new(message) {
+            let field = field?;
+            match (kind, field.number) {
+                (OriginKind::Scope, 1) => origin.name = std::str::from_utf8(field.bytes()?)?.into(),
+                (OriginKind::Scope, 2) => origin.version = std::str::from_utf8(field.bytes()?)?.into(),
+                (OriginKind::Resource, 1) | (OriginKind::Scope, 3) => {
+                    let (key, value) = key_value(field.bytes()?)?;
+                    let key = std::str::from_utf8(key)?.into();
+                    origin.attributes.push((key, OwnedValue::new(value)?));
+                }
+                (OriginKind::Resource, 2) | (OriginKind::Scope, 4) => {
+                    origin.dropped_attributes_count = field.varint()? as u32;
+                }
+                _ => {}
+            }
+        }
+        Ok(origin)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let value_bytes = |value: &OwnedValue| match value {
+            OwnedValue::String(text) => text.len(),
+            OwnedValue::Array(bytes) | OwnedValue::KvList(bytes) | OwnedValue::Bytes(bytes) => bytes.len(),
+            OwnedValue::Empty | OwnedValue::Bool(_) | OwnedValue::Int(_) | OwnedValue::Double(_) => 0,
+        };
+        let attributes = self.attributes.iter();
+        128 + attributes
+            .map(|(key, value)| 40 + key.len() + value_bytes(value))
+            .sum::<usize>()
+    }
+}
+
+/// Distinct origins of a block, found again by their bytes on the wire.
+#[derive(Debug)]
+pub(crate) struct Origins {
+    kind: OriginKind,
+    pub(crate) list: Vec<Origin>,
+    raw: Vec<(Box<[u8]>, Box<[u8]>)>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    memory_bytes: usize,
+}
+
+impl Origins {
+    pub(crate) fn new(kind: OriginKind) -> Self {
+        Self {
+            kind,
+            list: Vec::new(),
+            raw: Vec::new(),
+            table: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            memory_bytes: 0,
+        }
+    }
+
+    /// Number of the origin with these bytes, decoded now if it is new.
+    pub(crate) fn intern(&mut self, message: &[u8], schema_url: &[u8]) -> Result<u32, DecodeError> {
+        let hash = self.hasher.hash_one((message, schema_url));
+        let raw = &self.raw;
+        let same = |&n: &u32| *raw[n as usize].0 == *message && *raw[n as usize].1 == *schema_url;
+        if let Some(&number) = self.table.find(hash, same) {
+            return Ok(number);
+        }
+        let origin = Origin::decode(self.kind, message, schema_url)?;
+        let number = self.list.len() as u32;
+        self.memory_bytes += origin.memory_bytes() + message.len() + schema_url.len();
+        self.list.push(origin);
+        self.raw.push((message.into(), schema_url.into()));
+        let (raw, hasher) = (&self.raw, &self.hasher);
+        self.table.insert_unique(hash, number, |&n| {
+            let (message, schema_url) = &raw[n as usize];
+            hasher.hash_one((&**message, &**schema_url))
+        });
+        Ok(number)
+    }
+
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}

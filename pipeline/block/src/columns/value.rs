@@ -1,0 +1,115 @@
+//! OTLP's `KeyValue` and `AnyValue` as they stand on the wire, without copies.
+
+use std::str::Utf8Error;
+
+use vivace_model::wire::{Fields, Value, WireError};
+
+/// Nesting of arrays and maps that is followed; prost refuses more than 100 messages deep, so does everyone.
+const DEPTH_MAX: usize = 64;
+
+/// Why a span can't be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("a string is not valid UTF-8")]
+    Utf8,
+    #[error("{0} id has {1} bytes")]
+    IdLength(&'static str, usize),
+    #[error("{0} id is all zero")]
+    IdZero(&'static str),
+    #[error("attribute values are nested deeper than {DEPTH_MAX} levels")]
+    Depth,
+}
+
+impl From<Utf8Error> for DecodeError {
+    fn from(_: Utf8Error) -> Self {
+        Self::Utf8
+    }
+}
+
+/// A value; strings, arrays and maps are unchecked bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum AnyValue<'a> {
+    Empty,
+    String(&'a [u8]),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Array(&'a [u8]),
+    KvList(&'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> AnyValue<'a> {
+    #[inline]
+    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut found = Self::Empty;
+        for field in Fields::new(message) {
+            let field = field?;
+            found = match field.number {
+                1 => Self::String(field.bytes()?),
+                2 => Self::Bool(field.varint()? != 0),
+                3 => Self::Int(field.varint()? as i64),
+                4 => Self::Double(f64::from_bits(field.fixed64()?)),
+                5 => Self::Array(field.bytes()?),
+                6 => Self::KvList(field.bytes()?),
+                7 => Self::Bytes(field.bytes()?),
+                _ => continue,
+            };
+        }
+        Ok(found)
+    }
+
+    /// Checks all that is nested in an array or a map: the wire format and UTF-8.
+    pub(crate) fn check_nested(&self) -> Result<(), DecodeError> {
+        self.check(0)
+    }
+
+    fn check(&self, depth: usize) -> Result<(), DecodeError> {
+        if depth > DEPTH_MAX {
+            return Err(DecodeError::Depth);
+        }
+        match *self {
+            Self::String(text) => {
+                std::str::from_utf8(text)?;
+            }
+            Self::Array(message) => {
+                for field in Fields::new(message) {
+                    let field = field?;
+                    if field.number == 1 {
+                        Self::parse(field.bytes()?)?.check(depth + 1)?;
+                    }
+                }
+            }
+            Self::KvList(message) => {
+                for field in Fields::new(message) {
+                    let field = field?;
+                    if field.number == 1 {
+                        let (key, value) = key_value(field.bytes()?)?;
+                        std::str::from_utf8(key)?;
+                        value.check(depth + 1)?;
+                    }
+                }
+            }
+            Self::Empty | Self::Bool(_) | Self::Int(_) | Self::Double(_) | Self::Bytes(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Key and value of a `KeyValue`.
+#[inline]
+pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], AnyValue<'_>), WireError> {
+    let (mut key, mut value) = (&message[..0], AnyValue::Empty);
+    for field in Fields::new(message) {
+        let field = field?;
+        match (field.number, field.value) {
+            (1, Value::Bytes(bytes)) => key = bytes,
+            (2, Value::Bytes(bytes)) => value = AnyValue::parse(bytes)?,
+            (number @ (1 | 2), _) => return Err(WireError::Mismatch { field: number }),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}

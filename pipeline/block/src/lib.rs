@@ -1,0 +1,28 @@
+//! The block: spans as columns, in memory and as one plain Parquet file.
+//! Owns: the schema, building blocks from OTLP, writing, pruning and reading them, and rows back to OTLP.
+//! Does not own: where blocks are listed (the ledger), when they are sealed (the ingester), what queries mean.
+//! Guarantee: OTLP in equals OTLP out; only the grouping by resource and scope and the order of attributes may differ.
+
+mod columns;
+mod combine;
+mod config;
+mod duplicates;
+mod equality;
+mod error;
+mod groups;
+mod metrics;
+mod nested_set;
+mod otlp;
+mod reader;
+pub mod schema;
+mod write;
+
+pub use columns::{Appended, BlockStats, Needle, OpenBlock, RejectedSpans, SealedBlock};
+pub use combine::{Combined, TraceCombiner};
+pub use config::BlockConfig;
+pub use duplicates::DuplicateFilter;
+pub use error::BlockError;
+pub use metrics::Metrics;
+pub use otlp::to_traces_data;
+pub use reader::{BlockReader, ReaderConfig, TraceRows};
+pub use write::{Description, write_block};

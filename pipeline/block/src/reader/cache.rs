@@ -1,0 +1,86 @@
+//! Descriptions of blocks in memory: small filters of many blocks, large indexes of few.
+//! Owns: their bounds, and that a block is described only once however many ask at the same time.
+//! Does not own: what the descriptions hold, how they are read.
+
+use std::sync::Arc;
+
+use moka::future::Cache;
+use object_store::path::Path;
+
+use super::ReaderConfig;
+use super::filter::{BlockFilter, Tail};
+use super::index::BlockIndex;
+use super::source::Source;
+use crate::metrics::CacheLabel;
+use crate::{BlockError, Metrics};
+
+const FILTERS: CacheLabel = CacheLabel { cache: "filters" };
+const INDEXES: CacheLabel = CacheLabel { cache: "indexes" };
+
+/// Both caches. A block's file never changes, so nothing in them grows old.
+#[derive(Debug)]
+pub(super) struct DescriptionCache {
+    filters: Cache<Path, Arc<BlockFilter>>,
+    indexes: Cache<Path, Arc<BlockIndex>>,
+    footer_read_bytes: u64,
+    metrics: Metrics,
+}
+
+impl DescriptionCache {
+    pub(super) fn new(config: &ReaderConfig, metrics: Metrics) -> Self {
+        Self {
+            filters: cache(config.filter_cache_bytes.as_u64(), BlockFilter::memory_bytes),
+            indexes: cache(config.index_cache_bytes.as_u64(), BlockIndex::memory_bytes),
+            footer_read_bytes: config.footer_read_bytes.as_u64(),
+            metrics,
+        }
+    }
+
+    /// The block's filter, and what was read of the file's end if it was read just now.
+    pub(super) async fn filter(
+        &self,
+        source: &Source<'_>,
+    ) -> Result<(Arc<BlockFilter>, Option<Tail>), BlockError> {
+        let mut read = None;
+        let load = async {
+            let (filter, tail) = BlockFilter::load(source, self.footer_read_bytes).await?;
+            read = Some(tail);
+            Ok::<_, BlockError>(Arc::new(filter))
+        };
+        // Boxed: reading is rare and its state is large.
+        let filter = self.filters.try_get_with_by_ref(source.path, Box::pin(load)).await;
+        self.count(FILTERS, read.is_some(), self.filters.weighted_size());
+        Ok((filter.map_err(|error| BlockError::clone(&error))?, read))
+    }
+
+    /// The block's index; `tail` spares reading it again.
+    pub(super) async fn index(
+        &self,
+        source: &Source<'_>,
+        filter: &BlockFilter,
+        tail: Option<Tail>,
+    ) -> Result<Arc<BlockIndex>, BlockError> {
+        let mut missed = false;
+        let load = async {
+            missed = true;
+            BlockIndex::load(source, filter, tail).await.map(Arc::new)
+        };
+        let index = self.indexes.try_get_with_by_ref(source.path, Box::pin(load)).await;
+        self.count(INDEXES, missed, self.indexes.weighted_size());
+        index.map_err(|error| BlockError::clone(&error))
+    }
+
+    fn count(&self, label: CacheLabel, missed: bool, bytes: u64) {
+        let lookups = if missed { &self.metrics.cache_misses } else { &self.metrics.cache_hits };
+        lookups.get_or_create(&label).inc();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.cache_bytes.get_or_create(&label).set(bytes);
+    }
+}
+
+fn cache<T: Send + Sync + 'static>(bytes_max: u64, bytes: fn(&T) -> usize) -> Cache<Path, Arc<T>> {
+    let weigh = move |path: &Path, value: &Arc<T>| {
+        u32::try_from(path.as_ref().len() + bytes(value)).unwrap_or(u32::MAX)
+    };
+    Cache::builder().max_capacity(bytes_max).weigher(weigh).build()
+}

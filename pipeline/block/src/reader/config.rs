@@ -1,0 +1,29 @@
+use vivace_model::{ByteSize, settings};
+
+settings! {
+    /// Settings of reading blocks.
+    pub struct ReaderConfig: "VIVACE_BLOCK_READER_" {
+        /// Read that much of a file's end at once when it is opened: best as much as footer and bloom filters take.
+        footer_read_bytes: ByteSize = ByteSize::kib(64),
+        /// Keep bloom filters of blocks in memory up to that size. A block takes about 1 KiB per thousand traces.
+        filter_cache_bytes: ByteSize = ByteSize::mib(64),
+        /// Keep footers and page indexes of blocks in memory up to that size. A block takes some hundred KiB.
+        index_cache_bytes: ByteSize = ByteSize::mib(64),
+        /// Read the trace ids and all other columns of the pages that may hold a trace at once, unless this takes more
+        /// than that; then trace ids are read first, which takes one more round trip.
+        lookup_read_bytes_max: ByteSize = ByteSize::mib(8),
+    }
+}
+
+impl ReaderConfig {
+    /// Checks what types alone cannot.
+    ///
+    /// # Errors
+    /// One line that names the variable at fault.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.footer_read_bytes < ByteSize::kib(1) || self.footer_read_bytes > ByteSize::mib(64) {
+            return Err("VIVACE_BLOCK_READER_FOOTER_READ_BYTES must be from 1 KiB to 64 MiB".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! A sealed block as a Parquet file.
+//! Owns: encodings, row groups, pages, filters and the file's description of itself.
+//! Does not own: the columns (`columns`, `schema`), where the file goes.
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{
+    BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
+};
+use parquet::schema::types::ColumnPath;
+use vivace_model::{OffsetRange, Partition, TenantId, UnixNanos};
+
+use crate::columns::{BlockStats, SealedBlock};
+use crate::schema::{DURATION_NANOS, PARENT_SPAN_ID, SPAN_ID, START_TIME, TRACE_ID};
+use crate::{BlockConfig, BlockError};
+
+/// Version of the file's layout, in its key-value metadata.
+const FORMAT_VERSION: u32 = 1;
+/// Share of absent trace ids that a filter lets pass. Lookups by id ask every block, so this one is sharp.
+const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
+/// The same for strings that are searched.
+const NEEDLE_FALSE_POSITIVES: f64 = 0.05;
+/// A chunk's dictionary may take this many bytes before the rest of the chunk is written plain.
+const DICTIONARY_BYTES_MAX: usize = 1 << 20;
+/// Characters of a value that statistics keep.
+const STATISTICS_LENGTH_MAX: usize = 64;
+
+/// What a block's file says of itself besides its columns, in its key-value metadata under `vivace.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Whose spans they are.
+    pub tenant: TenantId,
+    /// The partition its records came from.
+    pub partition: Partition,
+    /// Partitions that traces were hashed over.
+    pub partition_count: u32,
+    /// The records it was built from.
+    pub offsets: OffsetRange,
+    /// Compaction level; 0 from an ingester.
+    pub level: u32,
+    /// When it was built.
+    pub created: UnixNanos,
+}
+
+impl Description {
+    fn metadata(&self, stats: &BlockStats) -> Vec<KeyValue> {
+        let pairs = [
+            ("version", FORMAT_VERSION.to_string()),
+            ("tenant", self.tenant.to_string()),
+            ("partition", self.partition.to_string()),
+            ("partition_count", self.partition_count.to_string()),
+            ("offset_start", self.offsets.start.to_string()),
+            ("offset_end", self.offsets.end.to_string()),
+            ("level", self.level.to_string()),
+            ("created_unix_nano", self.created.0.to_string()),
+            ("rows", stats.rows.to_string()),
+            ("traces", stats.traces.to_string()),
+            ("start_min_unix_nano", stats.start_min.0.to_string()),
+            ("end_max_unix_nano", stats.end_max.0.to_string()),
+        ];
+        pairs
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(format!("vivace.{key}"), value))
+            .collect()
+    }
+}
+
+/// Encodes a sealed block. CPU-bound: about 1.2 s per million spans.
+///
+/// # Errors
+/// [`BlockError::Encode`]; a retry gives the same.
+pub fn write_block(
+    sealed: &SealedBlock,
+    description: &Description,
+    config: &BlockConfig,
+) -> Result<Bytes, BlockError> {
+    let write = || -> Result<Vec<u8>, ParquetError> {
+        let Some(first) = sealed.batches.first() else {
+            return Err(ParquetError::General("a block has at least one row".into()));
+        };
+        let properties = properties(sealed, description, config)?;
+        let mut out = Vec::with_capacity(64 * usize::try_from(sealed.stats.rows).unwrap_or(0));
+        let mut writer = ArrowWriter::try_new(&mut out, first.schema(), Some(properties))?;
+        for batch in &sealed.batches {
+            writer.write(batch)?;
+            writer.flush()?; // a batch is a row group
+        }
+        writer.close()?;
+        Ok(out)
+    };
+    write().map(Bytes::from).map_err(BlockError::encode)
+}
+
+fn properties(
+    sealed: &SealedBlock,
+    description: &Description,
+    config: &BlockConfig,
+) -> Result<WriterProperties, ParquetError> {
+    let group_rows = sealed
+        .batches
+        .iter()
+        .map(RecordBatch::num_rows)
+        .max()
+        .unwrap_or(1);
+    let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("vivace ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(description.metadata(&sealed.stats)))
+        .set_sorting_columns(Some(vec![
+            SortingColumn {
+                column_idx: 0,
+                descending: false,
+                nulls_first: false,
+            },
+            SortingColumn {
+                column_idx: 3,
+                descending: false,
+                nulls_first: false,
+            },
+        ]))
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_data_page_row_count_limit(config.page_rows_max)
+        .set_write_batch_size(config.page_rows_max.min(1024))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(config.zstd_level)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_statistics_truncate_length(Some(STATISTICS_LENGTH_MAX))
+        .set_column_index_truncate_length(Some(STATISTICS_LENGTH_MAX))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        .set_bloom_filter_position(BloomFilterPosition::End);
+    for name in [TRACE_ID, SPAN_ID, PARENT_SPAN_ID] {
+        builder = builder.set_column_dictionary_enabled(path(name), false);
+    }
+    for name in [START_TIME, DURATION_NANOS] {
+        builder = builder
+            .set_column_dictionary_enabled(path(name), false)
+            .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    builder = filtered(
+        builder,
+        path(TRACE_ID),
+        sealed.stats.traces,
+        TRACE_ID_FALSE_POSITIVES,
+    );
+    for needle in &sealed.needles {
+        let column = path(&needle.column);
+        if needle.plain {
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+        }
+        builder = filtered(builder, column, needle.distinct, NEEDLE_FALSE_POSITIVES);
+    }
+    Ok(builder.build())
+}
+
+fn filtered(
+    builder: WriterPropertiesBuilder,
+    column: ColumnPath,
+    distinct: u64,
+    false_positives: f64,
+) -> WriterPropertiesBuilder {
+    builder
+        .set_column_bloom_filter_enabled(column.clone(), true)
+        .set_column_bloom_filter_max_ndv(column.clone(), distinct.max(1))
+        .set_column_bloom_filter_fpp(column, false_positives)
+}

@@ -1,0 +1,34 @@
+//! The vocabulary of Vivace: ids, offsets, tenants, the clock, partitioning and the protobuf wire reader.
+//! Owns: types that every other crate speaks in, and the rules that make their values valid.
+//! Does not own: any I/O, anything async, any file or message format but OTLP's own.
+
+mod block_id;
+mod byte_size;
+mod clock;
+mod error_kind;
+mod ids;
+mod offset;
+mod partitioner;
+mod secret;
+mod settings;
+mod tenant;
+pub mod otlp;
+pub mod wire;
+
+pub use block_id::BlockId;
+pub use byte_size::{ByteSize, ByteSizeError};
+pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};
+pub use error_kind::ErrorKind;
+pub use ids::{IdError, SpanId, TraceId};
+pub use offset::{Offset, OffsetRange, Partition};
+pub use partitioner::partition_of;
+pub use secret::Secret;
+pub use tenant::{TenantError, TenantId};
+
+/// For what [`settings!`] expands to in other crates.
+#[doc(hidden)]
+pub use humantime_serde;
+
+/// [`settings!`] names this crate by its name, here too.
+#[cfg(test)]
+extern crate self as vivace_model;

@@ -1,0 +1,139 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use vivace_model::{ByteSize, settings};
+
+settings! {
+    /// Settings of the distributor.
+    pub struct Config: "VIVACE_DISTRIBUTOR_" {
+        /// Where OTLP over gRPC is taken.
+        grpc_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 4317)),
+        /// Where OTLP over HTTP is taken, at `/v1/traces`.
+        http_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 4318)),
+        /// Whether each request must name its tenant in `X-Scope-OrgID`. If not, all is one tenant's and the header is
+        /// ignored.
+        multitenancy_enabled: bool = false,
+        /// Largest request, both as it arrives and after decompression.
+        request_bytes_max: ByteSize = ByteSize::mib(16),
+        /// Largest record to write to the log. A span that does not fit with its resource and scope is rejected, so this
+        /// has to be below what the log takes.
+        record_bytes_max: ByteSize = ByteSize::kib(900),
+        /// Bytes of all requests in work together, from their first byte until they are answered. Beyond it senders
+        /// are told to come back later. At least four times the largest request.
+        inflight_bytes_max: ByteSize = ByteSize::mib(64),
+        /// Connections to each of the two ports; more wait to be accepted.
+        #[unit = "connections"]
+        connections_max: usize = 4096,
+        /// How long a request may take to arrive.
+        receive_timeout: Duration = Duration::from_secs(30),
+        /// How long the log may take to make a request durable.
+        append_timeout: Duration = Duration::from_secs(30),
+        /// After what time senders are asked to try again, when they are told to come back later.
+        retry_delay: Duration = Duration::from_secs(5),
+        /// Age at which a connection is closed gracefully, give or take a tenth, so that senders spread over
+        /// distributors that were added since.
+        connection_age_max: Duration = Duration::from_secs(300),
+        /// How often an idle HTTP/2 connection is asked whether it is alive.
+        keepalive_interval: Duration = Duration::from_secs(30),
+        /// How long the answer to that may take.
+        keepalive_timeout: Duration = Duration::from_secs(20),
+        /// How long to go on accepting after health says "not serving", so that load balancers notice first.
+        shutdown_delay: Duration = Duration::ZERO,
+        /// How long running requests may take to finish once their connection is being closed, at shutdown or of age.
+        shutdown_grace: Duration = Duration::from_secs(20),
+    }
+}
+
+/// How many times a request's size may be in flight for it: compressed and plain at once, then plain and split, whose
+/// copies of resources may double it.
+const REQUEST_COPIES_MAX: u64 = 4;
+
+impl Config {
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// One line for the user, naming the variable.
+    pub fn validate(&self) -> Result<(), String> {
+        let wrong = |field: &str, why: &str| Err(format!("{}{field} {why}", Self::PREFIX));
+        if !(1..=u64::from(u32::MAX)).contains(&self.request_bytes_max.0) {
+            return wrong("REQUEST_BYTES_MAX", "must be at least one byte and below 4GiB");
+        }
+        if self.record_bytes_max.0 == 0 {
+            return wrong("RECORD_BYTES_MAX", "must be at least one byte");
+        }
+        if self.inflight_bytes_max.0 / REQUEST_COPIES_MAX < self.request_bytes_max.0 {
+            return wrong(
+                "INFLIGHT_BYTES_MAX",
+                "must be at least four times VIVACE_DISTRIBUTOR_REQUEST_BYTES_MAX",
+            );
+        }
+        if self.connections_max == 0 {
+            return wrong("CONNECTIONS_MAX", "must be at least one");
+        }
+        for (field, value) in [
+            ("RECEIVE_TIMEOUT", self.receive_timeout),
+            ("APPEND_TIMEOUT", self.append_timeout),
+            ("CONNECTION_AGE_MAX", self.connection_age_max),
+            ("KEEPALIVE_INTERVAL", self.keepalive_interval),
+            ("KEEPALIVE_TIMEOUT", self.keepalive_timeout),
+        ] {
+            if value.is_zero() {
+                return wrong(field, "must be more than zero");
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of all records of one request. Sized so that one of the largest requests fits into an idle distributor.
+    pub(crate) fn output_bytes_max(&self) -> usize {
+        self.request_bytes_max.as_usize().saturating_mul(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_settings_are_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let zero = Config {
+            receive_timeout: Duration::ZERO,
+            ..Config::default()
+        };
+        assert_eq!(
+            zero.validate().unwrap_err(),
+            "VIVACE_DISTRIBUTOR_RECEIVE_TIMEOUT must be more than zero"
+        );
+        let narrow = Config {
+            inflight_bytes_max: ByteSize::mib(63),
+            ..Config::default()
+        };
+        assert!(
+            narrow
+                .validate()
+                .unwrap_err()
+                .starts_with("VIVACE_DISTRIBUTOR_INFLIGHT_BYTES_MAX must be")
+        );
+        for wrong in [
+            Config {
+                request_bytes_max: ByteSize(0),
+                ..Config::default()
+            },
+            Config {
+                request_bytes_max: ByteSize::gib(4),
+                ..Config::default()
+            },
+            Config {
+                record_bytes_max: ByteSize(0),
+                ..Config::default()
+            },
+            Config {
+                connections_max: 0,
+                ..Config::default()
+            },
+        ] {
+            assert!(wrong.validate().is_err());
+        }
+    }
+}

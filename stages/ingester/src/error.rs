@@ -1,0 +1,80 @@
+//! What can go wrong in the ingester, and what follows from it.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use vivace_block::BlockError;
+use vivace_ledger::LedgerError;
+use vivace_log::LogError;
+use vivace_model::{ErrorKind, Offset, OffsetRange};
+
+/// Why an ingester ended.
+#[derive(Debug, thiserror::Error)]
+pub enum IngesterError {
+    /// Settings that cannot be worked with.
+    #[error("{0}")]
+    Config(String),
+    /// The consumer group does not let it in, or another one took its place.
+    #[error("lost the membership in consumer group {group}")]
+    Group {
+        /// Name of the group.
+        group: String,
+        /// What the log said.
+        source: LogError,
+    },
+}
+
+impl IngesterError {
+    /// What the caller should do.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(_) => ErrorKind::Invalid,
+            Self::Group { source, .. } => source.kind(),
+        }
+    }
+}
+
+/// Why work on a partition cannot go on as it did.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PipelineError {
+    #[error("failed to {action}")]
+    Log { action: &'static str, source: LogError },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("the ledger goes on to offset {end} by someone else's work, ours starts at {start}")]
+    Fenced { start: Offset, end: Offset },
+    #[error(
+        "the ledger ends at offset {end}, but the topic holds only {watermarks}: topic was recreated? Its offsets would \
+         be taken for ones stored long ago. Use a topic of another name, or delete the ledger folder of this one"
+    )]
+    Recreated { end: Offset, watermarks: OffsetRange },
+    #[error("failed to build a block of offsets {offsets}")]
+    Block {
+        offsets: OffsetRange,
+        source: BlockError,
+    },
+}
+
+impl PipelineError {
+    pub(crate) const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Log { source, .. } => source.kind(),
+            Self::Ledger(source) => source.kind(),
+            Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::Recreated { .. } | Self::Block { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a string does not fail.
+        let _written = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

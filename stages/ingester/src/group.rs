@@ -1,0 +1,249 @@
+//! Membership of the consumer group: starts a pipeline for each partition gained and drops it when the partition is lost.
+//! Owns: the tasks of the partitions, commits, and the order of shutting down.
+//! Does not own: what a pipeline does.
+//! Guarantee: no task outlives the ingester; a lost partition is not answered for any more and commits nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use vivace_log::{Assignment, LogError, Membership};
+use vivace_model::{ErrorKind, Partition};
+
+use crate::error::{IngesterError, causes};
+use crate::pipeline::Pipeline;
+use crate::retry::Backoff;
+use crate::shared::Shared;
+use crate::upkeep;
+
+/// How long one commit may take. It is only a hint for lag monitors.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long leaving the group may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The partitions that are ours.
+#[derive(Debug)]
+pub(crate) struct Group {
+    shared: Arc<Shared>,
+    pipelines: JoinSet<Partition>,
+    held: BTreeMap<Partition, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Drops the pipeline at once.
+    cancel: CancellationToken,
+    /// Lets the pipeline finish.
+    drain: CancellationToken,
+}
+
+impl Group {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            pipelines: JoinSet::new(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Works as a member of the group until `shutdown`, then stores what is open, and leaves.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), IngesterError> {
+        loop {
+            let membership = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                joined = self.join() => joined?,
+            };
+            info!(
+                group = self.shared.config.group,
+                instance = self.shared.instance,
+                "joined the consumer group"
+            );
+            let ended = self.work(membership, &shutdown).await;
+            self.shared.status.set_joined(false);
+            let Err(error) = ended else { return Ok(()) };
+            self.drop_all();
+            if error.kind() != ErrorKind::Unavailable {
+                return Err(self.lost(error));
+            }
+            warn!(
+                error = causes(&error),
+                "lost the membership in the consumer group, joining again"
+            );
+        }
+    }
+
+    async fn join(&self) -> Result<Box<dyn Membership>, IngesterError> {
+        let shared = &self.shared;
+        let mut backoff = Backoff::new();
+        loop {
+            match shared
+                .log()
+                .join(&shared.topics.spans, &shared.config.group)
+                .await
+            {
+                Ok(membership) => {
+                    shared.status.set_joined(true);
+                    return Ok(membership);
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    warn!(
+                        error = causes(&error),
+                        "cannot join the consumer group, trying again"
+                    );
+                    backoff.wait(shared.random()).await;
+                }
+                Err(error) => return Err(self.lost(error)),
+            }
+        }
+    }
+
+    fn lost(&self, source: LogError) -> IngesterError {
+        IngesterError::Group {
+            group: self.shared.config.group.clone(),
+            source,
+        }
+    }
+
+    async fn work(
+        &mut self,
+        mut membership: Box<dyn Membership>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LogError> {
+        loop {
+            tokio::select! {
+                biased; // stop first, then losses and gains; each branch is safe to drop
+                () = shutdown.cancelled() => break,
+                assignment = membership.next() => self.assign(assignment?),
+                Some(ended) = self.pipelines.join_next() => self.ended(ended),
+                () = self.shared.commits.pending() => self.commit(membership.as_mut()).await,
+            }
+        }
+        self.drain(membership).await;
+        Ok(())
+    }
+
+    fn assign(&mut self, assignment: Assignment) {
+        match assignment {
+            Assignment::Gained(partitions) => {
+                info!(?partitions, "partitions gained");
+                for partition in partitions {
+                    self.start(partition);
+                }
+            }
+            Assignment::Lost(partitions) => {
+                info!(?partitions, "partitions lost");
+                for partition in partitions {
+                    self.drop_partition(partition);
+                }
+            }
+        }
+        self.shared
+            .metrics()
+            .partitions
+            .set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+    }
+
+    fn start(&mut self, partition: Partition) {
+        self.drop_partition(partition);
+        let held = Held {
+            cancel: CancellationToken::new(),
+            drain: CancellationToken::new(),
+        };
+        let pipeline = Pipeline::new(Arc::clone(&self.shared), partition, held.drain.clone());
+        let cancel = held.cancel.clone();
+        self.pipelines.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = pipeline.run() => {}
+            }
+            partition
+        });
+        self.held.insert(partition, held);
+    }
+
+    /// Nothing of the partition is answered, stored or committed from here on. A put that is on its way may still
+    /// happen; the chain decides whether it counts.
+    fn drop_partition(&mut self, partition: Partition) {
+        let Some(held) = self.held.remove(&partition) else {
+            return;
+        };
+        held.cancel.cancel();
+        self.shared.holdings.remove(partition);
+        self.shared.commits.forget(partition);
+        self.shared.status.gone(partition);
+        self.shared.metrics().forget(partition);
+    }
+
+    fn drop_all(&mut self) {
+        while let Some((&partition, _)) = self.held.first_key_value() {
+            self.drop_partition(partition);
+        }
+        self.shared.metrics().partitions.set(0);
+    }
+
+    /// A panic of a pipeline goes on here: the supervisor stops the process, and others take over from the log.
+    fn ended(&self, ended: Result<Partition, JoinError>) {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    async fn commit(&self, membership: &mut dyn Membership) {
+        for (partition, offset) in self.shared.commits.take() {
+            match timeout(COMMIT_TIMEOUT, membership.commit(partition, offset)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%partition, %offset, error = causes(&error), "offset not committed"),
+                Err(_) => warn!(%partition, %offset, "offset not committed in time"),
+            }
+        }
+    }
+
+    /// Stores and lists what is open, takes back the announcements while the partitions are still ours, and leaves.
+    async fn drain(&mut self, mut membership: Box<dyn Membership>) {
+        info!(partitions = self.held.len(), "storing what is open");
+        for held in self.held.values() {
+            held.drain.cancel();
+        }
+        let deadline = Instant::now() + self.shared.config.drain_max;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.commits.pending() => self.commit(membership.as_mut()).await,
+                ended = self.pipelines.join_next() => match ended {
+                    Some(ended) => self.ended(ended),
+                    None => break,
+                },
+                assignment = membership.next() => match assignment {
+                    Ok(Assignment::Lost(lost)) => lost.into_iter().for_each(|partition| self.drop_partition(partition)),
+                    // Whoever comes after us starts at the end of the chain.
+                    Ok(Assignment::Gained(_)) => {}
+                    Err(error) => {
+                        warn!(error = causes(&error), "lost the membership in the consumer group");
+                        self.drop_all();
+                        return;
+                    }
+                },
+                () = sleep_until(deadline) => {
+                    warn!(after = ?self.shared.config.drain_max, "not everything was stored in time, it is left to others");
+                    break;
+                }
+            }
+        }
+        self.commit(membership.as_mut()).await;
+        let held: Vec<_> = self.held.keys().copied().collect();
+        upkeep::retract(&self.shared, &held).await;
+        self.drop_all();
+        if timeout(LEAVE_TIMEOUT, membership.leave()).await.is_err() {
+            warn!("did not leave the consumer group in time");
+        }
+        self.pipelines.shutdown().await;
+    }
+}

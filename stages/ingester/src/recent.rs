@@ -1,0 +1,160 @@
+//! Answers questions for recent data: what is held of a partition from a boundary of the ledger on.
+//! Owns: the checks of a question, the shape of its answer. Does not own: what is held (`holding`).
+//! Guarantee: an answer covers exactly the records from the asked offset through `through_offset`, or it is refused.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use tonic::{Request, Response, Status};
+use vivace_block::{RecordBatch, to_traces_data};
+use vivace_model::{Offset, Partition, TenantId, TraceId};
+use vivace_proto::internal::recent_server::Recent;
+use vivace_proto::internal::{PartStream, RecentTracePart, RecentTraceRequest};
+use vivace_proto::parts;
+
+use crate::holding::{Piece, Rows};
+use crate::shared::Shared;
+
+/// Rows turned into OTLP at once: bounds the memory of an answer, whatever the size of the trace.
+const SLICE_ROWS: usize = 2048;
+
+/// Recent data of an ingester, for readers in this process or elsewhere.
+#[derive(Clone, Debug)]
+pub struct RecentData {
+    shared: Arc<Shared>,
+}
+
+/// A question that was checked.
+struct Question {
+    tenant: TenantId,
+    trace_id: TraceId,
+    partition: Partition,
+    from: Offset,
+}
+
+/// Rows that wait to be turned into an answer.
+struct Answer {
+    compute: crate::Compute,
+    rows: VecDeque<RecordBatch>,
+    through: Offset,
+    /// The first part tells through where the answer goes, even if there is no span.
+    first: bool,
+}
+
+impl RecentData {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    async fn answer(&self, question: Question) -> Result<Answer, Status> {
+        let Question {
+            tenant,
+            trace_id,
+            partition,
+            from,
+        } = question;
+        let holding = self.shared.holdings.get(partition);
+        let holding =
+            holding.ok_or_else(|| Status::not_found(format!("partition {partition} is not held here")))?;
+        let pieces = holding
+            .cut(from)
+            .map_err(|refused| Status::failed_precondition(refused.to_string()))?;
+        let compute = self.shared.environment.compute;
+        let (rows, through) = compute.run(move || find(&pieces, &tenant, &trace_id)).await;
+        Ok(Answer {
+            compute,
+            rows,
+            through,
+            first: true,
+        })
+    }
+}
+
+impl Answer {
+    /// The next parts, or nothing at the end.
+    async fn next(&mut self) -> Option<Result<Vec<RecentTracePart>, Status>> {
+        let through_offset = self.through.0;
+        let Some(batch) = self.rows.pop_front() else {
+            let empty = RecentTracePart {
+                through_offset,
+                ..RecentTracePart::default()
+            };
+            return std::mem::take(&mut self.first).then(|| Ok(vec![empty]));
+        };
+        self.first = false;
+        let parts = self.compute.run(move || {
+            let traces = to_traces_data(&[batch]).map_err(|error| Status::internal(error.to_string()))?;
+            let parts = parts::split(traces, parts::PART_BYTES_MAX);
+            Ok(parts
+                .map(|traces_data| RecentTracePart {
+                    traces_data,
+                    through_offset,
+                    spans: 0,
+                })
+                .collect())
+        });
+        Some(parts.await)
+    }
+}
+
+#[tonic::async_trait]
+impl Recent for RecentData {
+    type TraceStream = PartStream<RecentTracePart>;
+
+    async fn trace(
+        &self,
+        request: Request<RecentTraceRequest>,
+    ) -> Result<Response<Self::TraceStream>, Status> {
+        self.shared.metrics().recent_questions.inc();
+        let answer = match check(request.into_inner()) {
+            Ok(question) => self.answer(question).await,
+            Err(status) => Err(status),
+        };
+        let answer = answer.inspect_err(|_| drop(self.shared.metrics().recent_refused.inc()))?;
+        let parts = stream::unfold(answer, |mut answer| async move {
+            Some((answer.next().await?, answer))
+        });
+        let parts = parts.flat_map(|parts| match parts {
+            Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(status) => stream::iter(vec![Err(status)]),
+        });
+        Ok(Response::new(parts.boxed()))
+    }
+}
+
+fn check(request: RecentTraceRequest) -> Result<Question, Status> {
+    let tenant = request
+        .tenant
+        .parse()
+        .map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
+    let trace_id =
+        TraceId::new(&request.trace_id).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    Ok(Question {
+        tenant,
+        trace_id,
+        partition: Partition(request.partition),
+        from: Offset(request.from_offset),
+    })
+}
+
+/// The rows of a trace in pieces that follow each other, and the offset through which they are complete. CPU-bound.
+fn find(pieces: &[Arc<Piece>], tenant: &TenantId, trace_id: &TraceId) -> (VecDeque<RecordBatch>, Offset) {
+    let mut rows = VecDeque::new();
+    let mut through = Offset::ZERO;
+    for piece in pieces {
+        // Rows and end under one lock: the open piece may be growing.
+        let content = piece.content.read();
+        through = content.end;
+        let batches = match content.tenants.get(tenant) {
+            Some(Rows::Open(block)) => block.trace(trace_id).into_iter().collect(),
+            Some(Rows::Sealed(block)) => block.trace(trace_id),
+            None => Vec::new(),
+        };
+        for batch in batches {
+            let slices = (0..batch.num_rows()).step_by(SLICE_ROWS);
+            rows.extend(slices.map(|start| batch.slice(start, SLICE_ROWS.min(batch.num_rows() - start))));
+        }
+    }
+    (rows, through)
+}

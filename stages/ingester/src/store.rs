@@ -1,0 +1,396 @@
+//! Turns frozen pieces of one partition into listed blocks:
+//! `FrozenSet -> SealedSet -> StoredSet -> ListedSet -> commit`.
+//! Owns: the order of these steps, one set after the other, and their retries.
+//! Does not own: when a piece is frozen (`fetch`), columns and Parquet (the block), the rules of the chain (the ledger).
+//! Guarantee: a ledger entry names only blocks that are stored and rejected records that are on their topic; an offset is
+//! committed only after an entry names it; sets are listed in the order of their offsets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{ObjectStoreExt, PutPayload};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+use vivace_block::{Description, SealedBlock, write_block};
+use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, Rejected};
+use vivace_log::NewRecord;
+use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
+
+use crate::error::{PipelineError, causes};
+use crate::holding::{Holding, Piece, Rows};
+use crate::metrics::observe;
+use crate::rejected::{self, RejectedRecord};
+use crate::retry::Backoff;
+use crate::shared::Shared;
+
+/// Blocks of one set that are uploaded at once.
+const UPLOADS_MAX: usize = 4;
+/// One attempt to upload a block; then it is tried again.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a hint may take. Nothing depends on hints.
+const HINT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The chain is not asked more often than that on the word of readers.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A piece that takes no more records.
+#[derive(Debug)]
+pub(crate) struct FrozenSet {
+    piece: Arc<Piece>,
+    /// Given back when the set is listed.
+    slot: OwnedSemaphorePermit,
+}
+
+impl FrozenSet {
+    pub(crate) const fn new(piece: Arc<Piece>, slot: OwnedSemaphorePermit) -> Self {
+        Self { piece, slot }
+    }
+}
+
+/// A piece whose blocks are sorted.
+#[derive(Debug)]
+struct SealedSet {
+    frozen: FrozenSet,
+    offsets: OffsetRange,
+    blocks: Vec<(TenantId, Arc<SealedBlock>)>,
+}
+
+/// A piece whose blocks lie in object storage and whose rejected records are on their topic.
+#[derive(Debug)]
+struct StoredSet {
+    frozen: FrozenSet,
+    offsets: OffsetRange,
+    blocks: Vec<BlockMeta>,
+    rejected: Vec<Rejected>,
+}
+
+/// A piece that a ledger entry names.
+#[derive(Debug)]
+pub(crate) struct ListedSet {
+    piece: Arc<Piece>,
+    offsets: OffsetRange,
+    blocks: Vec<BlockMeta>,
+    sequence: u64,
+}
+
+impl ListedSet {
+    /// The only way to obtain an offset to commit, so that nothing unlisted is ever committed.
+    pub(crate) const fn commit_offset(&self) -> Offset {
+        self.offsets.end
+    }
+}
+
+/// Stores and lists what was frozen of one partition.
+#[derive(Debug)]
+pub(crate) struct Storer {
+    shared: Arc<Shared>,
+    partition: Partition,
+    holding: Arc<Holding>,
+    chain: Chain,
+    /// The newest state known; its end is the start of the next set.
+    state: PartitionState,
+    sets: mpsc::Receiver<FrozenSet>,
+    checked: Option<Instant>,
+}
+
+impl Storer {
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        partition: Partition,
+        holding: Arc<Holding>,
+        (chain, state): (Chain, PartitionState),
+        sets: mpsc::Receiver<FrozenSet>,
+    ) -> Self {
+        Self {
+            shared,
+            partition,
+            holding,
+            chain,
+            state,
+            sets,
+            checked: None,
+        }
+    }
+
+    /// Stores and lists until no more sets come.
+    pub(crate) async fn run(mut self) -> Result<(), PipelineError> {
+        loop {
+            tokio::select! {
+                biased; // both are safe to drop
+                set = self.sets.recv() => {
+                    let Some(frozen) = set else { return Ok(()) };
+                    let sealed = self.seal(frozen).await;
+                    let stored = self.store(sealed).await?;
+                    let listed = self.list(stored).await?;
+                    self.finish(&listed).await;
+                }
+                () = self.holding.doubted() => self.check_chain().await?,
+            }
+        }
+    }
+
+    async fn seal(&self, frozen: FrozenSet) -> SealedSet {
+        let started = Instant::now();
+        let piece = Arc::clone(&frozen.piece);
+        let blocks = self
+            .shared
+            .environment
+            .compute
+            .run(move || seal_piece(&piece))
+            .await;
+        observe(&self.shared.metrics().seal_seconds, started.elapsed());
+        self.holding.sealed();
+        SealedSet {
+            offsets: frozen.piece.offsets(),
+            frozen,
+            blocks,
+        }
+    }
+
+    async fn store(&self, sealed: SealedSet) -> Result<StoredSet, PipelineError> {
+        let started = Instant::now();
+        let SealedSet {
+            frozen,
+            offsets,
+            blocks,
+        } = sealed;
+        let blocks = stream::iter(blocks)
+            .then(|(tenant, block)| self.encode(tenant, block, offsets))
+            .map_ok(|(meta, file)| self.upload(meta, file))
+            .try_buffered(UPLOADS_MAX)
+            .try_collect()
+            .await?;
+        let records = take_rejected(&frozen.piece);
+        rejected::publish(&self.shared, self.partition, &records).await;
+        observe(&self.shared.metrics().store_seconds, started.elapsed());
+        Ok(StoredSet {
+            frozen,
+            offsets,
+            blocks,
+            rejected: rejected::name(&records),
+        })
+    }
+
+    async fn encode(
+        &self,
+        tenant: TenantId,
+        block: Arc<SealedBlock>,
+        offsets: OffsetRange,
+    ) -> Result<(BlockMeta, Bytes), PipelineError> {
+        let shared = &self.shared;
+        let created = shared.environment.clock.now();
+        let description = Description {
+            tenant,
+            partition: self.partition,
+            partition_count: shared.topics.partitions,
+            offsets,
+            level: 0,
+            created,
+        };
+        let (stats, config) = (block.stats, shared.block.clone());
+        let encode = move || (write_block(&block, &description, &config), description);
+        let (file, description) = shared.environment.compute.run(encode).await;
+        let file = file.map_err(|source| PipelineError::Block { offsets, source })?;
+        let meta = BlockMeta {
+            id: BlockId::new(created, shared.random().bytes()),
+            tenant: description.tenant,
+            date: created.date(),
+            partition: self.partition,
+            partition_count: description.partition_count,
+            offsets,
+            level: description.level,
+            rows: stats.rows,
+            traces: stats.traces,
+            bytes: file.len() as u64,
+            start_min: stats.start_min,
+            end_max: stats.end_max,
+            created,
+        };
+        Ok((meta, file))
+    }
+
+    /// Puts a block under its fresh name, however long it takes: to put it twice does no harm.
+    async fn upload(&self, meta: BlockMeta, file: Bytes) -> Result<BlockMeta, PipelineError> {
+        let path = meta.path();
+        let mut backoff = Backoff::new();
+        loop {
+            let put = self
+                .shared
+                .environment
+                .store
+                .put(&path, PutPayload::from_bytes(file.clone()));
+            let what = "cannot upload a block";
+            match timeout(UPLOAD_TIMEOUT, put).await {
+                Ok(Ok(_)) => return Ok(meta),
+                Ok(Err(error)) => self.shared.trouble(self.partition, what, &error),
+                Err(error) => self.shared.trouble(self.partition, what, &error),
+            }
+            backoff.wait(self.shared.random()).await;
+        }
+    }
+
+    /// Appends the entry that makes the blocks visible.
+    async fn list(&mut self, stored: StoredSet) -> Result<ListedSet, PipelineError> {
+        let started = Instant::now();
+        let StoredSet {
+            frozen,
+            offsets,
+            blocks,
+            rejected,
+        } = stored;
+        let body = EntryBody::Ingested {
+            offsets,
+            blocks: blocks.clone(),
+            rejected,
+        };
+        self.state = append(
+            &self.shared,
+            self.partition,
+            &self.chain,
+            &self.state,
+            body,
+            offsets.start,
+        )
+        .await?;
+        observe(&self.shared.metrics().list_seconds, started.elapsed());
+        let FrozenSet { piece, slot } = frozen;
+        self.holding.listed(&piece);
+        drop(slot);
+        Ok(ListedSet {
+            piece,
+            offsets,
+            blocks,
+            sequence: self.state.sequence(),
+        })
+    }
+
+    /// Tells those who wait for it. Nothing depends on any of this.
+    async fn finish(&self, listed: &ListedSet) {
+        let shared = &self.shared;
+        shared.status.serving(self.partition);
+        shared.commits.note(self.partition, listed);
+        let (mut rows, mut bytes) = (0, 0);
+        for block in &listed.blocks {
+            rows += block.rows;
+            bytes += block.bytes;
+        }
+        shared.metrics().blocks.inc_by(listed.blocks.len() as u64);
+        shared.metrics().block_bytes.inc_by(bytes);
+        info!(
+            partition = %self.partition, sequence = listed.sequence, offsets = %listed.offsets,
+            blocks = listed.blocks.len(), rows, bytes, memory = listed.piece.memory_bytes(), "blocks listed"
+        );
+        let hint = NewRecord {
+            partition: self.partition,
+            key: None,
+            headers: Vec::new(),
+            value: format!(
+                r#"{{"partition":{},"sequence":{}}}"#,
+                self.partition, listed.sequence
+            )
+            .into(),
+        };
+        match timeout(
+            HINT_TIMEOUT,
+            shared.log().append(&shared.topics.ledger, vec![hint]),
+        )
+        .await
+        {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(partition = %self.partition, error = causes(&error), "hint not written"),
+            Err(_) => warn!(partition = %self.partition, "hint not written in time"),
+        }
+    }
+
+    /// A reader asked from an offset that is no boundary here: perhaps another ingester has listed our offsets.
+    async fn check_chain(&mut self) -> Result<(), PipelineError> {
+        if self
+            .checked
+            .is_some_and(|checked| checked.elapsed() < CHECK_EVERY)
+        {
+            return Ok(());
+        }
+        self.checked = Some(Instant::now());
+        match self.chain.refresh(&self.state).await {
+            Ok(state) if state.end() == self.state.end() => {
+                self.state = state;
+                Ok(())
+            }
+            Ok(state) => Err(PipelineError::Fenced {
+                start: self.state.end(),
+                end: state.end(),
+            }),
+            Err(error @ LedgerError::Unavailable { .. }) => {
+                self.shared
+                    .trouble(self.partition, "cannot read the ledger", &error);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Appends an entry that starts at the chain's end `start`, on top of whatever others add meanwhile that does not move the
+/// end. However long it takes; gives the state with it.
+pub(crate) async fn append(
+    shared: &Shared,
+    partition: Partition,
+    chain: &Chain,
+    known: &PartitionState,
+    body: EntryBody,
+    start: Offset,
+) -> Result<PartitionState, PipelineError> {
+    let mut known = known.clone();
+    let mut proposal = Proposal::new(body, shared.random().bytes());
+    let mut backoff = Backoff::new();
+    loop {
+        match chain.append(&known, &proposal).await {
+            Ok(state) => return Ok(state),
+            // A compactor's entry took the number. Ours is surely not in the chain and goes on top.
+            Err(LedgerError::Conflict { current, .. }) if current.end() == start => {
+                known = current;
+                proposal = Proposal::new(proposal.body().clone(), shared.random().bytes());
+            }
+            Err(LedgerError::Conflict { current, .. }) => {
+                return Err(PipelineError::Fenced {
+                    start,
+                    end: current.end(),
+                });
+            }
+            Err(error @ LedgerError::Unavailable { .. }) => {
+                shared.trouble(partition, "cannot append to the ledger", &error);
+                backoff.wait(shared.random()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn take_rejected(piece: &Piece) -> Vec<RejectedRecord> {
+    let mut content = piece.content.write();
+    let records = std::mem::take(&mut content.rejected);
+    piece.measure(&content);
+    records
+}
+
+/// Sorts the blocks of a piece in place. A question that comes meanwhile waits for the block at hand. CPU-bound.
+fn seal_piece(piece: &Piece) -> Vec<(TenantId, Arc<SealedBlock>)> {
+    let tenants: Vec<TenantId> = piece.content.read().tenants.keys().cloned().collect();
+    let mut sealed = Vec::with_capacity(tenants.len());
+    for tenant in tenants {
+        let mut content = piece.content.write();
+        let block = match content.tenants.remove(&tenant) {
+            Some(Rows::Open(block)) => Arc::new(block.seal()),
+            Some(Rows::Sealed(block)) => block,
+            None => continue,
+        };
+        content
+            .tenants
+            .insert(tenant.clone(), Rows::Sealed(Arc::clone(&block)));
+        piece.measure(&content);
+        sealed.push((tenant, block));
+    }
+    sealed
+}

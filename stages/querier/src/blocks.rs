@@ -1,0 +1,73 @@
+//! Jobs over blocks.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use vivace_block::{BlockError, BlockReader, TraceRows, to_traces_data};
+use vivace_model::TraceId;
+use vivace_proto::internal::BlockRef;
+use vivace_proto::parts::{self, PART_BYTES_MAX};
+
+use crate::JobError;
+use crate::answer::Answer;
+
+/// Rows that are turned into OTLP within a millisecond, so on the async thread.
+const ROWS_INLINE_MAX: usize = 256;
+
+/// The spans of a trace in these blocks. A block that is gone fails the job: the View that names it is too old.
+pub(crate) async fn trace(
+    reader: &BlockReader,
+    blocks: Vec<BlockRef>,
+    trace_id: &TraceId,
+    concurrent_max: usize,
+    mut answer: Answer,
+) -> Result<Answer, JobError> {
+    let read = |block: BlockRef| async move {
+        let path = Path::parse(&block.path)
+            .map_err(|error| JobError::Invalid(format!("block path {:?}: {error}", block.path)))?;
+        let rows = reader.trace(&path, block.bytes, trace_id).await;
+        rows.map(|rows| (block.path.clone(), rows))
+            .map_err(|error| failed(block.path, error))
+    };
+    let mut all = stream::iter(blocks).map(read).buffer_unordered(concurrent_max);
+    while let Some((path, rows)) = all.try_next().await? {
+        answer.metrics.blocks_inspected += 1;
+        answer.metrics.blocks_skipped += u64::from(rows.skipped);
+        answer.metrics.bytes_read += rows.bytes_read;
+        answer = encode(path, rows, answer).await?;
+        if answer.metrics.truncated {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+async fn encode(path: String, rows: TraceRows, mut answer: Answer) -> Result<Answer, JobError> {
+    let count: usize = rows.batches.iter().map(|batch| batch.num_rows()).sum();
+    if count == 0 {
+        return Ok(answer);
+    }
+    answer.metrics.spans += count as u64;
+    let work = move || {
+        let traces = to_traces_data(&rows.batches).map_err(|error| failed(path, error))?;
+        for part in parts::split(traces, PART_BYTES_MAX) {
+            if !answer.push(part) {
+                break;
+            }
+        }
+        Ok(answer)
+    };
+    if count <= ROWS_INLINE_MAX {
+        return work();
+    }
+    // A panic ends the job, and a cancelled runtime has no use for its result.
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(JobError::Stopped))
+}
+
+fn failed(path: String, source: BlockError) -> JobError {
+    match source {
+        BlockError::Missing { .. } => JobError::BlockGone { path },
+        source => JobError::Block { path, source },
+    }
+}

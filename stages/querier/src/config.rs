@@ -1,0 +1,80 @@
+//! What can be set about the querier.
+
+use std::time::Duration;
+
+use vivace_model::{ByteSize, settings};
+
+settings! {
+    /// Settings of the querier.
+    pub struct Config: "VIVACE_QUERIER_" {
+        /// Jobs that run at the same time.
+        #[unit = "jobs"]
+        jobs_max: usize = 32,
+        /// Jobs that wait for their turn; more are refused.
+        #[unit = "jobs"]
+        jobs_waiting_max: usize = 512,
+        /// Spans that one job may hold, as OTLP bytes; what is more is cut off and said to be.
+        job_bytes_max: ByteSize = ByteSize::mib(128),
+        /// Blocks that one job reads at the same time.
+        #[unit = "blocks"]
+        blocks_concurrent_max: usize = 8,
+        /// While nobody serves a partition's recent data, wait that long for a new owner; then read the log.
+        owner_wait: Duration = Duration::from_secs(2),
+        /// An owner that has not answered for that long counts as gone.
+        owner_timeout: Duration = Duration::from_secs(5),
+        /// While the owner of a partition is behind the log, ask it again for that long; then read what it lacks from
+        /// the log.
+        catch_up_wait: Duration = Duration::from_millis(250),
+    }
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// Says which setting is wrong and why.
+    pub fn validate(&self) -> Result<(), String> {
+        let check = |right: bool, field: &str, rule: &str| {
+            if right {
+                Ok(())
+            } else {
+                Err(format!("{}{field} {rule}", Self::PREFIX))
+            }
+        };
+        check(self.jobs_max > 0, "JOBS_MAX", "must be at least 1")?;
+        check(
+            self.jobs_max.saturating_add(self.jobs_waiting_max) < 1 << 20,
+            "JOBS_WAITING_MAX",
+            "is too large",
+        )?;
+        check(self.job_bytes_max.0 > 0, "JOB_BYTES_MAX", "must be more than 0")?;
+        check(
+            self.blocks_concurrent_max > 0,
+            "BLOCKS_CONCURRENT_MAX",
+            "must be at least 1",
+        )?;
+        check(
+            !self.owner_timeout.is_zero(),
+            "OWNER_TIMEOUT",
+            "must be more than 0",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_wrong_settings_are_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let wrong = Config {
+            jobs_max: 0,
+            ..Config::default()
+        };
+        assert_eq!(
+            wrong.validate(),
+            Err("VIVACE_QUERIER_JOBS_MAX must be at least 1".into())
+        );
+    }
+}

@@ -1,0 +1,102 @@
+use tonic::{Code, Status};
+use vivace_block::BlockError;
+use vivace_log::LogError;
+use vivace_model::{ErrorKind, Offset, Partition};
+
+/// Why a job has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The job cannot be understood.
+    #[error("job is not valid: {0}")]
+    Invalid(String),
+    /// Too many jobs wait already.
+    #[error("querier has too many jobs waiting")]
+    Busy,
+    /// The asker's View is too old: a block is gone.
+    #[error("block {path} is gone")]
+    BlockGone {
+        /// Where it was.
+        path: String,
+    },
+    /// The asker's View, or the owner that answered, is too old: E is no boundary there.
+    #[error("partition {partition}: {message}")]
+    NoBoundary {
+        /// The partition.
+        partition: Partition,
+        /// What the owner said.
+        message: String,
+    },
+    /// The asker's View is too old: the log no longer holds the records after its end.
+    #[error("partition {partition}: the log no longer holds offset {offset}")]
+    Truncated {
+        /// The partition.
+        partition: Partition,
+        /// The offset asked for.
+        offset: Offset,
+    },
+    /// A block cannot be read.
+    #[error("failed to read block {path}")]
+    Block {
+        /// Where it is.
+        path: String,
+        /// What is wrong.
+        source: BlockError,
+    },
+    /// The log cannot be read.
+    #[error("failed to read the log of partition {partition}")]
+    Log {
+        /// The partition.
+        partition: Partition,
+        /// What the log said.
+        source: LogError,
+    },
+    /// The log gives no records although it must have some.
+    #[error("the log of partition {partition} gives nothing from offset {offset} on")]
+    LogSilent {
+        /// The partition.
+        partition: Partition,
+        /// The next offset.
+        offset: Offset,
+    },
+    /// The work was stopped from outside.
+    #[error("job was stopped")]
+    Stopped,
+}
+
+impl JobError {
+    /// What the caller should do. A View that is too old is `Fenced`: refresh it, then ask anew.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
+            Self::Block { source, .. } => source.kind(),
+            Self::Log { source, .. } => source.kind(),
+            Self::Busy | Self::LogSilent { .. } | Self::Stopped => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The gRPC code that says the same.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match (self, self.kind()) {
+            (Self::Busy, _) => Code::ResourceExhausted,
+            (_, ErrorKind::Invalid) => Code::InvalidArgument,
+            (_, ErrorKind::Unavailable) => Code::Unavailable,
+            (_, ErrorKind::Fenced) => Code::FailedPrecondition,
+            (_, ErrorKind::Corrupt) => Code::DataLoss,
+        }
+    }
+}
+
+impl From<JobError> for Status {
+    fn from(error: JobError) -> Self {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            text = format!("{text}: {next}");
+            cause = next.source();
+        }
+        Self::new(error.code(), text)
+    }
+}

@@ -1,0 +1,217 @@
+//! The querier itself: takes jobs, a bounded number at a time, and gives out what they find.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::debug;
+use vivace_block::BlockReader;
+use vivace_log::SharedLog;
+use vivace_model::{Offset, Partition, TenantId, TraceId};
+use vivace_proto::internal::querier_server::{self, QuerierServer};
+use vivace_proto::internal::trace_job::Source as JobSource;
+use vivace_proto::internal::{PartStream, QuerierService, TraceJob, TraceJobPart};
+use vivace_runtime::ReadinessCheck;
+
+use crate::answer::Answer;
+use crate::metrics::Source;
+use crate::owners::Owners;
+use crate::recent::{From, Outages, Recent};
+use crate::tail::Question;
+use crate::{Config, JobError, Metrics, RecentServices, blocks};
+
+/// What a querier works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Reads blocks.
+    pub blocks: Arc<BlockReader>,
+    /// Where owners are announced, and recent data is read when nobody serves it.
+    pub log: SharedLog,
+    /// Topic of spans.
+    pub spans_topic: String,
+    /// Topic of owners.
+    pub owners_topic: String,
+    /// The ingesters of this process; all others are connected to by their address.
+    pub recent: RecentServices,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Runs jobs. Cheap to clone; all clones are one querier.
+#[derive(Clone)]
+pub struct Querier(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    owners_topic: String,
+    blocks: Arc<BlockReader>,
+    recent: Recent,
+    metrics: Metrics,
+    /// Jobs that run or wait.
+    admitted: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+}
+
+/// Held until a job's answer has gone out or is no longer wanted.
+struct Slot {
+    _admitted: OwnedSemaphorePermit,
+    _running: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.metrics.jobs_running.dec();
+    }
+}
+
+impl Querier {
+    /// A querier that knows no owner yet: [`Querier::run`] learns them.
+    #[must_use]
+    pub fn new(config: Config, parts: Parts) -> Self {
+        let recent = Recent {
+            config: config.clone(),
+            log: parts.log,
+            topic: parts.spans_topic.clone(),
+            owners: Arc::new(Owners::new(parts.spans_topic)),
+            services: parts.recent,
+            metrics: parts.metrics.clone(),
+            outages: Outages::default(),
+        };
+        Self(Arc::new(Inner {
+            owners_topic: parts.owners_topic,
+            blocks: parts.blocks,
+            recent,
+            metrics: parts.metrics,
+            admitted: Arc::new(Semaphore::new(config.jobs_max + config.jobs_waiting_max)),
+            running: Arc::new(Semaphore::new(config.jobs_max)),
+            config,
+        }))
+    }
+
+    /// Follows who owns the partitions, until shutdown. Jobs are answered meanwhile and before, slower at first.
+    ///
+    /// # Errors
+    /// None: what fails is tried again.
+    pub async fn run(
+        self,
+        ready: ReadinessCheck,
+        shutdown: CancellationToken,
+    ) -> Result<(), std::convert::Infallible> {
+        let Recent { owners, log, .. } = &self.0.recent;
+        let follow = owners.follow(log, &self.0.owners_topic, &shutdown);
+        let announce = async {
+            owners.loaded().await;
+            ready.ready();
+        };
+        tokio::join!(follow, async {
+            tokio::select! {
+                () = announce => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    /// The querier for others in this process.
+    #[must_use]
+    pub fn service(&self) -> QuerierService {
+        Arc::new(self.clone())
+    }
+
+    /// The querier for a gRPC server.
+    #[must_use]
+    pub fn server(&self) -> QuerierServer<Self> {
+        QuerierServer::new(self.clone())
+    }
+
+    async fn admit(&self) -> Result<Slot, JobError> {
+        let admitted = Arc::clone(&self.0.admitted)
+            .try_acquire_owned()
+            .map_err(|_| JobError::Busy)?;
+        let running = Arc::clone(&self.0.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| JobError::Stopped)?;
+        self.0.metrics.jobs_running.inc();
+        Ok(Slot {
+            _admitted: admitted,
+            _running: running,
+            metrics: self.0.metrics.clone(),
+        })
+    }
+
+    async fn answer(&self, job: TraceJob, source: JobSource) -> Result<(Answer, Slot), JobError> {
+        let slot = self.admit().await?;
+        let tenant: TenantId = job
+            .tenant
+            .parse()
+            .map_err(|error| JobError::Invalid(format!("{error}")))?;
+        let bytes: [u8; 16] = job
+            .trace_id
+            .as_slice()
+            .try_into()
+            .map_err(|_| JobError::Invalid(format!("trace id of {} bytes", job.trace_id.len())))?;
+        let trace_id = TraceId::from_bytes(bytes);
+        let own_max = self.0.config.job_bytes_max.as_usize();
+        let bytes_max = match usize::try_from(job.bytes_max) {
+            Ok(0) | Err(_) => own_max,
+            Ok(asked) => asked.min(own_max),
+        };
+        let empty = Answer::new(bytes_max);
+        let answer = match source {
+            JobSource::Blocks(source) => {
+                let concurrent = self.0.config.blocks_concurrent_max;
+                blocks::trace(&self.0.blocks, source.blocks, &trace_id, concurrent, empty).await?
+            }
+            JobSource::Recent(source) => {
+                let from = From {
+                    partition: Partition(source.partition),
+                    offset: Offset(source.from_offset),
+                    log_only: source.log_only,
+                };
+                self.0
+                    .recent
+                    .trace(&Question { tenant, trace_id }, from, empty)
+                    .await?
+            }
+        };
+        Ok((answer, slot))
+    }
+}
+
+#[tonic::async_trait]
+impl querier_server::Querier for Querier {
+    type TraceStream = PartStream<TraceJobPart>;
+
+    async fn trace(&self, request: Request<TraceJob>) -> Result<Response<Self::TraceStream>, Status> {
+        let mut job = request.into_inner();
+        let source = job
+            .source
+            .take()
+            .ok_or_else(|| Status::invalid_argument("job has no source"))?;
+        let label = match source {
+            JobSource::Blocks(_) => Source::Blocks,
+            JobSource::Recent(_) => Source::Recent,
+        };
+        let started = Instant::now();
+        let result = self.answer(job, source).await;
+        self.0.metrics.job(label, started, &result);
+        if let Err(error) = &result {
+            debug!(source = ?label, %error, "job has no answer");
+        }
+        let (answer, slot) = result?;
+        Ok(Response::new(answer.into_stream(slot)))
+    }
+}
+
+impl fmt::Debug for Querier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Querier")
+            .field("recent", &self.0.recent)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,251 @@
+//! Jobs about recent data: every record of a partition from an offset on, wherever it is now.
+//! Owns: the order in which places are tried: the owner, a new owner, the log itself.
+//! Does not own: who owns a partition (`owners`), how an ingester is reached (`recent_services`).
+//! Guarantee: an answer holds every record from the asked offset up to its `through`, each once, and `through` is not
+//! below the end of the log when the job began.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Request, Status};
+use tracing::{debug, warn};
+use vivace_log::{LogError, SharedLog};
+use vivace_model::{Offset, Partition};
+use vivace_proto::internal::{PartStream, RecentService, RecentTracePart, RecentTraceRequest};
+
+use crate::answer::Answer;
+use crate::metrics::{Metrics, RecentOutcome};
+use crate::owners::Owners;
+use crate::tail::{self, Question};
+use crate::{Config, JobError, RecentServices};
+
+/// First pause before an owner that is behind the log is asked again; it doubles each time.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
+
+/// Where a job about recent data begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From {
+    pub(crate) partition: Partition,
+    pub(crate) offset: Offset,
+    /// Leave the owner aside.
+    pub(crate) log_only: bool,
+}
+
+/// Answers jobs about recent data.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    pub(crate) config: Config,
+    pub(crate) log: SharedLog,
+    pub(crate) topic: String,
+    pub(crate) owners: Arc<Owners>,
+    pub(crate) services: RecentServices,
+    pub(crate) metrics: Metrics,
+    /// Partitions that nobody answers for.
+    pub(crate) outages: Outages,
+}
+
+impl Recent {
+    pub(crate) async fn trace(
+        &self,
+        question: &Question,
+        from: From,
+        answer: Answer,
+    ) -> Result<Answer, JobError> {
+        // Taken first: what was acknowledged before the question has to be in the answer.
+        let end = self
+            .log
+            .watermarks(&self.topic, from.partition)
+            .await
+            .map(|watermarks| watermarks.end);
+        if let Err(error) = &end {
+            debug!(partition = %from.partition, %error, "failed to learn the end of the log");
+        }
+        if !from.log_only
+            && let Some(found) = self
+                .ask_owners(question, from, end.as_ref().ok().copied(), &answer)
+                .await?
+        {
+            self.metrics.recent(RecentOutcome::Owner);
+            return self.complete(question, from, end.ok(), found).await;
+        }
+        self.metrics.recent(RecentOutcome::Log);
+        let end = match end {
+            Ok(end) => end,
+            Err(_) => self.end(from.partition).await?,
+        };
+        self.read_log(question, from.partition, from.offset, end, answer)
+            .await
+    }
+
+    /// Asks the owner, then each new one, until one answers. None when nobody did for long enough.
+    async fn ask_owners(
+        &self,
+        question: &Question,
+        from: From,
+        end: Option<Offset>,
+        empty: &Answer,
+    ) -> Result<Option<Answer>, JobError> {
+        loop {
+            let announced = self.owners.get(from.partition);
+            let version = announced.as_ref().map(|it| it.version);
+            if let Some(owner) = announced.and_then(|it| it.owner) {
+                let service = self.services.get(&owner.address, || self.owners.addresses());
+                let asked = match service {
+                    Ok(service) => self.ask(&service, question, from, end, empty.bytes_left()).await,
+                    Err(status) => Err(status),
+                };
+                match asked {
+                    Ok(answer) => {
+                        self.outages.ended(from.partition);
+                        return Ok(Some(answer));
+                    }
+                    Err(status) if status.code() == Code::FailedPrecondition => {
+                        let message = status.message().to_owned();
+                        return Err(JobError::NoBoundary {
+                            partition: from.partition,
+                            message,
+                        });
+                    }
+                    Err(status) => {
+                        self.metrics.owner_failures.inc();
+                        warn!(partition = %from.partition, address = owner.address, code = ?status.code(),
+                            message = status.message(), "owner of the partition does not answer");
+                    }
+                }
+            }
+            let give_up = self.outages.since(from.partition, version) + self.config.owner_wait;
+            if !self.owners.newer(from.partition, version, give_up).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// One owner's answer. An owner that is behind `end` is asked again for a while.
+    async fn ask(
+        &self,
+        service: &RecentService,
+        question: &Question,
+        from: From,
+        end: Option<Offset>,
+        bytes_max: usize,
+    ) -> Result<Answer, Status> {
+        let request = RecentTraceRequest {
+            tenant: question.tenant.as_str().to_owned(),
+            trace_id: question.trace_id.as_bytes().to_vec(),
+            partition: from.partition.0,
+            from_offset: from.offset.0,
+        };
+        let late = Instant::now() + self.config.catch_up_wait;
+        let mut pause = CATCH_UP_PAUSE;
+        loop {
+            let deadline = Instant::now() + self.config.owner_timeout;
+            let exceeded = |_| Status::deadline_exceeded("no answer in time");
+            let first = async {
+                let mut stream = service.trace(Request::new(request.clone())).await?.into_inner();
+                let first = stream.try_next().await?;
+                let first = first.ok_or_else(|| Status::internal("answer without any part"))?;
+                Ok::<_, Status>((first, stream))
+            };
+            let (first, stream) = timeout_at(deadline, first).await.map_err(exceeded)??;
+            let behind = end.is_some_and(|end| first.through_offset < end.0);
+            if behind && Instant::now() + pause < late {
+                drop(stream);
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+                continue;
+            }
+            return timeout_at(deadline, collect(first, stream, bytes_max))
+                .await
+                .map_err(exceeded)?;
+        }
+    }
+
+    /// Adds from the log what the owner had not reached yet.
+    async fn complete(
+        &self,
+        question: &Question,
+        from: From,
+        end: Option<Offset>,
+        answer: Answer,
+    ) -> Result<Answer, JobError> {
+        let through = answer.through;
+        match end {
+            Some(end) if through < end => {
+                self.metrics.recent(RecentOutcome::CatchUp);
+                self.read_log(question, from.partition, through.max(from.offset), end, answer)
+                    .await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn read_log(
+        &self,
+        question: &Question,
+        partition: Partition,
+        from: Offset,
+        end: Offset,
+        mut answer: Answer,
+    ) -> Result<Answer, JobError> {
+        let range = tail::range(from, end);
+        let before = answer.metrics.bytes_read;
+        tail::read(&self.log, &self.topic, partition, range, question, &mut answer).await?;
+        self.metrics.log_bytes.inc_by(answer.metrics.bytes_read - before);
+        answer.through = range.end;
+        Ok(answer)
+    }
+
+    async fn end(&self, partition: Partition) -> Result<Offset, JobError> {
+        let watermarks = self.log.watermarks(&self.topic, partition).await;
+        watermarks
+            .map(|range| range.end)
+            .map_err(|source: LogError| JobError::Log { partition, source })
+    }
+}
+
+/// All parts of an owner's answer.
+async fn collect(
+    first: RecentTracePart,
+    mut stream: PartStream<RecentTracePart>,
+    bytes_max: usize,
+) -> Result<Answer, Status> {
+    let mut answer = Answer::new(bytes_max);
+    answer.through = Offset(first.through_offset);
+    let mut next = Some(first);
+    while let Some(part) = next {
+        if part.through_offset != answer.through.0 {
+            return Err(Status::internal("parts of one answer differ in their offset"));
+        }
+        answer.metrics.spans += part.spans;
+        if !answer.push(part.traces_data) {
+            break;
+        }
+        next = stream.try_next().await?;
+    }
+    Ok(answer)
+}
+
+/// Since when nobody answers for a partition, so that only the first questions wait for a new owner.
+#[derive(Debug, Default)]
+pub(crate) struct Outages(Mutex<HashMap<Partition, (Option<Offset>, Instant)>>);
+
+impl Outages {
+    /// When the owner of that announcement was first found not to answer.
+    fn since(&self, partition: Partition, version: Option<Offset>) -> Instant {
+        let mut outages = self.0.lock();
+        let now = Instant::now();
+        let outage = outages.entry(partition).or_insert((version, now));
+        if outage.0 != version {
+            *outage = (version, now);
+        }
+        outage.1
+    }
+
+    fn ended(&self, partition: Partition) {
+        self.0.lock().remove(&partition);
+    }
+}

@@ -1,0 +1,134 @@
+//! What can be set about the query-frontend.
+
+use std::time::Duration;
+
+use vivace_model::{ByteSize, settings};
+
+settings! {
+    /// Settings of the query-frontend.
+    pub struct Config: "VIVACE_QUERY_FRONTEND_" {
+        /// Queriers as host:port; a name stands for all its addresses. Empty: the querier of this process.
+        queriers: Vec<String> = Vec::new(),
+        /// Path before `/api`, such as `/tempo`.
+        http_api_prefix: String = String::new(),
+        /// Whether `X-Scope-OrgID` may name several tenants, as `a|b`.
+        multi_tenant_queries_enabled: bool = true,
+        /// Read what is new in the ledger that often, even when no hint came.
+        view_refresh: Duration = Duration::from_secs(10),
+        /// A query that has no answer after that long fails.
+        query_timeout: Duration = Duration::from_secs(30),
+        /// Queries at the same time; more are refused.
+        #[unit = "queries"]
+        queries_max: usize = 256,
+        /// Jobs of one query at the same time.
+        #[unit = "jobs"]
+        query_jobs_max: usize = 32,
+        /// Blocks in one job.
+        #[unit = "blocks"]
+        job_blocks_max: usize = 16,
+        /// Look for a trace only in the partition that its id hashes to. Switch it off where something other than
+        /// Vivace's distributor wrote the topic without keying it by trace id.
+        partition_pruning: bool = true,
+        /// Spans of one trace given out.
+        #[unit = "spans"]
+        trace_spans_max: usize = 250_000,
+        /// Pieces of one trace put together, as OTLP bytes.
+        trace_bytes_max: ByteSize = ByteSize::mib(128),
+        /// Pieces of traces held by all queries together, as OTLP bytes; at it queries are refused. In memory they take
+        /// about three times as much.
+        bytes_in_flight_max: ByteSize = ByteSize::mib(256),
+    }
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// Says which setting is wrong and why.
+    pub fn validate(&self) -> Result<(), String> {
+        let check = |right: bool, field: &str, rule: &str| {
+            if right {
+                Ok(())
+            } else {
+                Err(format!("{}{field} {rule}", Self::PREFIX))
+            }
+        };
+        let port = |address: &String| {
+            address
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        };
+        check(
+            self.queriers.iter().all(port),
+            "QUERIERS",
+            "must be a list of host:port",
+        )?;
+        let prefix = &self.http_api_prefix;
+        check(
+            prefix.is_empty()
+                || prefix.starts_with('/') && !prefix.ends_with('/') && !prefix.contains(['{', '}', '*']),
+            "HTTP_API_PREFIX",
+            "must begin with / and not end with it",
+        )?;
+        check(
+            !self.view_refresh.is_zero(),
+            "VIEW_REFRESH",
+            "must be more than 0",
+        )?;
+        check(
+            !self.query_timeout.is_zero(),
+            "QUERY_TIMEOUT",
+            "must be more than 0",
+        )?;
+        check(self.queries_max > 0, "QUERIES_MAX", "must be at least 1")?;
+        check(self.query_jobs_max > 0, "QUERY_JOBS_MAX", "must be at least 1")?;
+        check(self.job_blocks_max > 0, "JOB_BLOCKS_MAX", "must be at least 1")?;
+        check(self.trace_spans_max > 0, "TRACE_SPANS_MAX", "must be at least 1")?;
+        check(
+            self.trace_bytes_max.0 > 0,
+            "TRACE_BYTES_MAX",
+            "must be more than 0",
+        )?;
+        check(
+            self.bytes_in_flight_max >= self.trace_bytes_max,
+            "BYTES_IN_FLIGHT_MAX",
+            "must not be less than TRACE_BYTES_MAX",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let wrong = |config: Config| config.validate().unwrap_err();
+        let queriers = vec!["a:1".into(), "b".into()];
+        let message = wrong(Config {
+            queriers,
+            ..Config::default()
+        });
+        assert_eq!(
+            message,
+            "VIVACE_QUERY_FRONTEND_QUERIERS must be a list of host:port"
+        );
+        for prefix in ["tempo", "/tempo/", "/{x}"] {
+            let message = wrong(Config {
+                http_api_prefix: prefix.into(),
+                ..Config::default()
+            });
+            assert!(message.contains("HTTP_API_PREFIX"), "{prefix}: {message}");
+        }
+        let message = wrong(Config {
+            bytes_in_flight_max: ByteSize::mib(1),
+            ..Config::default()
+        });
+        assert!(message.contains("BYTES_IN_FLIGHT_MAX"), "{message}");
+    }
+}

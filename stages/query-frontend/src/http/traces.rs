@@ -1,0 +1,205 @@
+//! `/api/traces/{id}` and `/api/v2/traces/{id}`.
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use prost::Message;
+use vivace_model::TraceId;
+use vivace_proto::tempopb::{PartialStatus, Trace, TraceByIdMetrics, TraceByIdResponse};
+
+use super::accept::Format;
+use super::body::{self, ChunkWriter};
+use super::not_found;
+use super::params::Params;
+use crate::budget::Held;
+use crate::frontend::Inner;
+use crate::plan::Question;
+use crate::trace_by_id::Found;
+use crate::{QueryError, json};
+
+/// Up to which offset of each partition asked the answer is complete.
+const COMPLETE_THROUGH: HeaderName = HeaderName::from_static("x-vivace-complete-through");
+const BLOCKS_INSPECTED: HeaderName = HeaderName::from_static("x-vivace-blocks-inspected");
+const BLOCKS_SKIPPED: HeaderName = HeaderName::from_static("x-vivace-blocks-skipped");
+const BYTES_READ: HeaderName = HeaderName::from_static("x-vivace-bytes-read");
+/// A longer header is left out: proxies and clients refuse answers for it.
+const HEADER_BYTES_MAX: usize = 4 << 10;
+/// Spans that are written within a millisecond, so on the async thread.
+const SPANS_INLINE_MAX: usize = 256;
+
+/// A trace as such; 404 if there is none, 422 if it is too large.
+pub(super) async fn v1(
+    State(inner): State<Arc<Inner>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let found = find(&inner, &id, &uri, &headers).await?;
+    if let Some(message) = found.truncated {
+        return Err(QueryError::TooLarge(message));
+    }
+    let described = description(&inner, &found);
+    let mut response = if found.spans == 0 {
+        not_found()
+    } else {
+        let (format, spans, held) = (Format::of(&headers), found.spans, found.held);
+        let trace = Trace {
+            resource_spans: found.trace.resource_spans,
+        };
+        match format {
+            Format::Protobuf => protobuf(trace, spans, held).await?,
+            Format::Json => written(spans, held, move |out| json::trace_v1(out, &trace.resource_spans)),
+        }
+    };
+    response.headers_mut().extend(described);
+    Ok(response)
+}
+
+/// A trace in an envelope; an empty one if there is none, what fits if it is too large.
+pub(super) async fn v2(
+    State(inner): State<Arc<Inner>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    if Params::of(&uri)?.get("q").is_some() {
+        return Err(QueryError::Invalid(
+            "filtering a trace by q is not supported".into(),
+        ));
+    }
+    let found = find(&inner, &id, &uri, &headers).await?;
+    let described = description(&inner, &found);
+    let status = if found.truncated.is_some() {
+        PartialStatus::Partial
+    } else {
+        PartialStatus::Complete
+    };
+    let answer = TraceByIdResponse {
+        trace: Some(Trace {
+            resource_spans: found.trace.resource_spans,
+        }),
+        metrics: Some(TraceByIdMetrics {
+            inspected_bytes: found.metrics.bytes_read,
+        }),
+        status: status.into(),
+        message: found.truncated.unwrap_or_default(),
+    };
+    let mut response = match Format::of(&headers) {
+        Format::Protobuf => protobuf(answer, found.spans, found.held).await?,
+        Format::Json => written(found.spans, found.held, move |out| {
+            json::trace_by_id_response(out, &answer)
+        }),
+    };
+    response.headers_mut().extend(described);
+    Ok(response)
+}
+
+async fn find(inner: &Inner, id: &str, uri: &Uri, headers: &HeaderMap) -> Result<Found, QueryError> {
+    let tenants = inner.tenancy.tenants(headers)?;
+    let trace_id: TraceId = id
+        .parse()
+        .map_err(|error| QueryError::Invalid(format!("{error}")))?;
+    let range = Params::of(uri)?.range()?;
+    let question = |tenant| Question {
+        tenant,
+        trace_id,
+        range: range.clone(),
+    };
+    inner
+        .limited(inner.finder.find(tenants.into_iter().map(question).collect()))
+        .await
+}
+
+/// What is said about an answer beside it.
+fn description(inner: &Inner, found: &Found) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut through = String::new();
+    for (partition, offset) in &found.through {
+        let comma = if through.is_empty() { "" } else { "," };
+        // Writing to a string cannot fail.
+        drop(write!(
+            through,
+            "{comma}{}/{partition}@{offset}",
+            inner.finder.views.topic()
+        ));
+    }
+    if through.len() <= HEADER_BYTES_MAX
+        && let Ok(value) = HeaderValue::from_str(&through)
+    {
+        headers.insert(COMPLETE_THROUGH, value);
+    }
+    headers.insert(BLOCKS_INSPECTED, found.metrics.blocks_inspected.into());
+    headers.insert(BLOCKS_SKIPPED, found.metrics.blocks_skipped.into());
+    headers.insert(BYTES_READ, found.metrics.bytes_read.into());
+    headers
+}
+
+fn response(format: Format, body: Body) -> Response {
+    (
+        StatusCode::OK,
+        [(header::CONTENT_TYPE, format.content_type())],
+        body,
+    )
+        .into_response()
+}
+
+/// `held` is given back when the answer has been encoded: from then on hyper holds it.
+async fn protobuf(message: impl Message + 'static, spans: usize, held: Held) -> Result<Response, QueryError> {
+    let encode = move || {
+        let _held = held;
+        message.encode_to_vec()
+    };
+    let bytes = if spans <= SPANS_INLINE_MAX {
+        encode()
+    } else {
+        tokio::task::spawn_blocking(encode)
+            .await
+            .map_err(|_| QueryError::Stopped)?
+    };
+    Ok(response(Format::Protobuf, bytes.into()))
+}
+
+/// JSON: a small answer at once, a large one while it is sent.
+fn written(
+    spans: usize,
+    held: Held,
+    write: impl FnOnce(&mut Out<'_>) -> io::Result<()> + Send + 'static,
+) -> Response {
+    if spans <= SPANS_INLINE_MAX {
+        let mut bytes = Vec::new();
+        if let Err(error) = write(&mut Out::Memory(&mut bytes)) {
+            // Memory takes everything.
+            return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+        }
+        return response(Format::Json, bytes.into());
+    }
+    let body = body::streamed(move |chunks| {
+        let _held = held;
+        write(&mut Out::Chunks(chunks))
+    });
+    response(Format::Json, body)
+}
+
+/// Where JSON goes.
+enum Out<'a> {
+    Memory(&'a mut Vec<u8>),
+    Chunks(&'a mut ChunkWriter),
+}
+
+impl io::Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Memory(out) => out.write(bytes),
+            Self::Chunks(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

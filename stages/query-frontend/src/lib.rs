@@ -1,0 +1,26 @@
+//! Takes questions over HTTP, plans them as jobs for queriers, puts the answers together and gives them out in the form
+//! of Tempo's API.
+//! Owns: the View that questions go by, which jobs make up a question, how jobs are spread and retried, the API's
+//! parameters, forms and errors.
+//! Does not own: finding spans (querier), the chain behind the View (vivace-ledger), when spans are the same
+//! (vivace-block), listening (the binary).
+//! Guarantee: blocks and recent data of a partition in one answer go by one state of its ledger, so that no span is
+//! missed or counted twice; an answer that lacks something says so.
+
+mod budget;
+mod config;
+mod dispatch;
+mod error;
+mod frontend;
+mod http;
+mod json;
+mod metrics;
+mod plan;
+mod queriers;
+mod trace_by_id;
+mod views;
+
+pub use config::Config;
+pub use error::QueryError;
+pub use frontend::{Parts, QueryFrontend};
+pub use metrics::Metrics;

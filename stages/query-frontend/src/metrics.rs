@@ -1,0 +1,113 @@
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    pub(crate) route: String,
+    pub(crate) status_code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RouteLabels {
+    pub(crate) route: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum JobOutcome {
+    Done,
+    Stale,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct JobLabels {
+    pub(crate) outcome: JobOutcome,
+}
+
+/// What the query-frontend counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) requests: Family<RequestLabels, Counter>,
+    pub(crate) seconds: Family<RouteLabels, Histogram>,
+    pub(crate) jobs: Family<JobLabels, Counter>,
+    pub(crate) retries: Counter,
+    pub(crate) stale_views: Counter,
+    pub(crate) queries_running: Gauge,
+    pub(crate) queriers: Gauge,
+    pub(crate) bytes_read: Counter,
+}
+
+impl Metrics {
+    /// Registers all metrics.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            // From 0.5 ms to 16 s.
+            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_5, 2.0, 16))),
+            jobs: Family::default(),
+            retries: Counter::default(),
+            stale_views: Counter::default(),
+            queries_running: Gauge::default(),
+            queriers: Gauge::default(),
+            bytes_read: Counter::default(),
+        };
+        let mut register = |name: &str, help: &str, metric: &dyn Fn(&mut Registry, String, &str)| {
+            metric(registry, format!("vivace_query_frontend_{name}"), help);
+        };
+        register(
+            "requests",
+            "Requests answered; 499: the client went away",
+            &|registry, name, help| {
+                registry.register(name, help, metrics.requests.clone());
+            },
+        );
+        register(
+            "request_duration_seconds",
+            "Time until an answer begins",
+            &|registry, name, help| {
+                registry.register(name, help, metrics.seconds.clone());
+            },
+        );
+        register("jobs", "Jobs given to queriers", &|registry, name, help| {
+            registry.register(name, help, metrics.jobs.clone());
+        });
+        for (name, help, counter) in [
+            (
+                "job_retries",
+                "Jobs tried again, elsewhere if possible",
+                &metrics.retries,
+            ),
+            (
+                "stale_views",
+                "Times that a partition was planned anew with a fresh View",
+                &metrics.stale_views,
+            ),
+            (
+                "read_bytes",
+                "Bytes that queriers read for queries",
+                &metrics.bytes_read,
+            ),
+        ] {
+            register(name, help, &|registry, name, help| {
+                registry.register(name, help, counter.clone())
+            });
+        }
+        for (name, help, gauge) in [
+            (
+                "queries_running",
+                "Queries that are being answered",
+                &metrics.queries_running,
+            ),
+            ("queriers", "Queriers known", &metrics.queriers),
+        ] {
+            register(name, help, &|registry, name, help| {
+                registry.register(name, help, gauge.clone())
+            });
+        }
+        metrics
+    }
+}

@@ -1,0 +1,62 @@
+//! Which partitions a question concerns, and which jobs find its answer in one of them.
+//! Pure: everything comes from a View, so that blocks and recent data go by the same state of the ledger.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use vivace_ledger::{BlockMeta, PartitionState};
+use vivace_model::{Partition, TenantId, TraceId, UnixNanos, partition_of};
+use vivace_proto::internal::trace_job::Source;
+use vivace_proto::internal::{BlockRef, BlocksSource, RecentSource};
+
+/// A question about one trace of one tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) tenant: TenantId,
+    pub(crate) trace_id: TraceId,
+    /// Only blocks with spans in this time are looked at.
+    pub(crate) range: Option<Range<UnixNanos>>,
+}
+
+impl Question {
+    /// The partitions that may hold the trace: for each number of partitions that the topic has or had, one.
+    pub(crate) fn partitions(&self, counts: &BTreeSet<u32>, present: u32) -> BTreeSet<Partition> {
+        let hashed = counts.iter().filter(|count| **count > 0);
+        let all = hashed.map(|&count| partition_of(self.trace_id.as_bytes(), count));
+        all.filter(|partition| partition.0 < present).collect()
+    }
+
+    /// The jobs for one partition. With `pruning`, blocks that the trace's id does not hash to are left out.
+    pub(crate) fn jobs(
+        &self,
+        state: &PartitionState,
+        pruning: bool,
+        job_blocks_max: usize,
+        log_only: bool,
+    ) -> Vec<Source> {
+        let blocks: Vec<_> = state
+            .blocks(&self.tenant, self.range.clone())
+            .filter(|block| !pruning || block.may_hold(&self.trace_id))
+            .map(|block| block_ref(block))
+            .collect();
+        let recent = Source::Recent(RecentSource {
+            partition: state.partition().0,
+            from_offset: state.end().0,
+            log_only,
+        });
+        let blocks = blocks.chunks(job_blocks_max).map(|chunk| {
+            Source::Blocks(BlocksSource {
+                blocks: chunk.to_vec(),
+            })
+        });
+        [recent].into_iter().chain(blocks).collect()
+    }
+}
+
+fn block_ref(block: &BlockMeta) -> BlockRef {
+    BlockRef {
+        path: block.path().to_string(),
+        bytes: block.bytes,
+        rows: block.rows,
+    }
+}

@@ -1,0 +1,238 @@
+//! Finds one trace: every partition concerned by itself, then all pieces together.
+//! Owns: planning a partition anew when its View was too old, and the limits of one trace.
+//! Does not own: HTTP, which form the answer takes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use prost::Message;
+use tokio::sync::Semaphore;
+use tracing::debug;
+use vivace_block::{Combined, TraceCombiner};
+use vivace_ledger::PartitionState;
+use vivace_model::{Offset, Partition};
+use vivace_proto::internal::trace_job::Source;
+use vivace_proto::internal::{JobMetrics, TraceJob};
+use vivace_proto::otlp::trace::TracesData;
+
+use crate::budget::Held;
+use crate::dispatch::{Dispatcher, JobAnswer, JobFailure};
+use crate::plan::Question;
+use crate::views::Views;
+use crate::{Config, QueryError};
+
+/// A partition is planned anew that often.
+const REPLANS_MAX: usize = 5;
+/// From the third on, if nothing is new in the ledger, the owner is left aside: it and the ledger do not agree.
+const REPLANS_WITH_OWNER: usize = 2;
+/// Pause when a refresh brought nothing new: a new entry may be about to be seen by whoever wrote it. It doubles.
+const REPLAN_PAUSE: Duration = Duration::from_millis(10);
+/// Pieces up to that size are put together on the async thread, within a millisecond.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// A trace that was looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Its spans; none if there is no such trace.
+    pub(crate) trace: TracesData,
+    pub(crate) spans: usize,
+    /// Why spans are missing, if some are.
+    pub(crate) truncated: Option<String>,
+    /// For each partition asked: the answer holds all records below that offset.
+    pub(crate) through: BTreeMap<Partition, Offset>,
+    pub(crate) metrics: JobMetrics,
+    pub(crate) held: Held,
+}
+
+/// Finds traces.
+#[derive(Debug)]
+pub(crate) struct TraceFinder {
+    pub(crate) config: Config,
+    pub(crate) views: Arc<Views>,
+    pub(crate) dispatcher: Dispatcher,
+}
+
+impl TraceFinder {
+    /// Answers all questions (one for each tenant asked for) and puts the answers together.
+    pub(crate) async fn find(&self, questions: Vec<Question>) -> Result<Found, QueryError> {
+        let view = self.views.current()?;
+        let present = view.partitions().len() as u32;
+        let counts = self.views.partition_counts(&view);
+        let jobs = Semaphore::new(self.config.query_jobs_max);
+        let asked = questions.iter().flat_map(|question| {
+            let pruned = self
+                .config
+                .partition_pruning
+                .then(|| question.partitions(&counts, present));
+            let concerned = move |state: &&PartitionState| {
+                pruned
+                    .as_ref()
+                    .is_none_or(|pruned| pruned.contains(&state.partition()))
+            };
+            view.partitions()
+                .iter()
+                .filter(concerned)
+                .map(move |state| (question, state.clone()))
+        });
+        let asked = asked.map(|(question, state)| self.ask_partition(question, state, &jobs));
+        let answers = try_join_all(asked).await?;
+        self.combine(answers).await
+    }
+
+    /// The answers of all jobs of one partition, by one state of its ledger.
+    async fn ask_partition(
+        &self,
+        question: &Question,
+        mut state: PartitionState,
+        jobs: &Semaphore,
+    ) -> Result<PartitionAnswer, QueryError> {
+        let partition = state.partition();
+        let mut log_only = false;
+        let mut replans = 0;
+        loop {
+            let message = match self.ask_state(question, &state, log_only, jobs).await {
+                Ok(answers) => return Ok(PartitionAnswer { partition, answers }),
+                Err(JobFailure::Query(error)) => return Err(error),
+                Err(JobFailure::Stale(message)) => message,
+            };
+            debug!(%partition, sequence = state.sequence(), message, "the View is too old");
+            if replans == REPLANS_MAX {
+                return Err(QueryError::Stale {
+                    partition,
+                    rounds: replans + 1,
+                    message,
+                });
+            }
+            self.dispatcher.metrics.stale_views.inc();
+            let fresh = self.views.refresh(partition).await?;
+            if fresh.sequence() == state.sequence() {
+                tokio::time::sleep(REPLAN_PAUSE * (1 << replans)).await;
+                log_only = replans >= REPLANS_WITH_OWNER;
+            }
+            replans += 1;
+            state = fresh;
+        }
+    }
+
+    async fn ask_state(
+        &self,
+        question: &Question,
+        state: &PartitionState,
+        log_only: bool,
+        jobs: &Semaphore,
+    ) -> Result<Vec<JobAnswer>, JobFailure> {
+        let Config {
+            partition_pruning,
+            job_blocks_max,
+            trace_bytes_max,
+            ..
+        } = self.config;
+        let sources = question.jobs(state, partition_pruning, job_blocks_max, log_only);
+        let run = |source: Source| async move {
+            let _turn = jobs
+                .acquire()
+                .await
+                .map_err(|_| JobFailure::Query(QueryError::Stopped))?;
+            let job = TraceJob {
+                tenant: question.tenant.as_str().to_owned(),
+                trace_id: question.trace_id.as_bytes().to_vec(),
+                bytes_max: trace_bytes_max.0,
+                source: Some(source),
+            };
+            self.dispatcher.run(&job).await
+        };
+        try_join_all(sources.into_iter().map(run)).await
+    }
+
+    async fn combine(&self, answers: Vec<PartitionAnswer>) -> Result<Found, QueryError> {
+        let mut found = Found::default();
+        let mut parts = Vec::new();
+        let mut cut = false;
+        for PartitionAnswer { partition, answers } in answers {
+            // The first is the one about recent data; blocks end where it begins.
+            let through = answers
+                .first()
+                .map_or(Offset::ZERO, |recent| Offset(recent.through_offset));
+            let known = found.through.entry(partition).or_insert(through);
+            *known = through.min(*known);
+            for answer in answers {
+                cut |= answer.metrics.truncated;
+                add(&mut found.metrics, &answer.metrics);
+                found.held.merge(answer.held);
+                parts.extend(answer.parts);
+            }
+        }
+        self.dispatcher
+            .metrics
+            .bytes_read
+            .inc_by(found.metrics.bytes_read);
+        let (spans_max, bytes_max) = (
+            self.config.trace_spans_max,
+            self.config.trace_bytes_max.as_usize(),
+        );
+        let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
+        let work = move || put_together(parts, spans_max, bytes_max);
+        let (combined, too_large) = if bytes <= INLINE_BYTES_MAX {
+            work()?
+        } else {
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|_| QueryError::Stopped)??
+        };
+        if cut || too_large {
+            let limit = self.config.trace_bytes_max;
+            found.truncated = Some(format!(
+                "trace is larger than the limit of {limit}; some of its spans are missing"
+            ));
+        } else if combined.truncated {
+            found.truncated = Some(format!(
+                "trace has more spans than the limit of {spans_max}; some of them are missing"
+            ));
+        }
+        found.spans = combined.spans;
+        found.trace = combined.traces_data;
+        Ok(found)
+    }
+}
+
+/// What was found by one state of one partition.
+#[derive(Debug)]
+struct PartitionAnswer {
+    partition: Partition,
+    /// The first is about recent data.
+    answers: Vec<JobAnswer>,
+}
+
+/// Decodes pieces and puts them together; true if there were more bytes than allowed.
+fn put_together(
+    parts: Vec<bytes::Bytes>,
+    spans_max: usize,
+    bytes_max: usize,
+) -> Result<(Combined, bool), QueryError> {
+    let mut combiner = TraceCombiner::new(spans_max);
+    let mut bytes_left = bytes_max;
+    let mut too_large = false;
+    for part in parts {
+        let Some(left) = bytes_left.checked_sub(part.len()) else {
+            too_large = true;
+            break;
+        };
+        bytes_left = left;
+        let piece = TracesData::decode(part).map_err(|error| {
+            QueryError::Job(tonic::Status::data_loss(format!(
+                "querier sent a piece that cannot be read: {error}"
+            )))
+        })?;
+        combiner.push(piece);
+    }
+    Ok((combiner.finish(), too_large))
+}
+
+const fn add(sum: &mut JobMetrics, metrics: &JobMetrics) {
+    sum.blocks_inspected += metrics.blocks_inspected;
+    sum.blocks_skipped += metrics.blocks_skipped;
+    sum.bytes_read += metrics.bytes_read;
+    sum.spans += metrics.spans;
+}

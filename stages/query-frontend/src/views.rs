@@ -1,0 +1,183 @@
+//! Keeps the View fresh.
+//! Owns: when the ledger is read: at start, at every hint, regularly, and when someone found the View too old.
+//! Does not own: reading it (vivace-ledger).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use vivace_ledger::{PartitionState, View, ViewKeeper};
+use vivace_log::{LogError, Record, SharedLog};
+use vivace_model::Partition;
+
+use crate::QueryError;
+
+/// Pause after a failure.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Read about that much of the hints at once.
+const FETCH_BYTES: usize = 64 << 10;
+
+/// A record of the ledger topic: that entry of that partition exists.
+#[derive(Debug, Deserialize)]
+struct Hint {
+    partition: Partition,
+    sequence: u64,
+}
+
+/// The newest View.
+#[derive(Debug)]
+pub(crate) struct Views {
+    keeper: ViewKeeper,
+    loaded: watch::Sender<bool>,
+    /// Over how many partitions the blocks of each partition were hashed, as of a sequence.
+    counts: Mutex<Vec<(u64, BTreeSet<u32>)>>,
+}
+
+impl Views {
+    pub(crate) fn new(keeper: ViewKeeper) -> Self {
+        Self {
+            keeper,
+            loaded: watch::Sender::new(false),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Name of the spans topic.
+    pub(crate) fn topic(&self) -> &str {
+        self.keeper.topic()
+    }
+
+    /// The newest View.
+    pub(crate) fn current(&self) -> Result<View, QueryError> {
+        if *self.loaded.borrow() {
+            Ok(self.keeper.current())
+        } else {
+            Err(QueryError::Starting)
+        }
+    }
+
+    /// The state of a partition, with every entry that there is now.
+    pub(crate) async fn refresh(&self, partition: Partition) -> Result<PartitionState, QueryError> {
+        self.keeper
+            .refresh(partition)
+            .await
+            .map_err(|source| QueryError::Ledger { partition, source })
+    }
+
+    /// Waits until the ledger was read once.
+    pub(crate) async fn loaded(&self) {
+        let mut loaded = self.loaded.subscribe();
+        // The sender lives as long as self.
+        drop(loaded.wait_for(|loaded| *loaded).await);
+    }
+
+    /// All numbers of partitions that blocks of the View were hashed over, with the present one. Looks only at
+    /// partitions that changed since the last call.
+    pub(crate) fn partition_counts(&self, view: &View) -> BTreeSet<u32> {
+        let mut known = self.counts.lock();
+        known.resize_with(view.partitions().len(), || (u64::MAX, BTreeSet::new()));
+        for (known, state) in known.iter_mut().zip(view.partitions()) {
+            if known.0 != state.sequence() {
+                let counts = state.live().iter().map(|block| block.partition_count).collect();
+                *known = (state.sequence(), counts);
+            }
+        }
+        let mut all: BTreeSet<u32> = known
+            .iter()
+            .flat_map(|(_, counts)| counts.iter().copied())
+            .collect();
+        all.extend(u32::try_from(view.partitions().len()));
+        all
+    }
+
+    /// Keeps the View fresh until shutdown.
+    pub(crate) async fn follow(
+        &self,
+        log: &SharedLog,
+        topic: &str,
+        every: Duration,
+        shutdown: &CancellationToken,
+    ) {
+        let partitions = (0..)
+            .map(Partition)
+            .take(self.keeper.current().partitions().len());
+        let hints =
+            futures::future::join_all(partitions.map(|partition| self.follow_hints(log, topic, partition)));
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = self.refresh_regularly(every) => {}
+            _ = hints => {}
+        }
+    }
+
+    async fn refresh_regularly(&self, every: Duration) {
+        loop {
+            let pause = match self.keeper.refresh_all().await {
+                Ok(_) => {
+                    self.loaded.send_replace(true);
+                    every
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    warn!(%error, cause, "failed to refresh the View; trying again");
+                    RETRY_PAUSE
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn follow_hints(&self, log: &SharedLog, topic: &str, partition: Partition) {
+        loop {
+            // What a hint would have told is read regularly anyway, so none from before is needed.
+            let Err(error) = self.read_hints(log, topic, partition).await;
+            debug!(%partition, %error, "failed to read hints; trying again");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn read_hints(
+        &self,
+        log: &SharedLog,
+        topic: &str,
+        partition: Partition,
+    ) -> Result<std::convert::Infallible, LogError> {
+        let end = log.watermarks(topic, partition).await?.end;
+        let mut reader = log.read(topic, partition, end).await?;
+        loop {
+            let records = reader.next(FETCH_BYTES).await?;
+            let Some(newest) = records
+                .iter()
+                .filter_map(|record| sequence(record, partition))
+                .max()
+            else {
+                continue;
+            };
+            let known = self
+                .keeper
+                .current()
+                .partition(partition)
+                .map_or(0, PartitionState::sequence);
+            if newest > known
+                && let Err(error) = self.keeper.refresh(partition).await
+            {
+                warn!(%partition, %error, "failed to refresh the View at a hint");
+            }
+        }
+    }
+}
+
+fn sequence(record: &Record, partition: Partition) -> Option<u64> {
+    match serde_json::from_slice::<Hint>(&record.value) {
+        Ok(hint) if hint.partition == partition => Some(hint.sequence),
+        Ok(_) | Err(_) => {
+            warn!(%partition, offset = %record.offset, "record of the ledger topic is no hint");
+            None
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! vivace
+fn main() {}

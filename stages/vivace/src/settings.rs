@@ -1,0 +1,104 @@
+//! All settings of the process, read from the environment once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vivace_block::{BlockConfig, ReaderConfig};
+use vivace_log::{KafkaConfig, LocalConfig, TopicsConfig};
+use vivace_model::settings;
+use vivace_runtime::{ConfigError, Environment, Setting, TelemetryConfig};
+
+settings! {
+    /// Settings of the process as a whole.
+    pub struct ProcessConfig: "VIVACE_" {
+        /// Folder of the embedded log, and of blocks and ledger while no storage URL is set.
+        data_dir: PathBuf = PathBuf::from("./vivace-data"),
+        /// Where blocks and ledger are kept: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///folder`. Credentials and
+        /// endpoints come from the usual `AWS_*`, `GOOGLE_*` and `AZURE_*` variables. Empty: a folder in the data folder.
+        storage_url: String = String::new(),
+        /// Where the query API, health, readiness and metrics are served over HTTP.
+        http_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 3200)),
+        /// Where other stages reach this process over gRPC. Not used while all stages run in one process.
+        grpc_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 9095)),
+        /// Address, as `host:port`, by which other stages reach this process. Empty: the machine's name and the port of
+        /// VIVACE_GRPC_LISTEN.
+        advertise_address: String = String::new(),
+        /// Whether every request must name its tenant in `X-Scope-OrgID`. If not, all is one tenant's.
+        multitenancy_enabled: bool = false,
+        /// How long all stages together may take to finish after SIGTERM.
+        shutdown_grace: Duration = Duration::from_secs(45),
+    }
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) process: ProcessConfig,
+    pub(crate) telemetry: TelemetryConfig,
+    pub(crate) local: LocalConfig,
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) topics: TopicsConfig,
+    pub(crate) block: BlockConfig,
+    pub(crate) reader: ReaderConfig,
+    pub(crate) distributor: vivace_distributor::Config,
+    pub(crate) ingester: vivace_ingester::Config,
+    pub(crate) querier: vivace_querier::Config,
+    pub(crate) query_frontend: vivace_query_frontend::Config,
+}
+
+/// Loads one crate's settings.
+macro_rules! load {
+    ($environment:ident, $config:ty) => {
+        $environment.load(<$config>::PREFIX, <$config>::SETTINGS, <$config>::validate)?
+    };
+}
+
+impl Settings {
+    /// Reads all settings, and lists them for `vivace config`.
+    ///
+    /// # Errors
+    /// One line that names the variable at fault.
+    pub(crate) fn load(mut environment: Environment) -> Result<(Self, Vec<Setting>), ConfigError> {
+        let settings = Self {
+            process: load!(environment, ProcessConfig),
+            telemetry: load!(environment, TelemetryConfig),
+            local: load!(environment, LocalConfig),
+            kafka: load!(environment, KafkaConfig),
+            topics: load!(environment, TopicsConfig),
+            block: load!(environment, BlockConfig),
+            reader: load!(environment, ReaderConfig),
+            distributor: load!(environment, vivace_distributor::Config),
+            ingester: load!(environment, vivace_ingester::Config),
+            querier: load!(environment, vivace_querier::Config),
+            query_frontend: load!(environment, vivace_query_frontend::Config),
+        };
+        Ok((settings, environment.finish()?))
+    }
+}
+
+impl ProcessConfig {
+    fn validate(&self) -> Result<(), String> {
+        if self.shutdown_grace.is_zero() {
+            return Err("VIVACE_SHUTDOWN_GRACE must be more than zero".into());
+        }
+        if !self.advertise_address.is_empty() && !self.advertise_address.contains(':') {
+            return Err("VIVACE_ADVERTISE_ADDRESS must be host:port".into());
+        }
+        Ok(())
+    }
+
+    /// Address by which others reach this process.
+    pub(crate) fn advertised(&self) -> String {
+        if !self.advertise_address.is_empty() {
+            return self.advertise_address.clone();
+        }
+        let port = self.grpc_listen.port();
+        if !self.grpc_listen.ip().is_unspecified() {
+            return self.grpc_listen.to_string();
+        }
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = name.trim();
+        format!("{}:{port}", if name.is_empty() { "localhost" } else { name })
+    }
+}
