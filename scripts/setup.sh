@@ -20,6 +20,8 @@ need make command -v make
 need pkg-config command -v pkg-config
 need libssl-dev pkg-config --exists openssl
 need zlib1g-dev pkg-config --exists zlib
+# librdkafka 2.12.1 includes curl's header even where curl is switched off; nothing of it is linked.
+need libcurl4-openssl-dev pkg-config --exists libcurl
 
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null; then

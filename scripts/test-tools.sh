@@ -28,7 +28,7 @@ rm -rf .tools/stamp .tools/kafka .tools/venv
 mkdir -p .tools
 # Twice, since a registry may hiccup.
 copy_kafka() {
-    mvn -q -B -f integration-tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/.tools/kafka" >&2
+    mvn -q -B -Dstyle.color=never -f integration-tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$PWD/.tools/kafka" >&2
 }
 copy_kafka || copy_kafka
 python3 -m venv .tools/venv

@@ -17,7 +17,7 @@ def by_duckdb(folder):
     """The counts in SQL."""
     connection = duckdb.connect()
     source = f"read_parquet('{folder}/**/*.parquet', union_by_name = true, hive_partitioning = true)"
-    spans, traces = connection.sql(f"SELECT count(*), count(DISTINCT trace_id) FROM {source}").fetchone()
+    ((spans, traces),) = connection.sql(f"SELECT count(*), count(DISTINCT trace_id) FROM {source}").fetchall()
     services = connection.sql(f'SELECT "resource.service.name", count(*) FROM {source} GROUP BY 1').fetchall()
     # What people do first: group by a piece of time.
     by_minute = connection.sql(f"SELECT date_trunc('minute', start_time), count(*) FROM {source} GROUP BY 1").fetchall()

@@ -75,13 +75,8 @@ impl Acknowledged {
     #[must_use]
     pub fn spans(&self) -> HashSet<SpanKey> {
         let inner = self.inner.lock();
-        let all = inner
-            .traces
-            .iter()
-            .flat_map(|(trace, spans)| spans.iter().map(|span| (*trace, span)));
-        all.filter(|(_, (_, acknowledged))| **acknowledged)
-            .map(|(trace, (span, _))| (trace, *span))
-            .collect()
+        let all = inner.traces.iter().flat_map(|(trace, spans)| spans.iter().map(|span| (*trace, span)));
+        all.filter(|(_, (_, acknowledged))| **acknowledged).map(|(trace, (span, _))| (trace, *span)).collect()
     }
 
     /// Whether a span was sent more than once.
@@ -116,10 +111,7 @@ pub(crate) fn span_keys(request: &ExportTraceServiceRequest) -> Vec<SpanKey> {
         .flat_map(|scoped| &scoped.spans)
         .map(|span| {
             let trace = TraceId::new(&span.trace_id).expect("the sender makes trace ids of 16 bytes");
-            (
-                trace,
-                SpanId::new(&span.span_id).expect("the sender makes span ids of 8 bytes"),
-            )
+            (trace, SpanId::new(&span.span_id).expect("the sender makes span ids of 8 bytes"))
         })
         .collect()
 }

@@ -26,10 +26,7 @@ pub async fn stored_spans(
         None => {
             let objects = store.list(Some(&Path::from("blocks")));
             let paths: Vec<_> = objects.map_ok(|object| object.location).try_collect().await?;
-            paths
-                .into_iter()
-                .filter(|path| path.extension() == Some("parquet"))
-                .collect()
+            paths.into_iter().filter(|path| path.extension() == Some("parquet")).collect()
         }
     };
     let mut counts = HashMap::new();
@@ -46,9 +43,7 @@ pub async fn stored_spans(
 
 fn count(batch: &RecordBatch, counts: &mut HashMap<SpanKey, u32>) -> anyhow::Result<()> {
     let column = |name: &str| {
-        let column = batch
-            .column_by_name(name)
-            .with_context(|| format!("no column {name}"))?;
+        let column = batch.column_by_name(name).with_context(|| format!("no column {name}"))?;
         let ids = column.as_any().downcast_ref::<FixedSizeBinaryArray>();
         ids.with_context(|| format!("column {name} is {}", column.data_type()))
     };

@@ -30,18 +30,13 @@ pub fn canonical(traces: &TracesData) -> Canonical {
             }
         }
     }
-    spans
-        .values_mut()
-        .for_each(|same| same.sort_by_key(Value::to_string));
+    spans.values_mut().for_each(|same| same.sort_by_key(Value::to_string));
     spans
 }
 
 fn resource(group: &ResourceSpans) -> Value {
-    let Resource {
-        attributes: list,
-        dropped_attributes_count,
-        entity_refs,
-    } = group.resource.clone().unwrap_or_default();
+    let Resource { attributes: list, dropped_attributes_count, entity_refs } =
+        group.resource.clone().unwrap_or_default();
     json!({
         "attributes": attributes(&list),
         "dropped_attributes_count": dropped_attributes_count,
@@ -101,10 +96,7 @@ fn span(span: &Span) -> Value {
 
 /// Sorted by key; a list and not a map, so that a key given twice shows.
 fn attributes(list: &[KeyValue]) -> Value {
-    let mut pairs: Vec<_> = list
-        .iter()
-        .map(|pair| json!([pair.key, any(pair.value.as_ref())]))
-        .collect();
+    let mut pairs: Vec<_> = list.iter().map(|pair| json!([pair.key, any(pair.value.as_ref())])).collect();
     pairs.sort_by_key(Value::to_string);
     Value::Array(pairs)
 }

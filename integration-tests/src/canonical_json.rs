@@ -19,9 +19,7 @@ use crate::canonical::{Canonical, canonical};
 /// # Errors
 /// When it is not in that form.
 pub fn canonical_from_json(resource_spans: &Value) -> anyhow::Result<Canonical> {
-    let groups = resource_spans
-        .as_array()
-        .context("the resource spans are no array")?;
+    let groups = resource_spans.as_array().context("the resource spans are no array")?;
     let resource_spans = groups.iter().map(group).collect::<Result<_, _>>()?;
     Ok(canonical(&TracesData { resource_spans }))
 }
@@ -34,10 +32,7 @@ struct Fields {
 
 impl Fields {
     fn new(what: &'static str, value: &Value) -> anyhow::Result<Self> {
-        let left = value
-            .as_object()
-            .with_context(|| format!("{what} is no object but {value}"))?
-            .clone();
+        let left = value.as_object().with_context(|| format!("{what} is no object but {value}"))?.clone();
         Ok(Self { what, left })
     }
 
@@ -56,9 +51,7 @@ impl Fields {
 
     fn bytes(&mut self, key: &str) -> anyhow::Result<Vec<u8>> {
         let text = self.text(key)?;
-        STANDARD
-            .decode(&text)
-            .with_context(|| format!("{key} of {} is no base64 but {text}", self.what))
+        STANDARD.decode(&text).with_context(|| format!("{key} of {} is no base64 but {text}", self.what))
     }
 
     fn u32(&mut self, key: &str) -> anyhow::Result<u32> {
@@ -137,11 +130,7 @@ fn scope(value: &Value) -> anyhow::Result<InstrumentationScope> {
 fn span(value: &Value) -> anyhow::Result<Span> {
     let mut fields = Fields::new("span", value)?;
     let kind = fields.text("kind")?;
-    let kind = if kind.is_empty() {
-        Some(SpanKind::Unspecified)
-    } else {
-        SpanKind::from_str_name(&kind)
-    };
+    let kind = if kind.is_empty() { Some(SpanKind::Unspecified) } else { SpanKind::from_str_name(&kind) };
     let span = Span {
         trace_id: fields.bytes("traceId")?,
         span_id: fields.bytes("spanId")?,
@@ -167,16 +156,9 @@ fn span(value: &Value) -> anyhow::Result<Span> {
 fn status(value: &Value) -> anyhow::Result<Status> {
     let mut fields = Fields::new("status", value)?;
     let code = fields.text("code")?;
-    let code = if code.is_empty() {
-        Some(StatusCode::Unset)
-    } else {
-        StatusCode::from_str_name(&code)
-    };
+    let code = if code.is_empty() { Some(StatusCode::Unset) } else { StatusCode::from_str_name(&code) };
     let code = code.context("unknown status code")? as i32;
-    let status = Status {
-        message: fields.text("message")?,
-        code,
-    };
+    let status = Status { message: fields.text("message")?, code };
     fields.end()?;
     Ok(status)
 }
@@ -228,11 +210,7 @@ fn any_value(value: &Value) -> anyhow::Result<AnyValue> {
         "intValue" => Any::IntValue(fields.text(&kind)?.parse().context("intValue")?),
         "boolValue" => {
             let flag = fields.left.remove(&kind);
-            Any::BoolValue(
-                flag.as_ref()
-                    .and_then(Value::as_bool)
-                    .context("boolValue is no boolean")?,
-            )
+            Any::BoolValue(flag.as_ref().and_then(Value::as_bool).context("boolValue is no boolean")?)
         }
         "doubleValue" => Any::DoubleValue(double(&fields.left.remove(&kind).unwrap_or_default())?),
         "bytesValue" => Any::BytesValue(fields.bytes(&kind)?),
@@ -258,18 +236,14 @@ fn double(value: &Value) -> anyhow::Result<f64> {
 
 fn array(value: &Value) -> anyhow::Result<ArrayValue> {
     let mut fields = Fields::new("array", value)?;
-    let array = ArrayValue {
-        values: fields.list("values", any_value)?,
-    };
+    let array = ArrayValue { values: fields.list("values", any_value)? };
     fields.end()?;
     Ok(array)
 }
 
 fn map(value: &Value) -> anyhow::Result<KeyValueList> {
     let mut fields = Fields::new("map", value)?;
-    let map = KeyValueList {
-        values: fields.list("values", key_value)?,
-    };
+    let map = KeyValueList { values: fields.list("values", key_value)? };
     fields.end()?;
     Ok(map)
 }

@@ -22,11 +22,7 @@ pub fn compare(expected: &Canonical, found: &Canonical) -> anyhow::Result<()> {
             (Some(_), None) => faults.push(format!("span {id} is missing")),
             (None, Some(_)) => faults.push(format!("span {id} was never sent")),
             (Some(expected), Some(found)) if expected.len() != found.len() => {
-                faults.push(format!(
-                    "span {id}: {} expected, {} found",
-                    expected.len(),
-                    found.len()
-                ));
+                faults.push(format!("span {id}: {} expected, {} found", expected.len(), found.len()));
             }
             (Some(expected), Some(found)) => {
                 for (expected, found) in expected.iter().zip(found) {
@@ -52,10 +48,7 @@ fn differing_fields(id: &str, expected: &serde_json::Value, found: &serde_json::
         .iter()
         .filter(|(name, value)| found[name.as_str()] != **value)
         .map(|(name, value)| {
-            format!(
-                "span {id}, {name}:\n  expected {value}\n  found    {}",
-                found[name.as_str()]
-            )
+            format!("span {id}, {name}:\n  expected {value}\n  found    {}", found[name.as_str()])
         })
         .collect()
 }
@@ -71,21 +64,10 @@ pub struct TraceFault {
     pub strange: Vec<SpanId>,
 }
 
-impl TraceFault {
-    /// Whether waiting could help: spans are missing, and nothing else is wrong.
-    #[must_use]
-    pub fn is_only_incomplete(&self) -> bool {
-        self.repeated.is_empty() && self.strange.is_empty()
-    }
-}
-
 impl fmt::Display for TraceFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (missing, repeated, strange) = (self.missing.len(), self.repeated.len(), self.strange.len());
-        write!(
-            f,
-            "{missing} acknowledged spans missing, {repeated} repeated, {strange} never sent"
-        )
+        write!(f, "{missing} acknowledged spans missing, {repeated} repeated, {strange} never sent")
     }
 }
 
@@ -107,21 +89,72 @@ pub fn whole(
         }
     }
     let fault = TraceFault {
-        missing: acknowledged
-            .iter()
-            .filter(|id| !counts.contains_key(id))
-            .copied()
-            .collect(),
-        repeated: counts
-            .iter()
-            .filter(|(_, count)| **count > 1)
-            .map(|(id, _)| *id)
-            .collect(),
+        missing: acknowledged.iter().filter(|id| !counts.contains_key(id)).copied().collect(),
+        repeated: counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| *id).collect(),
         strange: counts.keys().filter(|id| !sent.contains(id)).copied().collect(),
     };
-    if fault == TraceFault::default() {
-        Ok(())
-    } else {
-        Err(fault)
+    if fault == TraceFault::default() { Ok(()) } else { Err(fault) }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+    use crate::canonical::canonical;
+
+    fn trace(spans: Vec<Span>) -> TracesData {
+        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+        TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+    }
+
+    fn span(id: u8, value: Value) -> Span {
+        let value = Some(AnyValue { value: Some(value) });
+        let attributes = vec![KeyValue { key: "key".into(), value, ..KeyValue::default() }];
+        Span { trace_id: vec![1; 16], span_id: vec![id; 8], attributes, ..Span::default() }
+    }
+
+    fn ids(ids: &[u8]) -> HashSet<SpanId> {
+        ids.iter().map(|id| SpanId::from_bytes([*id; 8])).collect()
+    }
+
+    #[test]
+    fn comparing_sees_values_types_and_spans() {
+        let of = |value| canonical(&trace(vec![span(1, value)]));
+        let values = [
+            Value::IntValue(1),
+            Value::IntValue(2),
+            Value::DoubleValue(1.0),
+            Value::DoubleValue(0.0),
+            Value::DoubleValue(-0.0),
+            Value::BoolValue(true),
+            Value::StringValue("1".into()),
+            Value::BytesValue(vec![1]),
+        ];
+        for (index, one) in values.iter().enumerate() {
+            for (other_index, other) in values.iter().enumerate() {
+                let same = compare(&of(one.clone()), &of(other.clone())).is_ok();
+                assert_eq!(same, index == other_index, "{one:?} and {other:?}");
+            }
+        }
+        let one = of(Value::IntValue(1));
+        let two = canonical(&trace(vec![span(1, Value::IntValue(1)), span(2, Value::IntValue(1))]));
+        let twice = canonical(&trace(vec![span(1, Value::IntValue(1)), span(1, Value::IntValue(1))]));
+        for (expected, found) in [(&one, &two), (&two, &one), (&one, &twice), (&twice, &one)] {
+            assert!(compare(expected, found).is_err());
+        }
+    }
+
+    #[test]
+    fn wholeness_is_each_acknowledged_span_once_and_nothing_else() {
+        let of = |ids: &[u8]| trace(ids.iter().map(|id| span(*id, Value::IntValue(1))).collect());
+        let check = |found: &[u8]| whole(&ids(&[1, 2]), &ids(&[1, 2, 3]), &of(found));
+        assert_eq!(check(&[1, 2]), Ok(()));
+        assert_eq!(check(&[1, 2, 3]), Ok(()), "sent, and only not acknowledged yet");
+        assert_eq!(check(&[1]).unwrap_err().missing, [SpanId::from_bytes([2; 8])]);
+        assert_eq!(check(&[1, 2, 2]).unwrap_err().repeated, [SpanId::from_bytes([2; 8])]);
+        assert_eq!(check(&[1, 2, 4]).unwrap_err().strange, [SpanId::from_bytes([4; 8])]);
     }
 }

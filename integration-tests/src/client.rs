@@ -35,10 +35,7 @@ impl TraceClient {
     /// A client of the API at `http://host:port`.
     #[must_use]
     pub fn new(base: &str) -> Self {
-        Self {
-            http: reqwest::Client::new(),
-            base: base.to_owned(),
-        }
+        Self { http: reqwest::Client::new(), base: base.to_owned() }
     }
 
     /// `/api/v2/traces/{id}` in protobuf. No such trace: a trace without spans.
@@ -46,9 +43,7 @@ impl TraceClient {
     /// # Errors
     /// When the answer is no success, is partial or is not as Tempo forms it.
     pub async fn trace(&self, id: TraceId) -> anyhow::Result<TracesData> {
-        let answer = self
-            .get(&format!("/api/v2/traces/{id}"), "application/protobuf")
-            .await?;
+        let answer = self.get(&format!("/api/v2/traces/{id}"), "application/protobuf").await?;
         ensure!(
             answer.status() == StatusCode::OK,
             "v2 answered {}: {}",
@@ -57,9 +52,7 @@ impl TraceClient {
         );
         let response = TraceByIdResponse::decode(answer.bytes().await?)?;
         ensure!(response.status == 0, "v2 is partial: {}", response.message);
-        response
-            .trace
-            .context("v2 answered without a trace, which Grafana cannot stand")
+        response.trace.context("v2 answered without a trace, which Grafana cannot stand")
     }
 
     /// `/api/traces/{id}` in protobuf; none when it answers 404.
@@ -67,9 +60,7 @@ impl TraceClient {
     /// # Errors
     /// When the answer is neither a trace nor 404.
     pub async fn trace_v1(&self, id: TraceId) -> anyhow::Result<Option<TracesData>> {
-        let answer = self
-            .get(&format!("/api/traces/{id}"), "application/protobuf")
-            .await?;
+        let answer = self.get(&format!("/api/traces/{id}"), "application/protobuf").await?;
         match answer.status() {
             StatusCode::OK => Ok(Some(TracesData::decode(answer.bytes().await?)?)),
             StatusCode::NOT_FOUND => Ok(None),
@@ -89,10 +80,7 @@ impl TraceClient {
             ("v1 protobuf", canonical(&v1)),
             ("v1 JSON", canonical_from_json(&v1_json["batches"])?),
             ("v2 protobuf", canonical(&self.trace(id).await?)),
-            (
-                "v2 JSON",
-                canonical_from_json(&v2_json["trace"]["resourceSpans"])?,
-            ),
+            ("v2 JSON", canonical_from_json(&v2_json["trace"]["resourceSpans"])?),
         ])
     }
 
@@ -102,21 +90,10 @@ impl TraceClient {
     }
 
     async fn get(&self, path: &str, accept: &'static str) -> anyhow::Result<reqwest::Response> {
-        let answer = self
-            .http
-            .get(format!("{}{path}", self.base))
-            .header(ACCEPT, accept)
-            .send()
-            .await?;
+        let answer = self.http.get(format!("{}{path}", self.base)).header(ACCEPT, accept).send().await?;
         if answer.status().is_success() {
-            let kind = answer
-                .headers()
-                .get(CONTENT_TYPE)
-                .context("the answer has no content type")?;
-            ensure!(
-                kind.to_str()?.starts_with(accept),
-                "asked for {accept} and got {kind:?}"
-            );
+            let kind = answer.headers().get(CONTENT_TYPE).context("the answer has no content type")?;
+            ensure!(kind.to_str()?.starts_with(accept), "asked for {accept} and got {kind:?}");
         }
         Ok(answer)
     }

@@ -49,16 +49,8 @@ impl Cluster {
         let frontend =
             options("query-frontend", Stage::QueryFrontend).set(settings::QUERIERS, querier.internal());
         let frontend = Vivace::launch(frontend)?;
-        let mut cluster = Self {
-            kafka,
-            ingesters,
-            distributor,
-            querier,
-            frontend,
-            s3,
-            partitions,
-            block_age,
-        };
+        let mut cluster =
+            Self { kafka, ingesters, distributor, querier, frontend, s3, partitions, block_age };
         for ingester in &mut cluster.ingesters {
             ingester.wait_ready().await?;
         }
@@ -73,14 +65,7 @@ impl Cluster {
     /// When it does not start.
     pub async fn add_ingester(&mut self) -> anyhow::Result<()> {
         let name = format!("ingester-{}", self.ingesters.len());
-        let options = options(
-            &name,
-            Stage::Ingester,
-            &self.kafka,
-            &self.s3,
-            self.partitions,
-            self.block_age,
-        );
+        let options = options(&name, Stage::Ingester, &self.kafka, &self.s3, self.partitions, self.block_age);
         self.ingesters.push(Vivace::start(options).await?);
         Ok(())
     }
@@ -117,10 +102,7 @@ fn options(
         .set_all(&s3.environment())
         .set(settings::STORAGE_URL, s3.url(PREFIX))
         .set(settings::KAFKA_BROKERS, kafka.brokers())
-        .set(
-            settings::KAFKA_SESSION_TIMEOUT,
-            format!("{}s", SESSION_TIMEOUT.as_secs()),
-        )
+        .set(settings::KAFKA_SESSION_TIMEOUT, format!("{}s", SESSION_TIMEOUT.as_secs()))
         .partitions(partitions)
         .set(settings::BLOCK_AGE_MAX, format!("{}ms", block_age.as_millis()))
 }

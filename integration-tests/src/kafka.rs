@@ -36,26 +36,14 @@ impl KafkaBroker {
     pub async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
-        fs::write(
-            folder.path().join("server.properties"),
-            properties(folder.path(), port, free_port()?),
-        )?;
+        fs::write(folder.path().join("server.properties"), properties(folder.path(), port, free_port()?))?;
         let format = java()?
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(folder.path().join("server.properties"))
             .output()
             .context("cannot run java")?;
-        ensure!(
-            format.status.success(),
-            "format failed: {}",
-            String::from_utf8_lossy(&format.stderr)
-        );
-        let mut broker = Self {
-            process: None,
-            folder,
-            port,
-            starts: 0,
-        };
+        ensure!(format.status.success(), "format failed: {}", String::from_utf8_lossy(&format.stderr));
+        let mut broker = Self { process: None, folder, port, starts: 0 };
         broker.run().await?;
         eprintln!("kafka: broker answers on {}", broker.brokers());
         Ok(broker)
@@ -73,9 +61,7 @@ impl KafkaBroker {
     /// When it cannot be killed.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         eprintln!("kafka: killing the broker");
-        self.process
-            .take()
-            .map_or(Ok(()), |mut process| process.sigkill())
+        self.process.take().map_or(Ok(()), |mut process| process.sigkill())
     }
 
     /// Starts it again on the same port and data, killing it before if it runs.
@@ -92,13 +78,9 @@ impl KafkaBroker {
     async fn run(&mut self) -> anyhow::Result<()> {
         self.starts += 1;
         let mut command = java()?;
-        command
-            .arg("kafka.Kafka")
-            .arg(self.folder.path().join("server.properties"));
+        command.arg("kafka.Kafka").arg(self.folder.path().join("server.properties"));
         let log = self.folder.path().join(format!("broker-{}.log", self.starts));
-        let process = self
-            .process
-            .insert(Process::spawn("the kafka broker", &command, &log)?);
+        let process = self.process.insert(Process::spawn("the kafka broker", &command, &log)?);
         process.printed(STARTED, START_LIMIT).await
     }
 }
@@ -106,12 +88,7 @@ impl KafkaBroker {
 /// The JVM as the broker and its tools need it: small, and quick to start rather than quick in the long run.
 fn java() -> anyhow::Result<Command> {
     let mut command = Command::new("java");
-    command.args([
-        "-Xms128m",
-        "-Xmx512m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-    ]);
+    command.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
     command.args([
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",

@@ -41,11 +41,7 @@ impl Load {
             let sender = Sender::new(address, noted)?;
             tasks.spawn(send(sender, options, options.seed + index as u64));
         }
-        Ok(Self {
-            tasks,
-            noted: Arc::clone(noted),
-            options,
-        })
+        Ok(Self { tasks, noted: Arc::clone(noted), options })
     }
 
     /// Waits until that part of all spans was acknowledged.
@@ -58,10 +54,7 @@ impl Load {
             while let Some(ended) = self.tasks.try_join_next() {
                 ended??;
             }
-            ensure!(
-                !self.tasks.is_empty(),
-                "all senders are done before {wanted} spans"
-            );
+            ensure!(!self.tasks.is_empty(), "all senders are done before {wanted} spans");
             sleep(Duration::from_millis(20)).await;
         }
         eprintln!("load: {} spans acknowledged", self.noted.span_count());
@@ -83,10 +76,7 @@ impl Load {
 
 /// One sender's work: every trace that it begins is sent whole in the end.
 async fn send(mut sender: Sender, options: LoadOptions, seed: u64) -> anyhow::Result<()> {
-    let mut shop = Shop::new(Options {
-        seed,
-        ..Options::default()
-    });
+    let mut shop = Shop::new(Options { seed, ..Options::default() });
     let wanted = options.spans.div_ceil(options.senders);
     let pause = Duration::from_secs_f64(options.senders as f64 / options.spans_per_second as f64);
     let mut next = Instant::now();

@@ -28,16 +28,9 @@ impl Process {
     /// # Errors
     /// When the program or its log cannot be opened.
     pub fn spawn(name: &str, command: &Command, log: &Path) -> anyhow::Result<Self> {
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .context("cannot open a log")?;
+        let output = OpenOptions::new().create(true).append(true).open(log).context("cannot open a log")?;
         let mut guarded = Command::new("setpriv");
-        guarded
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(command.get_program())
-            .args(command.get_args());
+        guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => guarded.env(name, value),
@@ -47,16 +40,9 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             guarded.current_dir(folder);
         }
-        guarded
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        guarded.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = guarded.spawn().with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            log: log.to_owned(),
-            child,
-        })
+        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
     }
 
     /// Asks it to stop.
@@ -65,9 +51,7 @@ impl Process {
     /// When the signal cannot be sent.
     pub fn sigterm(&self) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &pid])
-            .status()?;
+        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
         anyhow::ensure!(status.success(), "cannot signal {} with pid {pid}", self.name);
         Ok(())
     }

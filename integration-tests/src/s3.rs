@@ -34,11 +34,7 @@ impl S3Server {
         let mut command = Command::new(tool("venv/bin/moto_server")?);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let process = Process::spawn("the S3 server", &command, &folder.path().join("s3.log"))?;
-        let mut server = Self {
-            process,
-            _folder: folder,
-            port,
-        };
+        let mut server = Self { process, _folder: folder, port };
         let http = reqwest::Client::new();
         eventually(START_LIMIT, || {
             let answer = http.put(format!("{}/{BUCKET}", server.endpoint())).send();

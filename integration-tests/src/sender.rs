@@ -36,10 +36,7 @@ impl Sender {
     pub fn new(address: &str, noted: &Arc<Acknowledged>) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(address.to_owned())?.timeout(ANSWER_LIMIT);
         let client = TraceServiceClient::new(endpoint.connect_lazy());
-        Ok(Self {
-            client,
-            noted: Arc::clone(noted),
-        })
+        Ok(Self { client, noted: Arc::clone(noted) })
     }
 
     /// Sends until acknowledged; gives the number of tries.
@@ -55,11 +52,7 @@ impl Sender {
             match self.client.export(request.clone()).await {
                 Ok(answer) => {
                     let partial = answer.into_inner().partial_success.unwrap_or_default();
-                    ensure!(
-                        partial.rejected_spans == 0,
-                        "spans rejected: {}",
-                        partial.error_message
-                    );
+                    ensure!(partial.rejected_spans == 0, "spans rejected: {}", partial.error_message);
                     self.noted.acknowledged(&spans);
                     return Ok(attempt);
                 }

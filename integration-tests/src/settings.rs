@@ -58,9 +58,7 @@ pub(crate) fn base(stage: Stage, ports: &Ports, folder: &Path) -> Vec<(String, S
         all.push(("VIVACE_DISTRIBUTOR_GRPC_LISTEN", loopback(ports.otlp_grpc)));
         all.push(("VIVACE_DISTRIBUTOR_HTTP_LISTEN", loopback(ports.otlp_http)));
     }
-    all.into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Number of partitions of the spans topic.
@@ -85,7 +83,7 @@ pub(crate) const STORAGE_URL: &str = "VIVACE_STORAGE_URL";
 pub(crate) const QUERIERS: &str = "VIVACE_QUERY_FRONTEND_QUERIERS";
 
 /// Folder of the object store below the data folder, when no storage is set.
-pub(crate) const STORAGE_FOLDER: &str = "data/storage";
+pub(crate) const STORAGE_FOLDER: &str = "data/store";
 
 /// Name of the topic that takes the spans.
 pub(crate) const SPANS_TOPIC: &str = "vivace.spans";

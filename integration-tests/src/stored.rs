@@ -30,27 +30,16 @@ pub async fn all_stored_once(
         let rows: u64 = chains.values().map(|chain| chain.rows).sum();
         // Counting rows is cheap, reading blocks is not: once they may be complete, they must be.
         if (rows as usize) < acknowledged.len() {
-            ensure!(
-                started.elapsed() < STORED_LIMIT,
-                "only {rows} of {} spans stored",
-                acknowledged.len()
-            );
+            ensure!(started.elapsed() < STORED_LIMIT, "only {rows} of {} spans stored", acknowledged.len());
             sleep(Duration::from_millis(500)).await;
             continue;
         }
-        ensure!(
-            chains.len() == partitions,
-            "chains of {:?}, not of {partitions} partitions",
-            chains.keys()
-        );
+        ensure!(chains.len() == partitions, "chains of {:?}, not of {partitions} partitions", chains.keys());
         let not_stored: u64 = chains.values().map(|chain| chain.not_stored).sum();
         ensure!(not_stored == 0, "{not_stored} records were rejected or lost");
         let live: Vec<_> = chains.values().flat_map(|chain| chain.live.clone()).collect();
         let stored = stored_spans(store, Some(&live)).await?;
-        let missing = acknowledged
-            .iter()
-            .filter(|span| !stored.contains_key(span))
-            .count();
+        let missing = acknowledged.iter().filter(|span| !stored.contains_key(span)).count();
         if missing > 0 && started.elapsed() < STORED_LIMIT {
             continue; // the rows were of spans that are there twice
         }
@@ -58,10 +47,7 @@ pub async fn all_stored_once(
         let repeated = stored.iter().filter(|(_, count)| **count > 1);
         let (resent, wrong): (Vec<_>, Vec<_>) = repeated.partition(|(span, _)| noted.was_resent(span));
         if let Some((span, count)) = wrong.first() {
-            bail!(
-                "{} spans sent once are stored more than once, {span:?} {count} times",
-                wrong.len()
-            );
+            bail!("{} spans sent once are stored more than once, {span:?} {count} times", wrong.len());
         }
         let strange = stored.keys().filter(|span| !acknowledged.contains(span)).count();
         ensure!(strange == 0, "{strange} spans are stored that were never sent");

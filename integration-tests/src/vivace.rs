@@ -38,11 +38,7 @@ impl VivaceOptions {
     /// One stage under a name that tells it from others of its kind in logs.
     #[must_use]
     pub fn stage(name: &str, stage: Stage) -> Self {
-        Self {
-            name: name.to_owned(),
-            stage,
-            settings: BTreeMap::new(),
-        }
+        Self { name: name.to_owned(), stage, settings: BTreeMap::new() }
     }
 
     /// Sets a variable.
@@ -63,8 +59,7 @@ impl VivaceOptions {
     #[must_use]
     pub fn blocks_every(self, age: Duration) -> Self {
         let age = format!("{}ms", age.as_millis());
-        self.set(settings::BLOCK_AGE_MAX, age.clone())
-            .set(settings::RECENT_RETENTION, age)
+        self.set(settings::BLOCK_AGE_MAX, age.clone()).set(settings::RECENT_RETENTION, age)
     }
 
     /// Sets the number of partitions of the spans topic.
@@ -95,12 +90,7 @@ impl Vivace {
             http: free_port()?,
             grpc: free_port()?,
         };
-        let mut vivace = Self {
-            options,
-            process: None,
-            ports,
-            folder: tempfile::tempdir()?,
-        };
+        let mut vivace = Self { options, process: None, ports, folder: tempfile::tempdir()? };
         vivace.spawn()?;
         Ok(vivace)
     }
@@ -123,9 +113,7 @@ impl Vivace {
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         eprintln!("{}: starting, API on {}", self.options.name, self.api());
         let mut command = Command::new(vivace_binary()?);
-        command
-            .args(self.options.stage.argument())
-            .current_dir(self.folder.path());
+        command.args(self.options.stage.argument()).current_dir(self.folder.path());
         // The binary refuses variables it does not know, so none of the caller's may reach it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("VIVACE_") {
@@ -133,11 +121,7 @@ impl Vivace {
             }
         }
         command.env("RUST_BACKTRACE", "1");
-        command.envs(settings::base(
-            self.options.stage,
-            &self.ports,
-            self.folder.path(),
-        ));
+        command.envs(settings::base(self.options.stage, &self.ports, self.folder.path()));
         command.envs(&self.options.settings);
         let log = self.folder.path().join("output.log");
         self.process = Some(Process::spawn(&self.options.name, &command, &log)?);
@@ -248,23 +232,13 @@ impl Vivace {
     /// When the folder is not there.
     pub fn store(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
         let folder = self.storage_folder();
-        ensure!(
-            folder.is_dir(),
-            "no {}; there is {:?}",
-            folder.display(),
-            entries(self.folder.path())
-        );
+        ensure!(folder.is_dir(), "no {}; there is {:?}", folder.display(), entries(self.folder.path()));
         Ok(Arc::new(LocalFileSystem::new_with_prefix(folder)?))
     }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    let below = |folder: &Path| {
-        fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
+    let below =
+        |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     below(folder).chain(below(&folder.join("data"))).collect()
 }

@@ -28,9 +28,8 @@ struct Counts {
 #[ignore = "needs the binary, DuckDB and pyarrow"]
 async fn duckdb_and_pyarrow_count_the_spans_of_the_blocks() {
     bounded(TEST_LIMIT, async {
-        let options = VivaceOptions::embedded()
-            .partitions(PARTITIONS)
-            .blocks_every(Duration::from_millis(500));
+        let options =
+            VivaceOptions::embedded().partitions(PARTITIONS).blocks_every(Duration::from_millis(500));
         let mut vivace = Vivace::start(options).await.expect("vivace starts");
         let noted = Arc::new(Acknowledged::default());
         let mut sender = Sender::new(&vivace.otlp_grpc(), &noted).expect("an address");
@@ -50,9 +49,7 @@ async fn duckdb_and_pyarrow_count_the_spans_of_the_blocks() {
         }
         sent.traces = traces.len();
         let store = vivace.store().expect("a store");
-        all_stored_once(&store, &noted, PARTITIONS as usize)
-            .await
-            .expect("stored once");
+        all_stored_once(&store, &noted, PARTITIONS as usize).await.expect("stored once");
         vivace.sigterm().await.expect("it stops well");
 
         let folder = vivace.storage_folder().join("blocks");
@@ -70,9 +67,8 @@ async fn duckdb_and_pyarrow_count_the_spans_of_the_blocks() {
 
 fn service(group: &ResourceSpans) -> String {
     let attributes = group.resource.iter().flat_map(|resource| &resource.attributes);
-    let name = attributes
-        .filter(|pair| pair.key == "service.name")
-        .find_map(|pair| pair.value.clone()?.value);
+    let name =
+        attributes.filter(|pair| pair.key == "service.name").find_map(|pair| pair.value.clone()?.value);
     match name {
         Some(Value::StringValue(name)) => name,
         other => panic!("the shop's services have names, not {other:?}"),

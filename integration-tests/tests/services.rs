@@ -19,11 +19,7 @@ async fn s3_creates_an_object_once() {
                 store.put_opts(&path, PutPayload::from(vec![writer]), PutMode::Create.into())
             });
             let results = join_all(puts).await;
-            assert_eq!(
-                results.iter().filter(|result| result.is_ok()).count(),
-                1,
-                "one writer wins"
-            );
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "one writer wins");
             for lost in results.into_iter().filter_map(Result::err) {
                 assert!(matches!(lost, Error::AlreadyExists { .. }), "{lost}");
             }
@@ -39,15 +35,10 @@ async fn the_broker_comes_back_on_the_same_port() {
         let mut kafka = KafkaBroker::start().await.expect("the broker starts");
         let address = kafka.brokers();
         kafka.kill().expect("it ran");
-        assert!(
-            tokio::net::TcpStream::connect(&address).await.is_err(),
-            "it is gone"
-        );
+        assert!(tokio::net::TcpStream::connect(&address).await.is_err(), "it is gone");
         kafka.restart().await.expect("it comes back");
         assert_eq!(kafka.brokers(), address);
-        tokio::net::TcpStream::connect(&address)
-            .await
-            .expect("it answers");
+        tokio::net::TcpStream::connect(&address).await.expect("it answers");
     })
     .await;
 }

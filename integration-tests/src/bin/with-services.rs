@@ -10,9 +10,7 @@ use vivace_integration_tests::{KafkaBroker, S3Server};
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    let program = arguments
-        .next()
-        .context("usage: with-services COMMAND [ARGUMENT...]")?;
+    let program = arguments.next().context("usage: with-services COMMAND [ARGUMENT...]")?;
     let kafka = KafkaBroker::start().await?;
     let s3 = S3Server::start().await?;
     let status = tokio::process::Command::new(&program)
@@ -23,9 +21,5 @@ async fn main() -> anyhow::Result<ExitCode> {
         .status()
         .await
         .with_context(|| format!("cannot run {}", program.display()))?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

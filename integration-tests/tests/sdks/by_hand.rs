@@ -21,19 +21,14 @@ use crate::{Sent, by_trace};
 pub(crate) async fn send(vivace: &Vivace) -> anyhow::Result<Vec<Sent>> {
     let mut sent = Vec::new();
     let noted = Arc::new(Acknowledged::default());
-    Sender::new(&vivace.otlp_grpc(), &noted)?
-        .send(request(1, true))
-        .await?;
+    Sender::new(&vivace.otlp_grpc(), &noted)?.send(request(1, true)).await?;
     sent.extend(by_trace("a plain gRPC client", traces(1, true)));
 
     for (number, encoding) in [(2, CompressionEncoding::Gzip), (3, CompressionEncoding::Zstd)] {
         let channel = Endpoint::from_shared(vivace.otlp_grpc())?.connect().await?;
         let mut client = TraceServiceClient::new(channel).send_compressed(encoding);
         client.export(request(number, true)).await?;
-        sent.extend(by_trace(
-            &format!("a gRPC client with {encoding}"),
-            traces(number, true),
-        ));
+        sent.extend(by_trace(&format!("a gRPC client with {encoding}"), traces(number, true)));
     }
 
     let protobuf = request(4, true).encode_to_vec();
@@ -41,79 +36,42 @@ pub(crate) async fn send(vivace: &Vivace) -> anyhow::Result<Vec<Sent>> {
     sent.extend(by_trace("a client of HTTP with protobuf", traces(4, true)));
 
     // JSON has no way to write NaN that all agree on.
-    post(
-        vivace,
-        "application/json",
-        serde_json::to_vec(&request(5, false))?,
-    )
-    .await?;
+    post(vivace, "application/json", serde_json::to_vec(&request(5, false))?).await?;
     sent.extend(by_trace("a client of HTTP with JSON", traces(5, false)));
     Ok(sent)
 }
 
 async fn post(vivace: &Vivace, kind: &str, body: Vec<u8>) -> anyhow::Result<()> {
     let address = format!("{}/v1/traces", vivace.otlp_http());
-    let answer = reqwest::Client::new()
-        .post(address)
-        .header("content-type", kind)
-        .body(body)
-        .send()
-        .await?;
+    let answer = reqwest::Client::new().post(address).header("content-type", kind).body(body).send().await?;
     let status = answer.status();
     ensure!(status.is_success(), "{kind}: {status}: {}", answer.text().await?);
-    ensure!(
-        answer.headers()["content-type"].to_str()?.starts_with(kind),
-        "answered in another form"
-    );
+    ensure!(answer.headers()["content-type"].to_str()?.starts_with(kind), "answered in another form");
     Ok(())
 }
 
 fn request(number: u8, with_nan: bool) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest {
-        resource_spans: traces(number, with_nan).resource_spans,
-    }
+    ExportTraceServiceRequest { resource_spans: traces(number, with_nan).resource_spans }
 }
 
 /// A trace full of oddities; the number tells it from its siblings.
 fn traces(number: u8, with_nan: bool) -> TracesData {
     let trace_id = trace_id(number);
     let root = root(trace_id.clone(), with_nan);
-    let bare = Span {
-        trace_id,
-        span_id: vec![2; 8],
-        parent_span_id: vec![1; 8],
-        ..Span::default()
-    };
-    let orphan = Span {
-        span_id: vec![3; 8],
-        parent_span_id: vec![0xee; 8],
-        name: "orphan".into(),
-        ..bare.clone()
-    };
-    let resource = Resource {
-        attributes: values(with_nan),
-        dropped_attributes_count: 6,
-        entity_refs: Vec::new(),
-    };
+    let bare = Span { trace_id, span_id: vec![2; 8], parent_span_id: vec![1; 8], ..Span::default() };
+    let orphan =
+        Span { span_id: vec![3; 8], parent_span_id: vec![0xee; 8], name: "orphan".into(), ..bare.clone() };
+    let resource =
+        Resource { attributes: values(with_nan), dropped_attributes_count: 6, entity_refs: Vec::new() };
     let scope = InstrumentationScope {
         name: "scope".into(),
         version: "0".into(),
         attributes: values(with_nan),
         dropped_attributes_count: 7,
     };
-    let full = ScopeSpans {
-        scope: Some(scope),
-        spans: vec![root],
-        schema_url: "urn:scope".into(),
-    };
-    let plain = ScopeSpans {
-        spans: vec![bare],
-        ..ScopeSpans::default()
-    };
-    let alone = ScopeSpans {
-        spans: vec![orphan],
-        ..ScopeSpans::default()
-    };
+    let full = ScopeSpans { scope: Some(scope), spans: vec![root], schema_url: "urn:scope".into() };
+    let plain = ScopeSpans { spans: vec![bare], ..ScopeSpans::default() };
+    let alone = ScopeSpans { spans: vec![orphan], ..ScopeSpans::default() };
     TracesData {
         resource_spans: vec![
             ResourceSpans {
@@ -122,10 +80,7 @@ fn traces(number: u8, with_nan: bool) -> TracesData {
                 schema_url: "urn:resource".into(),
             },
             // No resource, no scope, no name of a service.
-            ResourceSpans {
-                scope_spans: vec![alone],
-                ..ResourceSpans::default()
-            },
+            ResourceSpans { scope_spans: vec![alone], ..ResourceSpans::default() },
         ],
     }
 }
@@ -161,10 +116,7 @@ fn root(trace_id: Vec<u8>, with_nan: bool) -> Span {
         dropped_events_count: 3,
         links: vec![link],
         dropped_links_count: 5,
-        status: Some(Status {
-            code: 2,
-            message: "ошибка".into(),
-        }),
+        status: Some(Status { code: 2, message: "ошибка".into() }),
         ..Span::default()
     }
 }
@@ -180,12 +132,7 @@ fn values(with_nan: bool) -> Vec<KeyValue> {
     let inner = vec![
         pair("text", Any::StringValue("inner".into())),
         pair("bytes", Any::BytesValue(vec![0, 255])),
-        pair(
-            "deep",
-            Any::KvlistValue(KeyValueList {
-                values: vec![pair("deeper", Any::IntValue(-1))],
-            }),
-        ),
+        pair("deep", Any::KvlistValue(KeyValueList { values: vec![pair("deeper", Any::IntValue(-1))] })),
     ];
     let mixed = vec![
         value(Any::StringValue("1".into())),
@@ -193,12 +140,8 @@ fn values(with_nan: bool) -> Vec<KeyValue> {
         value(Any::BoolValue(true)),
         value(Any::DoubleValue(1.0)),
         AnyValue::default(),
-        value(Any::ArrayValue(ArrayValue {
-            values: vec![value(Any::IntValue(2))],
-        })),
-        value(Any::KvlistValue(KeyValueList {
-            values: inner.clone(),
-        })),
+        value(Any::ArrayValue(ArrayValue { values: vec![value(Any::IntValue(2))] })),
+        value(Any::KvlistValue(KeyValueList { values: inner.clone() })),
     ];
     let mut values = vec![
         pair("text", Any::StringValue("текст 🔑".into())),
@@ -214,11 +157,7 @@ fn values(with_nan: bool) -> Vec<KeyValue> {
         pair("array.empty", Any::ArrayValue(ArrayValue::default())),
         pair("map", Any::KvlistValue(KeyValueList { values: inner })),
         pair("map.empty", Any::KvlistValue(KeyValueList::default())),
-        KeyValue {
-            key: "value.empty".into(),
-            value: Some(AnyValue::default()),
-            ..KeyValue::default()
-        },
+        KeyValue { key: "value.empty".into(), value: Some(AnyValue::default()), ..KeyValue::default() },
         pair("large", Any::StringValue("x".repeat(20_000))),
         pair("a key with \"quotes\", dots. and spaces", Any::IntValue(1)),
         pair("", Any::StringValue("an empty key".into())),
@@ -226,20 +165,13 @@ fn values(with_nan: bool) -> Vec<KeyValue> {
     if with_nan {
         values.push(pair("double.nan", Any::DoubleValue(f64::NAN)));
         values.push(pair("double.infinite", Any::DoubleValue(f64::INFINITY)));
-        values.push(KeyValue {
-            key: "value.absent".into(),
-            ..KeyValue::default()
-        });
+        values.push(KeyValue { key: "value.absent".into(), ..KeyValue::default() });
     }
     values
 }
 
 fn pair(key: &str, of: Any) -> KeyValue {
-    KeyValue {
-        key: key.into(),
-        value: Some(value(of)),
-        ..KeyValue::default()
-    }
+    KeyValue { key: key.into(), value: Some(value(of)), ..KeyValue::default() }
 }
 
 const fn value(value: Any) -> AnyValue {

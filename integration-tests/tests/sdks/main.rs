@@ -39,39 +39,22 @@ async fn what_sdks_send_comes_back_equal() {
         let mut vivace = Vivace::start(options).await.expect("vivace starts");
         let mut sent = Vec::new();
         for protocol in ["grpc", "http"] {
-            sent.extend(
-                python_sdk::send(&vivace, protocol)
-                    .await
-                    .expect("the Python SDK sends"),
-            );
-            sent.extend(
-                rust_sdk::send(&vivace, protocol)
-                    .await
-                    .expect("the Rust SDK sends"),
-            );
+            sent.extend(python_sdk::send(&vivace, protocol).await.expect("the Python SDK sends"));
+            sent.extend(rust_sdk::send(&vivace, protocol).await.expect("the Rust SDK sends"));
         }
         sent.extend(by_hand::send(&vivace).await.expect("plain clients send"));
         eprintln!("{} traces sent", sent.len());
 
-        come_back(&vivace.client(), &sent)
-            .await
-            .expect("from recent data");
-        let blocks = stored_spans(&vivace.store().expect("a store"), None)
-            .await
-            .expect("readable blocks");
-        assert!(
-            blocks.is_empty(),
-            "no block was due, so that all came from recent data"
-        );
+        come_back(&vivace.client(), &sent).await.expect("from recent data");
+        let blocks = stored_spans(&vivace.store().expect("a store"), None).await.expect("readable blocks");
+        assert!(blocks.is_empty(), "no block was due, so that all came from recent data");
         eprintln!("equal from recent data");
 
         vivace.sigkill().expect("it runs");
         vivace.reconfigure(|options| options.blocks_every(ALL_BLOCKS));
         vivace.spawn().expect("it starts");
         vivace.wait_ready().await.expect("it is ready again");
-        eventually(FOUND_LIMIT, || all_stored(&vivace, &sent))
-            .await
-            .expect("everything gets into blocks");
+        eventually(FOUND_LIMIT, || all_stored(&vivace, &sent)).await.expect("everything gets into blocks");
         // Recent data goes as soon, so that now and after the restart only blocks can answer.
         tokio::time::sleep(ALL_BLOCKS * 4).await;
         come_back(&vivace.client(), &sent).await.expect("from blocks");
@@ -107,10 +90,7 @@ async fn all_stored(vivace: &Vivace, sent: &[Sent]) -> anyhow::Result<()> {
     for Sent { id, trace, .. } in sent {
         for span in trace.keys() {
             let span: SpanId = span.parse()?;
-            ensure!(
-                stored.get(&(*id, span)) == Some(&1),
-                "span {span} of {id} is not in one block"
-            );
+            ensure!(stored.get(&(*id, span)) == Some(&1), "span {span} of {id} is not in one block");
         }
     }
     Ok(())
@@ -130,10 +110,6 @@ fn by_trace(by: &str, sent: TracesData) -> Vec<Sent> {
             }
         }
     }
-    let name = |id, trace: TracesData| Sent {
-        by: by.to_owned(),
-        id,
-        trace: canonical(&trace),
-    };
+    let name = |id, trace: TracesData| Sent { by: by.to_owned(), id, trace: canonical(&trace) };
     traces.into_iter().map(|(id, trace)| name(id, trace)).collect()
 }

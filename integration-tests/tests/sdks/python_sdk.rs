@@ -19,11 +19,7 @@ struct Printed {
 
 /// Lets the Python SDK send its traces and gives what its in-memory exporter says they are.
 pub(crate) async fn send(vivace: &Vivace, protocol: &str) -> anyhow::Result<Vec<Sent>> {
-    let endpoint = if protocol == "grpc" {
-        vivace.otlp_grpc()
-    } else {
-        vivace.otlp_http()
-    };
+    let endpoint = if protocol == "grpc" { vivace.otlp_grpc() } else { vivace.otlp_http() };
     let printed = run_python("send_traces.py", &[protocol, &endpoint]).await?;
     let printed: Printed = serde_json::from_str(&printed)?;
     let mut sent = Vec::new();
@@ -32,16 +28,9 @@ pub(crate) async fn send(vivace: &Vivace, protocol: &str) -> anyhow::Result<Vec<
             &format!("the Python SDK over {protocol}"),
             TracesData::decode(STANDARD.decode(request)?.as_slice())?,
         );
-        ensure!(
-            traces.len() == 1 && traces[0].id.to_string() == id,
-            "the script mixes traces"
-        );
+        ensure!(traces.len() == 1 && traces[0].id.to_string() == id, "the script mixes traces");
         sent.extend(traces);
     }
-    ensure!(
-        sent.len() == 3,
-        "the script makes three traces, not {}",
-        sent.len()
-    );
+    ensure!(sent.len() == 3, "the script makes three traces, not {}", sent.len());
     Ok(sent)
 }

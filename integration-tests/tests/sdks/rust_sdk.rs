@@ -43,10 +43,7 @@ impl SpanProcessor for Collector {
 /// Makes traces with the Rust SDK, sends them with its exporter, and gives what they are.
 pub(crate) async fn send(vivace: &Vivace, protocol: &str) -> anyhow::Result<Vec<Sent>> {
     let mut exporter = if protocol == "grpc" {
-        SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(vivace.otlp_grpc())
-            .build()?
+        SpanExporter::builder().with_tonic().with_endpoint(vivace.otlp_grpc()).build()?
     } else {
         let endpoint = format!("{}/v1/traces", vivace.otlp_http());
         SpanExporter::builder()
@@ -73,10 +70,7 @@ pub(crate) async fn send(vivace: &Vivace, protocol: &str) -> anyhow::Result<Vec<
     }
     let attributes = ResourceAttributesWithSchema::from(&resource);
     let resource_spans = group_spans_by_resource_and_scope(spans, &attributes);
-    Ok(by_trace(
-        &format!("the Rust SDK over {protocol}"),
-        TracesData { resource_spans },
-    ))
+    Ok(by_trace(&format!("the Rust SDK over {protocol}"), TracesData { resource_spans }))
 }
 
 /// One value of each type that the SDK has, with the edges of each.
@@ -96,16 +90,10 @@ fn values() -> Vec<KeyValue> {
         ("double.tiny", 5e-324.into()),
         ("double.infinite", f64::NEG_INFINITY.into()),
         ("double.nan", f64::NAN.into()),
-        (
-            "array.text",
-            Value::Array(Array::String(vec!["a".into(), "".into(), "ü".into()])),
-        ),
+        ("array.text", Value::Array(Array::String(vec!["a".into(), "".into(), "ü".into()]))),
         ("array.bool", Value::Array(Array::Bool(vec![true, false]))),
         ("array.int", Value::Array(Array::I64(vec![1, -2, 1 << 62]))),
-        (
-            "array.double",
-            Value::Array(Array::F64(vec![0.5, -0.0, f64::INFINITY])),
-        ),
+        ("array.double", Value::Array(Array::F64(vec![0.5, -0.0, f64::INFINITY]))),
     ];
     pairs.map(|(key, value)| KeyValue::new(key, value)).to_vec()
 }
@@ -124,41 +112,22 @@ fn make_traces(provider: &SdkTracerProvider) {
         .with_kind(SpanKind::Server)
         .with_start_time(long_ago)
         .with_attributes(values())
-        .with_links(vec![
-            Link::new(elsewhere.clone(), values(), 3),
-            Link::with_context(elsewhere.clone()),
-        ])
+        .with_links(vec![Link::new(elsewhere.clone(), values(), 3), Link::with_context(elsewhere.clone())])
         .start(&tracer);
     root.add_event_with_timestamp("event with all values", long_ago, values());
     root.add_event("event with none", Vec::new());
     root.add_event("", Vec::new());
     root.set_status(Status::error("beschädigt"));
     let inside = Context::new().with_span(root);
-    let kinds = [
-        SpanKind::Client,
-        SpanKind::Consumer,
-        SpanKind::Internal,
-        SpanKind::Producer,
-        SpanKind::Server,
-    ];
+    let kinds =
+        [SpanKind::Client, SpanKind::Consumer, SpanKind::Internal, SpanKind::Producer, SpanKind::Server];
     for kind in kinds {
         let name = format!("kind {kind:?}");
-        let mut span = tracer
-            .span_builder(name)
-            .with_kind(kind.clone())
-            .start_with_context(&tracer, &inside);
+        let mut span = tracer.span_builder(name).with_kind(kind.clone()).start_with_context(&tracer, &inside);
         // One key with values of two types: neither may turn into the other.
-        let status: Value = if kind == SpanKind::Client {
-            "a text here".into()
-        } else {
-            200.into()
-        };
+        let status: Value = if kind == SpanKind::Client { "a text here".into() } else { 200.into() };
         span.set_attribute(KeyValue::new("http.response.status_code", status));
-        span.set_status(if kind == SpanKind::Client {
-            Status::Ok
-        } else {
-            Status::Unset
-        });
+        span.set_status(if kind == SpanKind::Client { Status::Ok } else { Status::Unset });
     }
     let mut limits = tracer.start_with_context("limits", &inside);
     for number in 0..200 {

@@ -17,6 +17,7 @@ mod reader;
 pub mod schema;
 mod write;
 
+pub use arrow::array::RecordBatch;
 pub use columns::{Appended, BlockStats, Needle, OpenBlock, RejectedSpans, SealedBlock};
 pub use combine::{Combined, TraceCombiner};
 pub use config::BlockConfig;

@@ -9,6 +9,7 @@ mod decode;
 mod fetched;
 mod filter;
 mod index;
+mod inflate;
 mod levels;
 mod pages;
 mod source;
@@ -94,7 +95,7 @@ impl BlockReader {
         let index = self.cache.index(source, &filter, tail).await?;
         let mut candidates = Vec::new();
         for number in row_groups {
-            let rows = index.candidates(number, id).map_err(|error| source.corrupt(error))?;
+            let rows = index.candidates(number, id);
             if !rows.is_empty() {
                 candidates.push((number, rows));
             }
@@ -116,16 +117,15 @@ impl BlockReader {
         candidates: Vec<Range<usize>>,
         id: &TraceId,
     ) -> Result<Vec<RecordBatch>, BlockError> {
-        let corrupt = |error| source.corrupt(error);
         let id = *id;
-        let all = ranges(index, number, |_| true, &candidates).map_err(corrupt)?;
+        let all = ranges(index, number, |_| true, &candidates);
         if bytes(&all) <= self.config.lookup_read_bytes_max.as_u64() {
             let fetched = Arc::new(source.ranges(all).await?);
             let group = RowGroup { index: Arc::clone(index), number, fetched };
             return blocking(source.path, move || group.rows(&group.find(&candidates, &id)?, &id)).await;
         }
         let leaf = index.trace_id_leaf;
-        let ids = ranges(index, number, |other| other == leaf, &candidates).map_err(corrupt)?;
+        let ids = ranges(index, number, |other| other == leaf, &candidates);
         let fetched = Arc::new(source.ranges(ids).await?);
         let group = RowGroup { index: Arc::clone(index), number, fetched };
         let (mut group, rows) = blocking(source.path, move || {
@@ -133,8 +133,7 @@ impl BlockReader {
             Ok((group, rows))
         })
         .await?;
-        let rest = ranges(index, number, |other| other != leaf, &rows).map_err(corrupt)?;
-        let mut fetched = source.ranges(rest).await?;
+        let mut fetched = source.ranges(ranges(index, number, |other| other != leaf, &rows)).await?;
         fetched.merge(Fetched::clone(&group.fetched));
         group.fetched = Arc::new(fetched);
         blocking(source.path, move || group.rows(&rows, &id)).await
@@ -147,14 +146,13 @@ fn ranges(
     row_group: usize,
     wanted: impl Fn(usize) -> bool,
     rows: &[Range<usize>],
-) -> Result<Vec<Range<u64>>, parquet::errors::ParquetError> {
+) -> Vec<Range<u64>> {
     let mut ranges = Vec::new();
-    for leaf in (0..index.leaves()).filter(|&leaf| wanted(leaf)) {
-        index.ranges(row_group, leaf, rows, &mut ranges)?;
-    }
-    Ok(ranges)
+    let leaves = index.leaves(row_group).iter().enumerate().filter(|(leaf, _)| wanted(*leaf));
+    leaves.for_each(|(_, leaf)| leaf.ranges(rows, &mut ranges));
+    ranges
 }
 
 fn bytes(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum()
+    ranges.iter().map(|range| range.end - range.start).sum()
 }

@@ -58,10 +58,7 @@ impl BlockMeta {
 
     /// Order of blocks wherever they are given out: by the end of the latest span, newest first.
     pub(crate) fn newest_first(&self, other: &Self) -> Ordering {
-        other
-            .end_max
-            .cmp(&self.end_max)
-            .then_with(|| other.id.cmp(&self.id))
+        other.end_max.cmp(&self.end_max).then_with(|| other.id.cmp(&self.id))
     }
 }
 
@@ -95,11 +92,7 @@ mod tests {
 
     #[test]
     fn time_ranges_are_half_open_and_ends_inclusive() {
-        let meta = BlockMeta {
-            start_min: UnixNanos(10),
-            end_max: UnixNanos(20),
-            ..block(1, 0..10)
-        };
+        let meta = BlockMeta { start_min: UnixNanos(10), end_max: UnixNanos(20), ..block(1, 0..10) };
         let overlaps = |start, end| meta.overlaps(&(UnixNanos(start)..UnixNanos(end)));
         assert!(overlaps(20, 21));
         assert!(overlaps(0, 11));
@@ -112,11 +105,7 @@ mod tests {
         let holders = |count| {
             (0..count).filter(move |&number| {
                 let partition = Partition(number);
-                let meta = BlockMeta {
-                    partition,
-                    partition_count: count,
-                    ..block(1, 0..10)
-                };
+                let meta = BlockMeta { partition, partition_count: count, ..block(1, 0..10) };
                 meta.may_hold(&TraceId::from_bytes([7; 16]))
             })
         };

@@ -51,13 +51,7 @@ impl Chain {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let paths = ChainPaths::new(topic, partition);
-        Self {
-            files: Files::new(store),
-            paths,
-            topic: topic.into(),
-            partition,
-            clock,
-        }
+        Self { files: Files::new(store), paths, topic: topic.into(), partition, clock }
     }
 
     /// The same, counting into `metrics`.
@@ -109,7 +103,8 @@ impl Chain {
         }
     }
 
-    /// Adds the proposed entry after `known` and returns the state with it.
+    /// Adds the proposed entry after `known` and returns the state with it. To drop the future before it ends is like
+    /// [`LedgerError::Unavailable`].
     ///
     /// # Errors
     /// - [`LedgerError::Conflict`]: another writer's entry took the number (also if `known` is just old). The proposal
@@ -126,16 +121,11 @@ impl Chain {
         self.check_ours(known)?;
         let entry = self.next_entry(known, proposal);
         let path = self.paths.entry(entry.sequence);
-        let content = check_before_writing(known, &entry).map_err(|source| LedgerError::Invalid {
-            path: path.to_string(),
-            source,
-        })?;
+        let content = check_before_writing(known, &entry)
+            .map_err(|source| LedgerError::Invalid { path: path.to_string(), source })?;
         let entry = self.put(&path, content, entry, known).await?;
         let mut state = known.clone();
-        state.fold(&entry).map_err(|source| LedgerError::Corrupt {
-            path: path.to_string(),
-            source,
-        })?;
+        state.fold(&entry).map_err(|source| LedgerError::Corrupt { path: path.to_string(), source })?;
         self.files.metrics.appended.inc();
         snapshots::write_if_due(&self.files, &self.paths, &state).await;
         Ok(state)
@@ -164,16 +154,10 @@ impl Chain {
                     }
                     self.files.metrics.conflicts.inc();
                     let current = self.refresh(known).await?;
-                    return Err(LedgerError::Conflict {
-                        path: path.to_string(),
-                        current,
-                    });
+                    return Err(LedgerError::Conflict { path: path.to_string(), current });
                 }
                 Err(ReadError::Damaged(source)) => {
-                    return Err(LedgerError::Corrupt {
-                        path: path.to_string(),
-                        source,
-                    });
+                    return Err(LedgerError::Corrupt { path: path.to_string(), source });
                 }
                 Ok(None) | Err(ReadError::Store(_)) => {}
             }
@@ -202,48 +186,24 @@ impl Chain {
     pub(crate) fn not_there(&self, sequence: u64) -> LedgerError {
         let path = self.paths.entry(sequence);
         let source = "nobody has written it in time".into();
-        unavailable(
-            "find",
-            &path,
-            object_store::Error::NotFound {
-                path: path.to_string(),
-                source,
-            },
-        )
+        unavailable("find", &path, object_store::Error::NotFound { path: path.to_string(), source })
     }
 
     /// The time may differ between two attempts, nothing else may.
     fn check_same(&self, path: &Path, found: Entry, proposed: &Entry) -> Result<Entry, LedgerError> {
-        if found
-            == (Entry {
-                written: found.written,
-                ..proposed.clone()
-            })
-        {
+        if found == (Entry { written: found.written, ..proposed.clone() }) {
             return Ok(found);
         }
-        let source = Violation::Twice {
-            first: found.sequence,
-            second: proposed.sequence,
-        };
-        Err(LedgerError::Corrupt {
-            path: path.to_string(),
-            source,
-        })
+        let source = Violation::Twice { first: found.sequence, second: proposed.sequence };
+        Err(LedgerError::Corrupt { path: path.to_string(), source })
     }
 
     fn check_ours(&self, known: &PartitionState) -> Result<(), LedgerError> {
         if known.topic() == &*self.topic && known.partition() == self.partition {
             return Ok(());
         }
-        let source = Violation::Stranger {
-            topic: known.topic().to_owned(),
-            partition: known.partition(),
-        };
-        Err(LedgerError::Invalid {
-            path: self.paths.entry(known.sequence() + 1).to_string(),
-            source,
-        })
+        let source = Violation::Stranger { topic: known.topic().to_owned(), partition: known.partition() };
+        Err(LedgerError::Invalid { path: self.paths.entry(known.sequence() + 1).to_string(), source })
     }
 
     /// Folds all entries after `state`. `seen` is an entry that surely exists: if the walk ends before it, one between
@@ -258,10 +218,9 @@ impl Chain {
             seen = seen.max(last_found.map_or(0, |(sequence, _)| sequence));
             for entry in found.into_iter().map_while(|entry| entry) {
                 let path = self.paths.entry(state.sequence() + 1);
-                state.fold(&entry).map_err(|source| LedgerError::Corrupt {
-                    path: path.to_string(),
-                    source,
-                })?;
+                state
+                    .fold(&entry)
+                    .map_err(|source| LedgerError::Corrupt { path: path.to_string(), source })?;
                 self.files.metrics.read.inc();
             }
             let missing = state.sequence() + 1;
@@ -274,19 +233,13 @@ impl Chain {
                 ahead = 1;
             } else if !backoff.wait().await {
                 let path = self.paths.entry(missing).to_string();
-                return Err(LedgerError::Corrupt {
-                    path,
-                    source: Violation::Missing { seen },
-                });
+                return Err(LedgerError::Corrupt { path, source: Violation::Missing { seen } });
             }
         }
     }
 
     fn decode(&self, path: &Path, json: &[u8]) -> Result<Entry, LedgerError> {
-        Entry::decode(json).map_err(|source| LedgerError::Corrupt {
-            path: path.to_string(),
-            source,
-        })
+        Entry::decode(json).map_err(|source| LedgerError::Corrupt { path: path.to_string(), source })
     }
 }
 
@@ -296,10 +249,7 @@ fn check_before_writing(known: &PartitionState, entry: &Entry) -> Result<Bytes, 
     let content = entry.encode();
     let bytes = content.len() as u64;
     if bytes > ENTRY_BYTES_MAX {
-        return Err(Violation::TooLarge {
-            bytes,
-            bytes_max: ENTRY_BYTES_MAX,
-        });
+        return Err(Violation::TooLarge { bytes, bytes_max: ENTRY_BYTES_MAX });
     }
     Ok(content.into())
 }

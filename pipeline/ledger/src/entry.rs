@@ -110,10 +110,7 @@ impl Proposal {
     /// A proposal under a fresh name, made of 16 random bytes (an argument so that simulations repeat).
     #[must_use]
     pub fn new(body: EntryBody, random: [u8; 16]) -> Self {
-        Self {
-            body,
-            writer: uuid::Builder::from_random_bytes(random).into_uuid().to_string(),
-        }
+        Self { body, writer: uuid::Builder::from_random_bytes(random).into_uuid().to_string() }
     }
 
     /// What the entry will say.
@@ -149,9 +146,7 @@ impl Entry {
             // A later version may have another shape: say so instead of naming the first odd byte.
             Err(error) => Err(match serde_json::from_slice::<Versioned>(json) {
                 Ok(found) if found.version != ENTRY_VERSION => Violation::Version { found: found.version },
-                _ => Violation::Unreadable {
-                    reason: error.to_string(),
-                },
+                _ => Violation::Unreadable { reason: error.to_string() },
             }),
         }
     }
@@ -164,20 +159,9 @@ mod tests {
 
     #[test]
     fn json_is_as_documented() {
-        let rejected = vec![Rejected {
-            offset: Offset(3),
-            reason: "truncated".into(),
-            spans: 2,
-        }];
+        let rejected = vec![Rejected { offset: Offset(3), reason: "truncated".into(), spans: 2 }];
         let offsets = OffsetRange::new(Offset(0), Offset(9));
-        let entry = entry(
-            1,
-            EntryBody::Ingested {
-                offsets,
-                blocks: vec![block(1, 0..9)],
-                rejected,
-            },
-        );
+        let entry = entry(1, EntryBody::Ingested { offsets, blocks: vec![block(1, 0..9)], rejected });
         let json: serde_json::Value = serde_json::from_slice(&entry.encode()).unwrap();
         assert_eq!(json["version"], 1);
         assert_eq!(json["sequence"], 1);
@@ -192,47 +176,22 @@ mod tests {
 
     #[test]
     fn unreadable_json_is_refused() {
-        let whole = entry(
-            1,
-            EntryBody::Lost {
-                offsets: OffsetRange::new(Offset(0), Offset(9)),
-            },
-        );
+        let whole = entry(1, EntryBody::Lost { offsets: OffsetRange::new(Offset(0), Offset(9)) });
         let json = whole.encode();
         for length in 0..json.len() {
-            assert!(
-                matches!(Entry::decode(&json[..length]), Err(Violation::Unreadable { .. })),
-                "{length}"
-            );
+            assert!(matches!(Entry::decode(&json[..length]), Err(Violation::Unreadable { .. })), "{length}");
         }
         let later = br#"{"version": 2, "surprise": true}"#;
         assert_eq!(Entry::decode(later), Err(Violation::Version { found: 2 }));
-        let newer = Entry {
-            version: 3,
-            ..whole.clone()
-        };
-        assert_eq!(
-            Entry::decode(&newer.encode()),
-            Err(Violation::Version { found: 3 })
-        );
-        let nameless = Entry {
-            writer: String::new(),
-            ..whole
-        };
-        assert_eq!(
-            Entry::decode(&nameless.encode()),
-            Err(Violation::Writer {
-                writer: String::new()
-            })
-        );
+        let newer = Entry { version: 3, ..whole.clone() };
+        assert_eq!(Entry::decode(&newer.encode()), Err(Violation::Version { found: 3 }));
+        let nameless = Entry { writer: String::new(), ..whole };
+        assert_eq!(Entry::decode(&nameless.encode()), Err(Violation::Writer { writer: String::new() }));
     }
 
     #[test]
     fn proposals_are_named_by_their_random_bytes() {
         let body = EntryBody::Expired { blocks: vec![] };
-        assert_ne!(
-            Proposal::new(body.clone(), [1; 16]).writer(),
-            Proposal::new(body, [2; 16]).writer()
-        );
+        assert_ne!(Proposal::new(body.clone(), [1; 16]).writer(), Proposal::new(body, [2; 16]).writer());
     }
 }

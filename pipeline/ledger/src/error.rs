@@ -34,8 +34,8 @@ pub enum LedgerError {
         /// What is wrong with it.
         source: Violation,
     },
-    /// The proposal breaks a rule; nothing was written.
-    #[error("cannot append {path}")]
+    /// What was asked breaks a rule; nothing was written.
+    #[error("cannot use {path}")]
     Invalid {
         /// The path that the entry would have had.
         path: String,

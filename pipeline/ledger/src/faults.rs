@@ -5,6 +5,7 @@
 //! What it never does: tear an object, forget one, or let a create-only put succeed twice. A ledger on a store that
 //! does is lost, and no real one may.
 
+mod chances;
 mod listing;
 mod upload;
 
@@ -25,89 +26,10 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use chances::Plan;
+pub use chances::{Faults, Struck};
 use listing::Changes;
 use upload::FaultyUpload;
-
-/// How likely each fault is for one call (0 to 1), and how bad.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Faults {
-    /// The call fails and nothing happens.
-    pub error_before: f64,
-    /// The call happens and its answer is an error.
-    pub error_after: f64,
-    /// A put happens, is repeated by the client, and the answer is that of the second try: "already exists" for a
-    /// create-only one.
-    pub repeated: f64,
-    /// A put fails at once and happens up to [`Self::late_max`] later.
-    pub late: f64,
-    /// Longest delay of a late put.
-    pub late_max: Duration,
-    /// The body of a get breaks off in the middle.
-    pub cut: f64,
-    /// The call, and once more its answer, takes up to [`Self::slow_max`].
-    pub slow: f64,
-    /// Longest delay of a slow call, and of its answer.
-    pub slow_max: Duration,
-    /// A listing shows an object as it was before its last change, if that is younger than [`Self::stale_max`].
-    pub stale: f64,
-    /// How old a listing may be.
-    pub stale_max: Duration,
-}
-
-impl Faults {
-    /// None at all.
-    pub const NONE: Self = Self {
-        error_before: 0.0,
-        error_after: 0.0,
-        repeated: 0.0,
-        late: 0.0,
-        late_max: Duration::ZERO,
-        cut: 0.0,
-        slow: 0.0,
-        slow_max: Duration::ZERO,
-        stale: 0.0,
-        stale_max: Duration::ZERO,
-    };
-
-    /// Everything, about one call of four.
-    pub const ROUGH: Self = Self {
-        error_before: 0.08,
-        error_after: 0.08,
-        repeated: 0.05,
-        late: 0.04,
-        late_max: Duration::from_secs(5),
-        cut: 0.05,
-        slow: 0.5,
-        slow_max: Duration::from_millis(200),
-        stale: 0.5,
-        stale_max: Duration::from_secs(30),
-    };
-
-    /// Nothing answers.
-    pub const OUTAGE: Self = Self {
-        error_before: 1.0,
-        ..Self::NONE
-    };
-}
-
-/// How often each fault struck.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Struck {
-    /// All calls.
-    pub calls: u64,
-    /// [`Faults::error_before`].
-    pub errors_before: u64,
-    /// [`Faults::error_after`].
-    pub errors_after: u64,
-    /// [`Faults::repeated`].
-    pub repeated: u64,
-    /// [`Faults::late`].
-    pub late: u64,
-    /// [`Faults::cut`].
-    pub cut: u64,
-    /// Objects that a listing hid or showed wrongly.
-    pub stale: u64,
-}
 
 /// A store whose calls fail now and then. Clones share everything.
 #[derive(Clone, Debug)]
@@ -142,30 +64,6 @@ struct LatePut {
     path: Path,
     payload: PutPayload,
     options: PutOptions,
-}
-
-/// What one call will suffer.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    draw: Draw,
-    faults: Faults,
-    before: Duration,
-    after: Duration,
-}
-
-/// Random numbers of one call, by name.
-#[derive(Clone, Copy, Debug)]
-struct Draw(u64);
-
-impl Draw {
-    /// Between 0 and 1.
-    fn share(self, name: &str) -> f64 {
-        (xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), self.0) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn hits(self, name: &str, probability: f64) -> bool {
-        self.share(name) < probability
-    }
 }
 
 impl FaultyStore {
@@ -230,23 +128,11 @@ impl Shared {
             *tried
         };
         let name = format!("{operation:?} {tried} {path}");
-        let draw = Draw(xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), self.seed));
-        let faults = *self.faults.lock();
-        let delay = |name: &str, share: &str| match draw.hits(name, faults.slow) {
-            true => faults.slow_max.mul_f64(draw.share(share)),
-            false => Duration::ZERO,
-        };
-        let (before, after) = (delay("slow before", "before"), delay("slow after", "after"));
-        let plan = Plan {
-            draw,
-            faults,
-            before,
-            after,
-        };
+        let plan = Plan::new(*self.faults.lock(), self.seed, &name);
         wait(plan.before).await;
         self.land_due().await;
         self.count(|struck| struck.calls += 1);
-        if draw.hits("error before", faults.error_before) {
+        if plan.draw.hits("error before", plan.faults.error_before) {
             self.count(|struck| struck.errors_before += 1);
             return Err(failure(format!("{name}: nothing happened")));
         }
@@ -279,10 +165,7 @@ impl Shared {
         loop {
             let next = {
                 let mut late = self.late.lock();
-                let due = late
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, put)| put.due <= Instant::now());
+                let due = late.iter().enumerate().filter(|(_, put)| put.due <= Instant::now());
                 let first = due.min_by_key(|(_, put)| put.due).map(|(index, _)| index);
                 first.map(|index| late.remove(index))
             };
@@ -317,12 +200,7 @@ impl ObjectStore for FaultyStore {
         let faults = &plan.faults;
         if plan.draw.hits("late", faults.late) {
             let due = Instant::now() + faults.late_max.mul_f64(plan.draw.share("lateness"));
-            shared.late.lock().push(LatePut {
-                due,
-                path: path.clone(),
-                payload,
-                options,
-            });
+            shared.late.lock().push(LatePut { due, path: path.clone(), payload, options });
             shared.count(|struck| struck.late += 1);
             return Err(failure("nobody knows yet".into()));
         }
@@ -332,10 +210,7 @@ impl ObjectStore for FaultyStore {
             Ok(_) if create && plan.draw.hits("repeated", faults.repeated) => {
                 shared.count(|struck| struck.repeated += 1);
                 let source = "the client repeated its own request".into();
-                Err(Error::AlreadyExists {
-                    path: path.to_string(),
-                    source,
-                })
+                Err(Error::AlreadyExists { path: path.to_string(), source })
             }
             other => other,
         };
@@ -364,23 +239,9 @@ impl ObjectStore for FaultyStore {
         let extensions = found.extensions.clone();
         let body = found.bytes().await?;
         self.0.count(|struck| struck.cut += 1);
-        let parts = [
-            Ok(body.slice(..body.len() / 2)),
-            Err(failure("the body broke off".into())),
-        ];
+        let parts = [Ok(body.slice(..body.len() / 2)), Err(failure("the body broke off".into()))];
         let payload = GetResultPayload::Stream(stream::iter(parts).boxed());
-        self.0
-            .end(
-                &plan,
-                Ok(GetResult {
-                    payload,
-                    meta,
-                    range,
-                    attributes,
-                    extensions,
-                }),
-            )
-            .await
+        self.0.end(&plan, Ok(GetResult { payload, meta, range, attributes, extensions })).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -432,10 +293,7 @@ async fn wait(delay: Duration) {
 }
 
 fn failure(what: String) -> Error {
-    Error::Generic {
-        store: "faulty",
-        source: what.into(),
-    }
+    Error::Generic { store: "faulty", source: what.into() }
 }
 
 /// The seeds of a test: `0..count`, or the one that the variable `SEED` names, to run a failure again.

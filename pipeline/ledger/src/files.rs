@@ -29,10 +29,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) const fn new() -> Self {
-        Self {
-            attempts_left: ATTEMPTS_MAX - 1,
-            pause: PAUSE_FIRST,
-        }
+        Self { attempts_left: ATTEMPTS_MAX - 1, pause: PAUSE_FIRST }
     }
 
     /// Waits before the next attempt; false if there is none left.
@@ -74,18 +71,13 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            store,
-            metrics: Metrics::default(),
-        }
+        Self { store, metrics: Metrics::default() }
     }
 
     /// One attempt to create an object.
     pub(crate) async fn create(&self, path: &Path, content: Bytes) -> Create {
         let options = PutOptions::from(PutMode::Create);
-        let put = self
-            .store
-            .put_opts(path, PutPayload::from_bytes(content), options);
+        let put = self.store.put_opts(path, PutPayload::from_bytes(content), options);
         match answered(put).await {
             Ok(_) => Create::Done,
             // Which of the two a store answers differs; both say that the condition "absent" did not hold.
@@ -121,10 +113,7 @@ impl Files {
             match self.read_once(path, bytes_max).await {
                 Ok(content) => return Ok(content),
                 Err(ReadError::Damaged(source)) => {
-                    return Err(LedgerError::Corrupt {
-                        path: path.to_string(),
-                        source,
-                    });
+                    return Err(LedgerError::Corrupt { path: path.to_string(), source });
                 }
                 Err(ReadError::Store(error)) if !backoff.wait().await => {
                     return Err(unavailable("read", path, error));
@@ -170,23 +159,51 @@ impl Files {
 }
 
 pub(crate) fn unavailable(action: &'static str, path: &Path, error: Error) -> LedgerError {
-    LedgerError::Unavailable {
-        action,
-        path: path.to_string(),
-        source: Arc::new(error),
-    }
+    LedgerError::Unavailable { action, path: path.to_string(), source: Arc::new(error) }
 }
 
 async fn answered<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(ATTEMPT_TIMEOUT, attempt)
-        .await
-        .unwrap_or_else(|_| Err(unanswered()))
+    tokio::time::timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or_else(|_| Err(unanswered()))
 }
 
 fn unanswered() -> Error {
     let source = format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs()).into();
-    Error::Generic {
-        store: "ledger",
-        source,
+    Error::Generic { store: "ledger", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::testing::paused;
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        paused(async {
+            let (files, path) = (Files::new(Arc::new(InMemory::new())), Path::from("object"));
+            assert!(matches!(files.create(&path, "12345".into()).await, Create::Done));
+            assert!(matches!(files.create(&path, "12345".into()).await, Create::Exists(_)));
+            assert_eq!(files.read(&path, 5).await.unwrap().unwrap(), "12345");
+            let error = files.read(&path, 4).await.unwrap_err();
+            let source = Violation::TooLarge { bytes: 5, bytes_max: 4 };
+            assert!(matches!(error, LedgerError::Corrupt { source: found, .. } if found == source));
+            files.delete_once(&path).await.unwrap();
+            assert!(files.read(&path, 5).await.unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        paused(async {
+            let began = tokio::time::Instant::now();
+            let mut backoff = Backoff::new();
+            let mut attempts = 1;
+            while backoff.wait().await {
+                attempts += 1;
+            }
+            assert_eq!(attempts, ATTEMPTS_MAX);
+            assert_eq!(began.elapsed(), PAUSE_FIRST * (1 + 2 + 4 + 8 + 16));
+        });
     }
 }

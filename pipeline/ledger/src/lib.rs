@@ -27,13 +27,14 @@ mod state;
 mod testing;
 mod view;
 mod view_keeper;
+mod violation;
 
 pub use block_meta::{BlockMeta, block_path};
 pub use chain::Chain;
 pub use entry::{Entry, EntryBody, Proposal, Rejected};
 pub use error::LedgerError;
-pub use invariants::Violation;
 pub use metrics::Metrics;
 pub use state::{PartitionState, RETIRED_KEEP, Retired, Totals};
 pub use view::View;
 pub use view_keeper::ViewKeeper;
+pub use violation::Violation;

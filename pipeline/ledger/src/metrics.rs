@@ -22,37 +22,17 @@ impl Metrics {
             registry.register(format!("vivace_ledger_{name}"), help, counter.clone());
         };
         counter("entries_appended", "Entries added to a chain", &metrics.appended);
-        counter(
-            "append_conflicts",
-            "Appends that another writer's entry came before",
-            &metrics.conflicts,
-        );
-        counter(
-            "append_unanswered",
-            "Appends given up without knowing their outcome",
-            &metrics.unanswered,
-        );
+        counter("append_conflicts", "Appends that another writer's entry came before", &metrics.conflicts);
+        counter("append_unanswered", "Appends given up without knowing their outcome", &metrics.unanswered);
         counter("entries_read", "Entries read from object storage", &metrics.read);
-        counter(
-            "retries",
-            "Attempts repeated because the store failed",
-            &metrics.retries,
-        );
-        counter(
-            "snapshots_written",
-            "Snapshots written",
-            &metrics.snapshots_written,
-        );
+        counter("retries", "Attempts repeated because the store failed", &metrics.retries);
+        counter("snapshots_written", "Snapshots written", &metrics.snapshots_written);
         counter(
             "snapshots_failed",
             "Snapshots not written: harmless, reading takes longer",
             &metrics.snapshots_failed,
         );
-        counter(
-            "snapshots_damaged",
-            "Snapshots found damaged and passed over",
-            &metrics.snapshots_damaged,
-        );
+        counter("snapshots_damaged", "Snapshots found damaged and passed over", &metrics.snapshots_damaged);
         metrics
     }
 }

@@ -13,9 +13,7 @@ pub(crate) struct ChainPaths {
 impl ChainPaths {
     pub(crate) fn new(topic: &str, partition: Partition) -> Self {
         assert!(!topic.is_empty(), "a chain belongs to a topic");
-        Self {
-            folder: Path::from_iter(["ledger".to_owned(), topic.to_owned(), partition.to_string()]),
-        }
+        Self { folder: Path::from_iter(["ledger".to_owned(), topic.to_owned(), partition.to_string()]) }
     }
 
     pub(crate) const fn folder(&self) -> &Path {
@@ -27,9 +25,7 @@ impl ChainPaths {
     }
 
     pub(crate) fn snapshot(&self, sequence: u64) -> Path {
-        self.folder
-            .clone()
-            .join(format!("{SNAPSHOT}{sequence:020}{SUFFIX}"))
+        self.folder.clone().join(format!("{SNAPSHOT}{sequence:020}{SUFFIX}"))
     }
 
     /// What a listing that wants only snapshots starts after: entries sort before it, snapshots behind.
@@ -52,14 +48,8 @@ mod tests {
     #[test]
     fn names_are_as_documented() {
         let paths = ChainPaths::new("vivace.spans", Partition(3));
-        assert_eq!(
-            paths.entry(17).as_ref(),
-            "ledger/vivace.spans/3/00000000000000000017.json"
-        );
-        assert_eq!(
-            paths.snapshot(64).as_ref(),
-            "ledger/vivace.spans/3/snapshot-00000000000000000064.json"
-        );
+        assert_eq!(paths.entry(17).as_ref(), "ledger/vivace.spans/3/00000000000000000017.json");
+        assert_eq!(paths.snapshot(64).as_ref(), "ledger/vivace.spans/3/snapshot-00000000000000000064.json");
         assert!(paths.entry(u64::MAX) < paths.before_snapshots());
         assert!(paths.before_snapshots() < paths.snapshot(0));
     }
@@ -69,16 +59,8 @@ mod tests {
         let paths = ChainPaths::new("t", Partition(0));
         assert_eq!(paths.snapshot_sequence(&paths.snapshot(128)), Some(128));
         assert_eq!(paths.snapshot_sequence(&paths.entry(128)), None);
-        for name in [
-            "snapshot-12.json",
-            "snapshot-00000000000000000064.json.tmp",
-            "snapshot-.json",
-        ] {
-            assert_eq!(
-                paths.snapshot_sequence(&paths.folder().clone().join(name)),
-                None,
-                "{name}"
-            );
+        for name in ["snapshot-12.json", "snapshot-00000000000000000064.json.tmp", "snapshot-.json"] {
+            assert_eq!(paths.snapshot_sequence(&paths.folder().clone().join(name)), None, "{name}");
         }
         let other = ChainPaths::new("t", Partition(1));
         assert_eq!(paths.snapshot_sequence(&other.snapshot(64)), None);

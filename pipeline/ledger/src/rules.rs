@@ -14,50 +14,27 @@ pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violati
         return Err(Violation::Version { found: entry.version });
     }
     if entry.topic != state.topic() || entry.partition != state.partition() {
-        return Err(Violation::Stranger {
-            topic: entry.topic.clone(),
-            partition: entry.partition,
-        });
+        return Err(Violation::Stranger { topic: entry.topic.clone(), partition: entry.partition });
     }
     if entry.sequence != state.sequence() + 1 {
-        return Err(Violation::Sequence {
-            after: state.sequence(),
-            found: entry.sequence,
-        });
+        return Err(Violation::Sequence { after: state.sequence(), found: entry.sequence });
     }
     match &entry.body {
-        EntryBody::Ingested {
-            offsets,
-            blocks,
-            rejected,
-        } => {
+        EntryBody::Ingested { offsets, blocks, rejected } => {
             check_follows(state.end(), *offsets)?;
             for block in blocks {
                 check_block(block, state.partition(), *offsets)?;
             }
             check_fresh(state, blocks)?;
-            match rejected
-                .iter()
-                .find(|rejected| !offsets.contains(rejected.offset))
-            {
+            match rejected.iter().find(|rejected| !offsets.contains(rejected.offset)) {
                 None => Ok(()),
-                Some(stray) => Err(Violation::RejectedOutside {
-                    offset: stray.offset,
-                    offsets: *offsets,
-                }),
+                Some(stray) => Err(Violation::RejectedOutside { offset: stray.offset, offsets: *offsets }),
             }
         }
         EntryBody::Compacted { inputs, outputs } => {
             let replaced = live_blocks(state, inputs)?;
             for block in outputs {
-                check_block(
-                    block,
-                    state.partition(),
-                    OffsetRange {
-                        start: Offset::ZERO,
-                        end: state.end(),
-                    },
-                )?;
+                check_block(block, state.partition(), OffsetRange { start: Offset::ZERO, end: state.end() })?;
             }
             check_fresh(state, outputs)?;
             check_merge(&replaced, outputs)
@@ -121,12 +98,7 @@ fn check_fresh(state: &PartitionState, added: &[BlockMeta]) -> Result<(), Violat
         return Err(Violation::RepeatedBlock { id: twice.id });
     }
     let retired = state.retired().iter().map(|retired| &retired.block);
-    match state
-        .live()
-        .iter()
-        .chain(retired)
-        .find(|known| ids.contains(&known.id))
-    {
+    match state.live().iter().chain(retired).find(|known| ids.contains(&known.id)) {
         None => Ok(()),
         Some(known) => Err(Violation::RepeatedBlock { id: known.id }),
     }
@@ -147,9 +119,7 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
         .filter(|block| wanted.contains(&block.id))
         .map(|block| (block.id, block.as_ref()))
         .collect();
-    ids.iter()
-        .map(|id| live.get(id).copied().ok_or(Violation::UnknownBlock { id: *id }))
-        .collect()
+    ids.iter().map(|id| live.get(id).copied().ok_or(Violation::UnknownBlock { id: *id })).collect()
 }
 
 /// A merge keeps the spans of each tenant: it may drop resent spans, never add rows or lose all of them. Blocks hashed
@@ -162,13 +132,11 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
     }
     let mut groups = BTreeMap::<(&TenantId, u32), Group>::new();
     for input in inputs {
-        let group = groups
-            .entry((&input.tenant, input.partition_count))
-            .or_insert(Group {
-                offsets: input.offsets,
-                before: 0,
-                after: 0,
-            });
+        let group = groups.entry((&input.tenant, input.partition_count)).or_insert(Group {
+            offsets: input.offsets,
+            before: 0,
+            after: 0,
+        });
         group.offsets.start = group.offsets.start.min(input.offsets.start);
         group.offsets.end = group.offsets.end.max(input.offsets.end);
         group.before = group.before.saturating_add(input.rows);
@@ -176,10 +144,7 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
     for output in outputs {
         let Some(group) = groups.get_mut(&(&output.tenant, output.partition_count)) else {
             let reason = "no input is of its tenant and number of partitions";
-            return Err(Violation::Block {
-                id: output.id,
-                reason,
-            });
+            return Err(Violation::Block { id: output.id, reason });
         };
         if output.offsets.start < group.offsets.start || output.offsets.end > group.offsets.end {
             return Err(Violation::Block {
@@ -189,16 +154,11 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
         }
         group.after = group.after.saturating_add(output.rows);
     }
-    match groups
-        .iter()
-        .find(|(_, group)| group.after == 0 || group.after > group.before)
-    {
+    match groups.iter().find(|(_, group)| group.after == 0 || group.after > group.before) {
         None => Ok(()),
-        Some(((tenant, _), Group { before, after, .. })) => Err(Violation::Rows {
-            tenant: (*tenant).clone(),
-            before: *before,
-            after: *after,
-        }),
+        Some(((tenant, _), Group { before, after, .. })) => {
+            Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after })
+        }
     }
 }
 
@@ -210,10 +170,7 @@ mod tests {
 
     /// Blocks 1 `[0, 10)` and 2 `[10, 20)`, ten rows each.
     fn two_blocks() -> PartitionState {
-        state_of(&[
-            ingested(vec![block(1, 0..10)], 0..10),
-            ingested(vec![block(2, 10..20)], 10..20),
-        ])
+        state_of(&[ingested(vec![block(1, 0..10)], 0..10), ingested(vec![block(2, 10..20)], 10..20)])
     }
 
     fn broken(body: EntryBody) -> Violation {
@@ -231,11 +188,7 @@ mod tests {
 
     #[test]
     fn what_keeps_the_rules_passes() {
-        let rejected = vec![Rejected {
-            offset: Offset(29),
-            reason: "truncated".into(),
-            spans: 0,
-        }];
+        let rejected = vec![Rejected { offset: Offset(29), reason: "truncated".into(), spans: 0 }];
         let with_rejected = EntryBody::Ingested {
             offsets: OffsetRange::new(Offset(20), Offset(30)),
             blocks: vec![block(3, 20..25), block(4, 25..30)],
@@ -246,13 +199,7 @@ mod tests {
             ingested(vec![], 20..21),
             lost(20..1000),
             expired(&[2, 1]),
-            compacted(
-                &[1, 2],
-                vec![BlockMeta {
-                    rows: 13,
-                    ..block(3, 0..20)
-                }],
-            ),
+            compacted(&[1, 2], vec![BlockMeta { rows: 13, ..block(3, 0..20) }]),
             compacted(&[1, 2], vec![block(3, 0..12), block(4, 5..20)]),
         ] {
             assert_eq!(check(&two_blocks(), &entry(3, body.clone())), Ok(()), "{body:?}");
@@ -264,101 +211,33 @@ mod tests {
         let state = two_blocks();
         let good = entry(3, lost(20..30));
         let check = |entry: Entry| check(&state, &entry).unwrap_err();
-        assert_eq!(
-            check(Entry {
-                sequence: 2,
-                ..good.clone()
-            }),
-            Violation::Sequence { after: 2, found: 2 }
-        );
-        assert_eq!(
-            check(Entry {
-                sequence: 4,
-                ..good.clone()
-            }),
-            Violation::Sequence { after: 2, found: 4 }
-        );
-        assert_eq!(
-            check(Entry {
-                version: 2,
-                ..good.clone()
-            }),
-            Violation::Version { found: 2 }
-        );
-        let elsewhere = Entry {
-            partition: Partition(1),
-            ..good.clone()
-        };
-        assert!(matches!(
-            check(elsewhere),
-            Violation::Stranger {
-                partition: Partition(1),
-                ..
-            }
-        ));
-        assert!(matches!(
-            check(Entry {
-                topic: "other".into(),
-                ..good
-            }),
-            Violation::Stranger { .. }
-        ));
+        assert_eq!(check(Entry { sequence: 2, ..good.clone() }), Violation::Sequence { after: 2, found: 2 });
+        assert_eq!(check(Entry { sequence: 4, ..good.clone() }), Violation::Sequence { after: 2, found: 4 });
+        assert_eq!(check(Entry { version: 2, ..good.clone() }), Violation::Version { found: 2 });
+        let elsewhere = Entry { partition: Partition(1), ..good.clone() };
+        assert!(matches!(check(elsewhere), Violation::Stranger { partition: Partition(1), .. }));
+        assert!(matches!(check(Entry { topic: "other".into(), ..good }), Violation::Stranger { .. }));
     }
 
     #[test]
     fn offsets_follow_without_gap_or_overlap() {
-        let range = |start, end| OffsetRange {
-            start: Offset(start),
-            end: Offset(end),
-        };
+        let range = |start, end| OffsetRange { start: Offset(start), end: Offset(end) };
         let end = Offset(20);
         for make in [lost, |offsets| ingested(vec![], offsets)] {
-            assert_eq!(
-                broken(make(21..30)),
-                Violation::Gap {
-                    end,
-                    offsets: range(21, 30)
-                }
-            );
-            assert_eq!(
-                broken(make(19..30)),
-                Violation::Overlap {
-                    end,
-                    offsets: range(19, 30)
-                }
-            );
-            assert_eq!(
-                broken(make(20..20)),
-                Violation::Range {
-                    offsets: range(20, 20)
-                }
-            );
+            assert_eq!(broken(make(21..30)), Violation::Gap { end, offsets: range(21, 30) });
+            assert_eq!(broken(make(19..30)), Violation::Overlap { end, offsets: range(19, 30) });
+            assert_eq!(broken(make(20..20)), Violation::Range { offsets: range(20, 20) });
         }
-        let backwards = EntryBody::Lost {
-            offsets: range(20, 10),
-        };
-        assert_eq!(
-            broken(backwards),
-            Violation::Range {
-                offsets: range(20, 10)
-            }
-        );
+        let backwards = EntryBody::Lost { offsets: range(20, 10) };
+        assert_eq!(broken(backwards), Violation::Range { offsets: range(20, 10) });
     }
 
     #[test]
     fn rejected_records_lie_within() {
         for offset in [Offset(19), Offset(30)] {
             let offsets = OffsetRange::new(Offset(20), Offset(30));
-            let rejected = vec![Rejected {
-                offset,
-                reason: "x".into(),
-                spans: 1,
-            }];
-            let body = EntryBody::Ingested {
-                offsets,
-                blocks: vec![],
-                rejected,
-            };
+            let rejected = vec![Rejected { offset, reason: "x".into(), spans: 1 }];
+            let body = EntryBody::Ingested { offsets, blocks: vec![], rejected };
             assert_eq!(broken(body), Violation::RejectedOutside { offset, offsets });
         }
     }
@@ -376,10 +255,7 @@ mod tests {
         assert!(broken_block(|block| block.traces = 11).contains("counts"));
         assert!(broken_block(|block| block.start_min.0 = block.end_max.0 + 1).contains("times"));
         for date in ["", "2026-5-023", "2026/05/23", "../../../x"] {
-            assert!(
-                broken_block(|block| block.date = date.into()).contains("date"),
-                "{date}"
-            );
+            assert!(broken_block(|block| block.date = date.into()).contains("date"), "{date}");
         }
     }
 
@@ -388,14 +264,8 @@ mod tests {
         let id = |number| block(number, 0..1).id;
         let twice = ingested(vec![block(3, 20..21), block(3, 21..22)], 20..30);
         assert_eq!(broken(twice), Violation::RepeatedBlock { id: id(3) });
-        assert_eq!(
-            broken(ingested(vec![block(2, 20..30)], 20..30)),
-            Violation::RepeatedBlock { id: id(2) }
-        );
-        assert_eq!(
-            broken(compacted(&[1], vec![block(1, 0..10)])),
-            Violation::RepeatedBlock { id: id(1) }
-        );
+        assert_eq!(broken(ingested(vec![block(2, 20..30)], 20..30)), Violation::RepeatedBlock { id: id(2) });
+        assert_eq!(broken(compacted(&[1], vec![block(1, 0..10)])), Violation::RepeatedBlock { id: id(1) });
         let state = two_blocks().apply(&entry(3, expired(&[1]))).unwrap();
         let back = entry(4, ingested(vec![block(1, 20..30)], 20..30));
         assert_eq!(check(&state, &back), Err(Violation::RepeatedBlock { id: id(1) }));
@@ -408,14 +278,8 @@ mod tests {
         assert_eq!(broken(expired(&[1, 1])), Violation::RepeatedBlock { id: id(1) });
         assert_eq!(broken(expired(&[])), Violation::NoBlocks);
         assert_eq!(broken(compacted(&[], vec![])), Violation::NoBlocks);
-        assert_eq!(
-            broken(compacted(&[3], vec![block(4, 0..10)])),
-            Violation::UnknownBlock { id: id(3) }
-        );
-        assert_eq!(
-            broken(compacted(&[1, 1], vec![block(4, 0..10)])),
-            Violation::RepeatedBlock { id: id(1) }
-        );
+        assert_eq!(broken(compacted(&[3], vec![block(4, 0..10)])), Violation::UnknownBlock { id: id(3) });
+        assert_eq!(broken(compacted(&[1, 1], vec![block(4, 0..10)])), Violation::RepeatedBlock { id: id(1) });
         let state = two_blocks().apply(&entry(3, expired(&[1]))).unwrap();
         let again = entry(4, compacted(&[1], vec![block(4, 0..10)]));
         assert_eq!(check(&state, &again), Err(Violation::UnknownBlock { id: id(1) }));
@@ -423,51 +287,19 @@ mod tests {
 
     #[test]
     fn merges_add_no_rows_and_lose_no_tenant() {
-        let grown = BlockMeta {
-            rows: 21,
-            ..block(3, 0..20)
-        };
+        let grown = BlockMeta { rows: 21, ..block(3, 0..20) };
         assert!(matches!(
             broken(compacted(&[1, 2], vec![grown])),
-            Violation::Rows {
-                before: 20,
-                after: 21,
-                ..
-            }
+            Violation::Rows { before: 20, after: 21, .. }
         ));
-        assert!(matches!(
-            broken(compacted(&[1, 2], vec![])),
-            Violation::Rows {
-                before: 20,
-                after: 0,
-                ..
-            }
-        ));
+        assert!(matches!(broken(compacted(&[1, 2], vec![])), Violation::Rows { before: 20, after: 0, .. }));
         let reason = |output| match broken(compacted(&[1], vec![output])) {
             Violation::Block { reason, .. } => reason,
             other => panic!("{other}"),
         };
-        assert!(
-            reason(BlockMeta {
-                tenant: "b".parse().unwrap(),
-                ..block(3, 0..10)
-            })
-            .contains("tenant")
-        );
-        assert!(
-            reason(BlockMeta {
-                partition_count: 8,
-                ..block(3, 0..10)
-            })
-            .contains("tenant")
-        );
+        assert!(reason(BlockMeta { tenant: "b".parse().unwrap(), ..block(3, 0..10) }).contains("tenant"));
+        assert!(reason(BlockMeta { partition_count: 8, ..block(3, 0..10) }).contains("tenant"));
         assert!(reason(block(3, 0..11)).contains("offsets"));
-        assert!(
-            reason(BlockMeta {
-                partition: Partition(1),
-                ..block(3, 0..10)
-            })
-            .contains("partition")
-        );
+        assert!(reason(BlockMeta { partition: Partition(1), ..block(3, 0..10) }).contains("partition"));
     }
 }

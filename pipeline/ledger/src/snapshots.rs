@@ -78,10 +78,7 @@ pub(crate) async fn newest(
             Err(error) => return Err(error),
         }
     }
-    Ok(Newest {
-        state: PartitionState::empty(topic, partition),
-        seen,
-    })
+    Ok(Newest { state: PartitionState::empty(topic, partition), seen })
 }
 
 async fn read(
@@ -97,10 +94,7 @@ async fn read(
     };
     let (inline, topic) = (json.len() <= INLINE_BYTES_MAX, topic.to_owned());
     let state = compute(inline, move || decode(&json, &topic, partition, sequence)).await;
-    state.map(Some).map_err(|source| LedgerError::Corrupt {
-        path: path.to_string(),
-        source,
-    })
+    state.map(Some).map_err(|source| LedgerError::Corrupt { path: path.to_string(), source })
 }
 
 fn decode(
@@ -109,9 +103,7 @@ fn decode(
     partition: Partition,
     sequence: u64,
 ) -> Result<PartitionState, Violation> {
-    let unreadable = |error: serde_json::Error| Violation::Unreadable {
-        reason: error.to_string(),
-    };
+    let unreadable = |error: serde_json::Error| Violation::Unreadable { reason: error.to_string() };
     let read = serde_json::from_slice::<Read>(json).map_err(unreadable)?;
     if read.version != SNAPSHOT_VERSION {
         return Err(Violation::Version { found: read.version });
@@ -126,10 +118,7 @@ pub(crate) async fn write_if_due(files: &Files, paths: &ChainPaths, state: &Part
     if !sequence.is_multiple_of(SNAPSHOT_EVERY) {
         return;
     }
-    let (inline, copy) = (
-        state.live().len() + state.retired().len() <= INLINE_BLOCKS_MAX,
-        state.clone(),
-    );
+    let (inline, copy) = (state.live().len() + state.retired().len() <= INLINE_BLOCKS_MAX, state.clone());
     let json = compute(inline, move || encode(&copy)).await;
     match files.create(&paths.snapshot(sequence), json).await {
         Create::Done => {
@@ -145,10 +134,7 @@ pub(crate) async fn write_if_due(files: &Files, paths: &ChainPaths, state: &Part
             return;
         }
     }
-    let Some(old) = sequence
-        .checked_sub(SNAPSHOT_EVERY * SNAPSHOTS_KEPT)
-        .filter(|old| *old > 0)
-    else {
+    let Some(old) = sequence.checked_sub(SNAPSHOT_EVERY * SNAPSHOTS_KEPT).filter(|old| *old > 0) else {
         return;
     };
     if let Err(error) = files.delete_once(&paths.snapshot(old)).await {
@@ -157,13 +143,8 @@ pub(crate) async fn write_if_due(files: &Files, paths: &ChainPaths, state: &Part
 }
 
 fn encode(state: &PartitionState) -> Bytes {
-    let written = Written {
-        version: SNAPSHOT_VERSION,
-        state: state.folded(),
-    };
-    serde_json::to_vec(&written)
-        .expect("a state has only string keys and plain values")
-        .into()
+    let written = Written { version: SNAPSHOT_VERSION, state: state.folded() };
+    serde_json::to_vec(&written).expect("a state has only string keys and plain values").into()
 }
 
 /// Runs CPU work here if it is short, else off the async threads. Small work stays here so that simulations repeat.
@@ -171,7 +152,41 @@ async fn compute<T: Send + 'static>(inline: bool, work: impl FnOnce() -> T + Sen
     if inline {
         return work();
     }
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("coding a snapshot neither panics nor is cancelled")
+    tokio::task::spawn_blocking(work).await.expect("coding a snapshot neither panics nor is cancelled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TOPIC, block, expired, ingested, state_of};
+
+    fn state() -> PartitionState {
+        state_of(&[ingested(vec![block(1, 0..10), block(2, 0..10)], 0..10), expired(&[2])])
+    }
+
+    fn damaged(change: impl FnOnce(&mut serde_json::Value)) -> Violation {
+        let mut json = serde_json::from_slice(&encode(&state())).unwrap();
+        change(&mut json);
+        decode(json.to_string().as_bytes(), TOPIC, Partition(0), 2).unwrap_err()
+    }
+
+    #[test]
+    fn a_snapshot_gives_its_state_back() {
+        assert_eq!(decode(&encode(&state()), TOPIC, Partition(0), 2), Ok(state()));
+    }
+
+    #[test]
+    fn what_cannot_be_the_state_is_damaged() {
+        assert_eq!(damaged(|json| json["version"] = 2.into()), Violation::Version { found: 2 });
+        assert!(matches!(damaged(|json| json["state"]["topic"] = "t".into()), Violation::Stranger { .. }));
+        assert!(matches!(damaged(|json| json["state"]["partition"] = 1.into()), Violation::Stranger { .. }));
+        assert!(matches!(damaged(|json| json["state"]["sequence"] = 3.into()), Violation::Snapshot { .. }));
+        assert!(matches!(damaged(|json| json["state"]["end"] = 5.into()), Violation::Block { .. }));
+        assert!(matches!(damaged(|json| drop(json["state"].take())), Violation::Unreadable { .. }));
+        let revived = damaged(|json| {
+            let gone = json["state"]["retired"][0]["block"].clone();
+            json["state"]["live"].as_array_mut().unwrap().push(gone);
+        });
+        assert_eq!(revived, Violation::RepeatedBlock { id: block(2, 0..10).id });
+    }
 }

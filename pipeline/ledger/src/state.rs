@@ -119,9 +119,7 @@ impl PartitionState {
         let range = range.unwrap_or(UnixNanos(0)..UnixNanos(u64::MAX));
         // The list is sorted by `end_max`: behind the first block that ends too early, all do.
         let young = self.live().partition_point(|block| block.end_max >= range.start);
-        self.live()[..young]
-            .iter()
-            .filter(move |block| block.overlaps(&range) && block.tenant == *tenant)
+        self.live()[..young].iter().filter(move |block| block.overlaps(&range) && block.tenant == *tenant)
     }
 
     /// [`Self::blocks`] that can hold spans of that trace. Only where our own partitioner wrote the topic.
@@ -131,8 +129,7 @@ impl PartitionState {
         trace_id: &'a TraceId,
         range: Option<Range<UnixNanos>>,
     ) -> impl Iterator<Item = &'a Arc<BlockMeta>> + 'a {
-        self.blocks(tenant, range)
-            .filter(|block| block.may_hold(trace_id))
+        self.blocks(tenant, range).filter(|block| block.may_hold(trace_id))
     }
 
     /// The state after one more entry.
@@ -176,27 +173,14 @@ impl PartitionState {
         sequence: u64,
     ) -> Result<Self, Violation> {
         if folded.topic != topic || folded.partition != partition {
-            return Err(Violation::Stranger {
-                topic: folded.topic,
-                partition: folded.partition,
-            });
+            return Err(Violation::Stranger { topic: folded.topic, partition: folded.partition });
         }
         if folded.sequence != sequence {
-            return Err(Violation::Snapshot {
-                sequence,
-                what: "its number",
-            });
+            return Err(Violation::Snapshot { sequence, what: "its number" });
         }
-        let offsets = OffsetRange {
-            start: Offset::ZERO,
-            end: folded.end,
-        };
+        let offsets = OffsetRange { start: Offset::ZERO, end: folded.end };
         let mut ids = HashSet::with_capacity(folded.live.len());
-        for block in folded
-            .live
-            .iter()
-            .chain(folded.retired.iter().map(|retired| &retired.block))
-        {
+        for block in folded.live.iter().chain(folded.retired.iter().map(|retired| &retired.block)) {
             rules::check_block(block, partition, offsets)?;
             if !ids.insert(block.id) {
                 return Err(Violation::RepeatedBlock { id: block.id });
@@ -209,15 +193,12 @@ impl PartitionState {
 
 impl Folded {
     fn insert(&mut self, block: Arc<BlockMeta>) {
-        let place = self
-            .live
-            .partition_point(|live| live.newest_first(&block).is_lt());
+        let place = self.live.partition_point(|live| live.newest_first(&block).is_lt());
         self.live.insert(place, block);
     }
 
     fn retire(&mut self, entry: &Entry) {
-        self.retired
-            .retain(|retired| entry.written.since(retired.at) <= RETIRED_KEEP);
+        self.retired.retain(|retired| entry.written.since(retired.at) <= RETIRED_KEEP);
         let removed: HashSet<_> = entry.body.removed().iter().collect();
         if removed.is_empty() {
             return;
@@ -226,10 +207,7 @@ impl Folded {
         self.live.retain(|block| {
             let stays = !removed.contains(&block.id);
             if !stays {
-                retired.push(Retired {
-                    block: Arc::clone(block),
-                    at: entry.written,
-                });
+                retired.push(Retired { block: Arc::clone(block), at: entry.written });
             }
             stays
         });
@@ -240,10 +218,7 @@ impl Totals {
     pub(crate) fn add(&mut self, body: &EntryBody) {
         match body {
             EntryBody::Ingested { rejected, .. } => {
-                let spans = rejected
-                    .iter()
-                    .map(|rejected| rejected.spans)
-                    .fold(0, u64::saturating_add);
+                let spans = rejected.iter().map(|rejected| rejected.spans).fold(0, u64::saturating_add);
                 self.rejected_records += rejected.len() as u64;
                 self.rejected_spans = self.rejected_spans.saturating_add(spans);
             }
@@ -264,19 +239,11 @@ mod tests {
 
     #[test]
     fn entries_fold_into_the_state() {
-        let rejected = vec![Rejected {
-            offset: Offset(12),
-            reason: "truncated".into(),
-            spans: 3,
-        }];
+        let rejected = vec![Rejected { offset: Offset(12), reason: "truncated".into(), spans: 3 }];
         let offsets = OffsetRange::new(Offset(10), Offset(20));
         let state = state_of(&[
             ingested(vec![block(1, 0..10)], 0..10),
-            EntryBody::Ingested {
-                offsets,
-                blocks: vec![block(2, 10..20)],
-                rejected,
-            },
+            EntryBody::Ingested { offsets, blocks: vec![block(2, 10..20)], rejected },
             lost(20..50),
             ingested(vec![block(3, 50..60)], 50..60),
             compacted(&[1, 2], vec![block(4, 0..20)]),
@@ -285,18 +252,9 @@ mod tests {
         assert_eq!(state.sequence(), 6);
         assert_eq!(state.end(), Offset(60));
         assert_eq!(ids(state.live()), [4]);
-        let retired: Vec<_> = state
-            .retired()
-            .iter()
-            .map(|retired| Arc::clone(&retired.block))
-            .collect();
+        let retired: Vec<_> = state.retired().iter().map(|retired| Arc::clone(&retired.block)).collect();
         assert_eq!(ids(&retired), [2, 1, 3]);
-        let expected = Totals {
-            lost_ranges: 1,
-            lost_offsets: 30,
-            rejected_records: 1,
-            rejected_spans: 3,
-        };
+        let expected = Totals { lost_ranges: 1, lost_offsets: 30, rejected_records: 1, rejected_spans: 3 };
         assert_eq!(state.totals(), expected);
     }
 
@@ -336,15 +294,10 @@ mod tests {
         };
         let kept = state.apply(&at(3, RETIRED_KEEP)).unwrap();
         assert_eq!(kept.retired().len(), 1);
-        let dropped = kept
-            .apply(&at(4, RETIRED_KEEP + Duration::from_nanos(1)))
-            .unwrap();
+        let dropped = kept.apply(&at(4, RETIRED_KEEP + Duration::from_nanos(1))).unwrap();
         assert_eq!(dropped.retired(), []);
         // A clock that lags behind must not drop anything.
-        let early = Entry {
-            written: UnixNanos(0),
-            ..entry(3, lost(10..11))
-        };
+        let early = Entry { written: UnixNanos(0), ..entry(3, lost(10..11)) };
         assert_eq!(state.apply(&early).unwrap().retired().len(), 1);
     }
 

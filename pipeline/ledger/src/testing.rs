@@ -40,37 +40,23 @@ pub(crate) fn block(number: u64, offsets: Range<u64>) -> BlockMeta {
 }
 
 pub(crate) fn range(offsets: Range<u64>) -> OffsetRange {
-    OffsetRange {
-        start: Offset(offsets.start),
-        end: Offset(offsets.end),
-    }
+    OffsetRange { start: Offset(offsets.start), end: Offset(offsets.end) }
 }
 
 pub(crate) fn ingested(blocks: Vec<BlockMeta>, offsets: Range<u64>) -> EntryBody {
-    EntryBody::Ingested {
-        offsets: range(offsets),
-        blocks,
-        rejected: vec![],
-    }
+    EntryBody::Ingested { offsets: range(offsets), blocks, rejected: vec![] }
 }
 
 pub(crate) fn compacted(inputs: &[u64], outputs: Vec<BlockMeta>) -> EntryBody {
-    EntryBody::Compacted {
-        inputs: inputs.iter().copied().map(block_id).collect(),
-        outputs,
-    }
+    EntryBody::Compacted { inputs: inputs.iter().copied().map(block_id).collect(), outputs }
 }
 
 pub(crate) fn expired(blocks: &[u64]) -> EntryBody {
-    EntryBody::Expired {
-        blocks: blocks.iter().copied().map(block_id).collect(),
-    }
+    EntryBody::Expired { blocks: blocks.iter().copied().map(block_id).collect() }
 }
 
 pub(crate) fn lost(offsets: Range<u64>) -> EntryBody {
-    EntryBody::Lost {
-        offsets: range(offsets),
-    }
+    EntryBody::Lost { offsets: range(offsets) }
 }
 
 pub(crate) fn proposal(body: EntryBody, number: u64) -> Proposal {
@@ -80,22 +66,11 @@ pub(crate) fn proposal(body: EntryBody, number: u64) -> Proposal {
 pub(crate) fn entry(sequence: u64, body: EntryBody) -> Entry {
     let writer = proposal(body.clone(), sequence).writer().to_owned();
     let (topic, partition) = (TOPIC.to_owned(), Partition(0));
-    Entry {
-        version: ENTRY_VERSION,
-        sequence,
-        topic,
-        partition,
-        writer,
-        written: WRITTEN,
-        body,
-    }
+    Entry { version: ENTRY_VERSION, sequence, topic, partition, writer, written: WRITTEN, body }
 }
 
 pub(crate) fn entries(bodies: &[EntryBody]) -> Vec<Entry> {
-    (1..)
-        .zip(bodies)
-        .map(|(sequence, body)| entry(sequence, body.clone()))
-        .collect()
+    (1..).zip(bodies).map(|(sequence, body)| entry(sequence, body.clone())).collect()
 }
 
 /// The state after entries with these bodies.
@@ -109,22 +84,14 @@ pub(crate) fn state_of(bodies: &[EntryBody]) -> PartitionState {
 
 /// The numbers that the blocks were made from.
 pub(crate) fn ids(blocks: &[Arc<BlockMeta>]) -> Vec<u64> {
-    let number = |block: &Arc<BlockMeta>| {
-        (0..100)
-            .find(|&number| block_id(number) == block.id)
-            .expect("below 100")
-    };
+    let number =
+        |block: &Arc<BlockMeta>| (0..100).find(|&number| block_id(number) == block.id).expect("below 100");
     blocks.iter().map(number).collect()
 }
 
 /// The chain of partition 0, on a clock that stands.
 pub(crate) fn chain(store: &Arc<dyn ObjectStore>) -> Chain {
-    Chain::new(
-        Arc::clone(store),
-        TOPIC,
-        Partition(0),
-        Arc::new(ManualClock::new(WRITTEN)),
-    )
+    Chain::new(Arc::clone(store), TOPIC, Partition(0), Arc::new(ManualClock::new(WRITTEN)))
 }
 
 /// Appends `count` entries of ten offsets and one block each, and returns the last state.
@@ -132,10 +99,7 @@ pub(crate) async fn grow(chain: &Chain, mut state: PartitionState, count: u64) -
     for _ in 0..count {
         let (number, start) = (state.sequence() + 1, state.end().0);
         let body = ingested(vec![block(number, start..start + 10)], start..start + 10);
-        state = chain
-            .append(&state, &proposal(body, number))
-            .await
-            .expect("nothing fails here");
+        state = chain.append(&state, &proposal(body, number)).await.expect("nothing fails here");
     }
     state
 }
@@ -143,10 +107,5 @@ pub(crate) async fn grow(chain: &Chain, mut state: PartitionState, count: u64) -
 /// Runs on one thread, under a clock that jumps to the next timer whenever all tasks wait.
 pub(crate) fn paused<T>(work: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime starts")
-        .block_on(work)
+    runtime.enable_time().start_paused(true).build().expect("a runtime starts").block_on(work)
 }

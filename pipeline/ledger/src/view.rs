@@ -20,15 +20,9 @@ impl View {
     #[must_use]
     pub fn new(states: Vec<PartitionState>) -> Self {
         for (state, partition) in states.iter().zip((0..).map(Partition)) {
-            assert_eq!(
-                state.partition(),
-                partition,
-                "a view holds all partitions in order"
-            );
+            assert_eq!(state.partition(), partition, "a view holds all partitions in order");
         }
-        Self {
-            partitions: states.into(),
-        }
+        Self { partitions: states.into() }
     }
 
     /// All partitions, by number.
@@ -46,8 +40,7 @@ impl View {
     /// Where recent data of a partition begins; the start for a partition that the topic does not have.
     #[must_use]
     pub fn end(&self, partition: Partition) -> Offset {
-        self.partition(partition)
-            .map_or(Offset::ZERO, PartitionState::end)
+        self.partition(partition).map_or(Offset::ZERO, PartitionState::end)
     }
 
     /// The live blocks of a tenant that can hold spans of `[range.start, range.end)`, of all partitions together,
@@ -57,11 +50,7 @@ impl View {
         tenant: &'a TenantId,
         range: Option<Range<UnixNanos>>,
     ) -> impl Iterator<Item = &'a Arc<BlockMeta>> + 'a {
-        newest_first(
-            self.partitions
-                .iter()
-                .flat_map(move |state| state.blocks(tenant, range.clone())),
-        )
+        newest_first(self.partitions.iter().flat_map(move |state| state.blocks(tenant, range.clone())))
     }
 
     /// [`Self::blocks`] that can hold spans of that trace: those of its partition, and older ones from when the topic
@@ -105,12 +94,7 @@ mod tests {
                 ..block(id, 0..10)
             };
             let body: EntryBody = ingested(vec![of(u64::from(number)), of(u64::from(number) + 4)], 0..10);
-            PartitionState::empty(TOPIC, partition)
-                .apply(&Entry {
-                    partition,
-                    ..entry(1, body)
-                })
-                .unwrap()
+            PartitionState::empty(TOPIC, partition).apply(&Entry { partition, ..entry(1, body) }).unwrap()
         };
         View::new((0..4).map(state).collect())
     }

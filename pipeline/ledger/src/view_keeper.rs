@@ -12,7 +12,8 @@ use object_store::ObjectStore;
 use tokio::sync::{Mutex, watch};
 use vivace_model::{Clock, Partition};
 
-use crate::{Chain, LedgerError, Metrics, PartitionState, View};
+use crate::paths::ChainPaths;
+use crate::{Chain, LedgerError, Metrics, PartitionState, View, Violation};
 
 /// So many partitions are read at once.
 const PARTITIONS_AT_ONCE: usize = 16;
@@ -70,16 +71,9 @@ impl ViewKeeper {
             chain: chain(partition),
             newest: watch::Sender::new(PartitionState::empty(topic, partition)),
             begun: 0.into(),
-            last: Mutex::new(LastRead {
-                number: 0,
-                result: Ok(()),
-                loaded: false,
-            }),
+            last: Mutex::new(LastRead { number: 0, result: Ok(()), loaded: false }),
         };
-        Self {
-            topic: topic.into(),
-            slots: (0..partitions).map(Partition).map(slot).collect(),
-        }
+        Self { topic: topic.into(), slots: (0..partitions).map(Partition).map(slot).collect() }
     }
 
     /// The topic.
@@ -91,12 +85,7 @@ impl ViewKeeper {
     /// The newest view, without asking the store.
     #[must_use]
     pub fn current(&self) -> View {
-        View::new(
-            self.slots
-                .iter()
-                .map(|slot| slot.newest.borrow().clone())
-                .collect(),
-        )
+        View::new(self.slots.iter().map(|slot| slot.newest.borrow().clone()).collect())
     }
 
     /// The chain of a partition, to append to.
@@ -128,23 +117,17 @@ impl ViewKeeper {
     /// called. Calls that come while one is reading share the next read. Safe to drop at any await.
     ///
     /// # Errors
-    /// As [`Chain::load`]; an error is shared too.
-    ///
-    /// # Panics
-    /// If the topic does not have the partition.
+    /// As [`Chain::load`]; an error is shared too. [`LedgerError::Invalid`] if the topic does not have the partition.
     pub async fn refresh(&self, partition: Partition) -> Result<PartitionState, LedgerError> {
-        self.expect_slot(partition).refresh().await
+        self.known_slot(partition)?.refresh().await
     }
 
     /// Waits until the state of a partition includes entry `sequence`, reading the chain as often as needed.
     ///
     /// # Errors
     /// As [`Self::refresh`]; [`LedgerError::Unavailable`] if the entry does not appear within ten seconds.
-    ///
-    /// # Panics
-    /// If the topic does not have the partition.
     pub async fn wait_for(&self, partition: Partition, sequence: u64) -> Result<PartitionState, LedgerError> {
-        let slot = self.expect_slot(partition);
+        let slot = self.known_slot(partition)?;
         let mut newest = slot.newest.subscribe();
         let deadline = tokio::time::Instant::now() + WAIT_MAX;
         loop {
@@ -168,19 +151,24 @@ impl ViewKeeper {
     /// Takes a state that was learnt otherwise, from an append in the same process say; an older one is ignored.
     ///
     /// # Panics
-    /// If it is of another topic or of a partition that the topic does not have.
+    /// If it is not of this topic.
     pub fn offer(&self, state: PartitionState) {
         assert_eq!(state.topic(), &*self.topic, "a keeper keeps one topic");
-        self.expect_slot(state.partition()).publish(state);
+        if let Some(slot) = self.slot(state.partition()) {
+            slot.publish(state);
+        }
     }
 
     fn slot(&self, partition: Partition) -> Option<&Slot> {
         self.slots.get(usize::try_from(partition.0).ok()?)
     }
 
-    fn expect_slot(&self, partition: Partition) -> &Slot {
-        self.slot(partition)
-            .unwrap_or_else(|| panic!("topic {} has no partition {partition}", self.topic))
+    /// The partition may come from a hint that someone with other settings wrote.
+    fn known_slot(&self, partition: Partition) -> Result<&Slot, LedgerError> {
+        self.slot(partition).ok_or_else(|| LedgerError::Invalid {
+            path: ChainPaths::new(&self.topic, partition).folder().to_string(),
+            source: Violation::Stranger { topic: self.topic.to_string(), partition },
+        })
     }
 }
 

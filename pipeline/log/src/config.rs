@@ -47,7 +47,8 @@ impl LocalConfig {
         }
         if self.record_bytes_max.0 == 0 || self.record_bytes_max.0 > self.queue_bytes_max.0 / 2 {
             return Err(
-                "VIVACE_LOG_RECORD_BYTES_MAX must be above 0 and at most half of VIVACE_LOG_QUEUE_BYTES_MAX".into(),
+                "VIVACE_LOG_RECORD_BYTES_MAX must be above 0 and at most half of VIVACE_LOG_QUEUE_BYTES_MAX"
+                    .into(),
             );
         }
         Ok(())
@@ -189,11 +190,17 @@ impl KafkaConfig {
     /// # Errors
     /// One line that names the variable at fault.
     pub fn validate(&self) -> Result<(), String> {
-        if self.security_protocol.is_sasl() && (self.sasl_username.is_empty() || self.sasl_password.is_empty()) {
-            return Err("VIVACE_KAFKA_SASL_USERNAME and VIVACE_KAFKA_SASL_PASSWORD are needed for SASL".into());
+        if self.security_protocol.is_sasl()
+            && (self.sasl_username.is_empty() || self.sasl_password.is_empty())
+        {
+            return Err(
+                "VIVACE_KAFKA_SASL_USERNAME and VIVACE_KAFKA_SASL_PASSWORD are needed for SASL".into()
+            );
         }
         if self.ssl_certificate_location.is_some() != self.ssl_key_location.is_some() {
-            return Err("VIVACE_KAFKA_SSL_CERTIFICATE_LOCATION and VIVACE_KAFKA_SSL_KEY_LOCATION go together".into());
+            return Err(
+                "VIVACE_KAFKA_SSL_CERTIFICATE_LOCATION and VIVACE_KAFKA_SSL_KEY_LOCATION go together".into(),
+            );
         }
         if self.client_id.is_empty() {
             return Err("VIVACE_KAFKA_CLIENT_ID must not be empty".into());

@@ -13,8 +13,8 @@ use vivace_model::{Offset, OffsetRange, Partition};
 pub use self::groups::{groups_share_partitions, members_come_and_go};
 pub use self::records::{
     appends_of_many_are_dense, dropped_reads_lose_nothing, everything_comes_back, offsets_are_dense,
-    out_of_range_above, out_of_range_below, partitions_are_independent, reading_starts_anywhere, survives_reopening,
-    topics_are_compared, waiting_readers_are_woken,
+    out_of_range_above, out_of_range_below, partitions_are_independent, reading_starts_anywhere,
+    survives_reopening, topics_are_compared, waiting_readers_are_woken,
 };
 use crate::{Log, NewRecord, Reader, Record, Retention, TopicSpec};
 
@@ -58,7 +58,12 @@ impl Subject {
 
     fn spec(&self, name: &str, partitions: u32) -> TopicSpec {
         let name = format!("{}.{name}", self.prefix);
-        TopicSpec { name, partitions, replication: 1, retention: Retention::Time(Duration::from_secs(24 * 3600)) }
+        TopicSpec {
+            name,
+            partitions,
+            replication: 1,
+            retention: Retention::Time(Duration::from_secs(24 * 3600)),
+        }
     }
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Vec<Offset> {
@@ -76,7 +81,9 @@ impl Subject {
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64) -> Box<dyn Reader> {
-        within(self.log.read(topic, Partition(partition), Offset(from))).await.expect("a reader can be opened")
+        within(self.log.read(topic, Partition(partition), Offset(from)))
+            .await
+            .expect("a reader can be opened")
     }
 
     /// Reads until there are that many.

@@ -56,8 +56,7 @@ pub(crate) struct Place {
 impl Coordinator {
     pub(crate) fn new(group: &str, partitions: u32) -> Arc<Self> {
         let none = vec![None; partitions as usize];
-        let state =
-            State { members: BTreeMap::new(), member_next: 0, target: none.clone(), owner: none };
+        let state = State { members: BTreeMap::new(), member_next: 0, target: none.clone(), owner: none };
         Arc::new(Self { group: group.to_owned(), state: Mutex::new(state), changed: Notify::new() })
     }
 

@@ -23,7 +23,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vivace_model::{Offset, OffsetRange, Partition, UnixNanos};
 
-pub use config::{Compression, KafkaConfig, LocalConfig, LogConfig, SaslMechanism, SecurityProtocol, TopicsConfig};
+pub use config::{
+    Compression, KafkaConfig, LocalConfig, LogConfig, SaslMechanism, SecurityProtocol, TopicsConfig,
+};
 pub use error::LogError;
 pub use kafka::KafkaLog;
 pub use local::LocalLog;
@@ -124,7 +126,12 @@ pub trait Log: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// When the log is unreachable. An offset outside of the watermarks is reported by the first read.
-    async fn read(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError>;
+    async fn read(
+        &self,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Box<dyn Reader>, LogError>;
 
     /// Joins a consumer group on one topic.
     ///

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::Notify;
 use vivace_model::{Clock, ManualClock, Offset, OffsetRange, Partition, UnixNanos};
 
-pub use self::commands::{Faults, Moment, MemoryHandle};
+pub use self::commands::{Faults, MemoryHandle, Moment};
 use self::member::MemoryMembership;
 use self::reader::MemoryReader;
 use crate::coordinator::Coordinator;
@@ -226,7 +226,12 @@ impl Log for MemoryLog {
         Ok(self.shared.state.lock().partition(topic, partition)?.watermarks())
     }
 
-    async fn read(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(
+        &self,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Box<dyn Reader>, LogError> {
         self.shared.state.lock().partition(topic, partition)?;
         Ok(Box::new(MemoryReader::new(Arc::clone(&self.shared), topic, partition, from)))
     }

@@ -49,7 +49,11 @@ impl Metrics {
         let counters = [
             ("vivace_log_appended_records", "Records that the log acknowledged", &metrics.appended_records),
             ("vivace_log_appended_bytes", "Bytes of their values", &metrics.appended_bytes),
-            ("vivace_log_append_errors", "Appends that the log refused or did not answer", &metrics.append_errors),
+            (
+                "vivace_log_append_errors",
+                "Appends that the log refused or did not answer",
+                &metrics.append_errors,
+            ),
             ("vivace_log_read_records", "Records read", &metrics.read_records),
             ("vivace_log_read_bytes", "Bytes of their values", &metrics.read_bytes),
             ("vivace_log_read_errors", "Reads that failed", &metrics.read_errors),
@@ -85,7 +89,8 @@ impl Log for Measured {
     }
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
-        let (count, bytes) = (records.len() as u64, records.iter().map(|record| record.value.len() as u64).sum());
+        let (count, bytes) =
+            (records.len() as u64, records.iter().map(|record| record.value.len() as u64).sum());
         let started = Instant::now();
         let result = self.inner.append(topic, records).await;
         let label = TopicLabel { topic: topic.to_owned() };
@@ -106,7 +111,12 @@ impl Log for Measured {
         self.inner.watermarks(topic, partition).await
     }
 
-    async fn read(&self, topic: &str, partition: Partition, from: Offset) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(
+        &self,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Box<dyn Reader>, LogError> {
         let inner = self.inner.read(topic, partition, from).await?;
         let label = TopicLabel { topic: topic.to_owned() };
         Ok(Box::new(MeasuredReader {

@@ -33,9 +33,7 @@ impl Framing {
             Self::Grpc => {
                 let (prefix, _) = start.split_first_chunk::<GRPC_PREFIX>()?;
                 let [_, length @ ..] = *prefix;
-                usize::try_from(u32::from_be_bytes(length))
-                    .ok()
-                    .map(|length| length + GRPC_PREFIX)
+                usize::try_from(u32::from_be_bytes(length)).ok().map(|length| length + GRPC_PREFIX)
             }
         }
     }
@@ -83,11 +81,7 @@ struct Joined {
 
 impl Joined {
     fn as_slice(&self) -> &[u8] {
-        if self.all.is_empty() {
-            &self.first
-        } else {
-            &self.all
-        }
+        if self.all.is_empty() { &self.first } else { &self.all }
     }
 
     fn len(&self) -> usize {
@@ -112,11 +106,7 @@ impl Joined {
     }
 
     fn into_bytes(self) -> Bytes {
-        if self.all.is_empty() {
-            self.first
-        } else {
-            self.all.freeze()
-        }
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
     }
 }
 
@@ -131,32 +121,22 @@ mod tests {
     use crate::inflight::Inflight;
 
     async fn read_frames(frames: &[&[u8]], framing: Framing, max: usize) -> Result<Bytes, RequestError> {
-        let frames: Vec<_> = frames
-            .iter()
-            .map(|frame| Ok::<_, Infallible>(Bytes::copy_from_slice(frame)))
-            .collect();
+        let frames: Vec<_> =
+            frames.iter().map(|frame| Ok::<_, Infallible>(Bytes::copy_from_slice(frame))).collect();
         let mut hold = Inflight::new(1000, Gauge::default()).hold();
-        read(
-            &mut Body::from_stream(stream::iter(frames)),
-            framing,
-            max,
-            &mut hold,
-        )
-        .await
+        read(&mut Body::from_stream(stream::iter(frames)), framing, max, &mut hold).await
     }
 
     const PLAIN: Framing = Framing::Http { content_length: None };
 
     #[tokio::test]
     async fn frames_are_joined() {
-        for frames in [&[][..], &[b"abc"], &[b"a", b"", b"bc"], &[b"", b"ab", b"c"]] {
+        let cases: [&[&[u8]]; 4] = [&[], &[b"abc"], &[b"a", b"", b"bc"], &[b"", b"ab", b"c"]];
+        for frames in cases {
             assert_eq!(read_frames(frames, PLAIN, 3).await.unwrap(), frames.concat());
         }
         let long = vec![7; 100];
-        assert_eq!(
-            read_frames(&[&long; 10], PLAIN, 1000).await.unwrap(),
-            [7; 1000][..]
-        );
+        assert_eq!(read_frames(&[&long[..]; 10], PLAIN, 1000).await.unwrap(), [7; 1000][..]);
     }
 
     #[tokio::test]
@@ -165,30 +145,19 @@ mod tests {
             read_frames(&[b"ab", b"cd"], PLAIN, 3).await,
             Err(RequestError::TooLarge { max: 3 })
         ));
-        let declared = Framing::Http {
-            content_length: Some(4),
-        };
-        assert!(matches!(
-            read_frames(&[b"a"], declared, 3).await,
-            Err(RequestError::TooLarge { .. })
-        ));
+        let declared = Framing::Http { content_length: Some(4) };
+        assert!(matches!(read_frames(&[b"a"], declared, 3).await, Err(RequestError::TooLarge { .. })));
         let message = [0, 0, 0, 0, 9, 1];
         assert!(matches!(
             read_frames(&[&message], Framing::Grpc, 13).await,
             Err(RequestError::TooLarge { .. })
         ));
-        assert_eq!(
-            read_frames(&[&message], Framing::Grpc, 14).await.unwrap(),
-            message[..]
-        );
+        assert_eq!(read_frames(&[&message], Framing::Grpc, 14).await.unwrap(), message[..]);
     }
 
     #[tokio::test]
     async fn a_body_over_the_budget_is_refused() {
         let long = vec![7; 600];
-        assert!(matches!(
-            read_frames(&[&long, &long], PLAIN, 5000).await,
-            Err(RequestError::Busy)
-        ));
+        assert!(matches!(read_frames(&[&long, &long], PLAIN, 5000).await, Err(RequestError::Busy)));
     }
 }

@@ -97,41 +97,15 @@ mod tests {
     #[test]
     fn wrong_settings_are_named() {
         assert_eq!(Config::default().validate(), Ok(()));
-        let zero = Config {
-            receive_timeout: Duration::ZERO,
-            ..Config::default()
-        };
-        assert_eq!(
-            zero.validate().unwrap_err(),
-            "VIVACE_DISTRIBUTOR_RECEIVE_TIMEOUT must be more than zero"
-        );
-        let narrow = Config {
-            inflight_bytes_max: ByteSize::mib(63),
-            ..Config::default()
-        };
-        assert!(
-            narrow
-                .validate()
-                .unwrap_err()
-                .starts_with("VIVACE_DISTRIBUTOR_INFLIGHT_BYTES_MAX must be")
-        );
+        let zero = Config { receive_timeout: Duration::ZERO, ..Config::default() };
+        assert_eq!(zero.validate().unwrap_err(), "VIVACE_DISTRIBUTOR_RECEIVE_TIMEOUT must be more than zero");
+        let narrow = Config { inflight_bytes_max: ByteSize::mib(63), ..Config::default() };
+        assert!(narrow.validate().unwrap_err().starts_with("VIVACE_DISTRIBUTOR_INFLIGHT_BYTES_MAX must be"));
         for wrong in [
-            Config {
-                request_bytes_max: ByteSize(0),
-                ..Config::default()
-            },
-            Config {
-                request_bytes_max: ByteSize::gib(4),
-                ..Config::default()
-            },
-            Config {
-                record_bytes_max: ByteSize(0),
-                ..Config::default()
-            },
-            Config {
-                connections_max: 0,
-                ..Config::default()
-            },
+            Config { request_bytes_max: ByteSize(0), ..Config::default() },
+            Config { request_bytes_max: ByteSize::gib(4), ..Config::default() },
+            Config { record_bytes_max: ByteSize(0), ..Config::default() },
+            Config { connections_max: 0, ..Config::default() },
         ] {
             assert!(wrong.validate().is_err());
         }

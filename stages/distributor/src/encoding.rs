@@ -55,10 +55,7 @@ pub(crate) struct Inflate {
 
 impl fmt::Debug for Inflate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inflate")
-            .field("compressed", &self.compressed)
-            .field("out", &self.out.len())
-            .finish()
+        f.debug_struct("Inflate").field("compressed", &self.compressed).field("out", &self.out.len()).finish()
     }
 }
 
@@ -68,22 +65,14 @@ impl Inflate {
         let compressed = bytes.len();
         let promised = match encoding {
             // A gzip file ends with its plain size.
-            Encoding::Gzip => bytes
-                .last_chunk::<4>()
-                .map_or(0, |size| u32::from_le_bytes(*size) as usize),
+            Encoding::Gzip => bytes.last_chunk::<4>().map_or(0, |size| u32::from_le_bytes(*size) as usize),
             Encoding::Zstd => 4 * compressed,
             Encoding::Identity => compressed,
         };
         // One more, to see the end in the first step.
         let step = promised.clamp(STEP_MIN, STEP_FIRST_MAX) + 1;
         let source = decoder(encoding, Cursor::new(bytes), max).map_err(RequestError::Decompress)?;
-        Ok(Self {
-            source,
-            out: Vec::new(),
-            max,
-            compressed,
-            step,
-        })
+        Ok(Self { source, out: Vec::new(), max, compressed, step })
     }
 
     /// Goes on until the end, or until `pause` bytes are there. At the end gives the plain bytes, which are then all
@@ -97,9 +86,7 @@ impl Inflate {
             hold.grow(step)?;
             self.out.reserve_exact(step);
             let mut part = self.source.by_ref().take(step as u64);
-            let read = part
-                .read_to_end(&mut self.out)
-                .map_err(RequestError::Decompress)?;
+            let read = part.read_to_end(&mut self.out).map_err(RequestError::Decompress)?;
             if self.out.len() > self.max {
                 return Err(RequestError::TooLargePlain { max: self.max });
             }
@@ -174,10 +161,7 @@ mod tests {
         let plain = vec![0; 50 << 20];
         for (encoding, bytes) in [(Encoding::Gzip, gzip(&plain)), (Encoding::Zstd, zstd(&plain))] {
             let (result, held) = inflate(encoding, bytes.clone(), 1 << 20);
-            assert!(
-                matches!(result, Err(RequestError::TooLargePlain { .. })),
-                "{encoding:?}"
-            );
+            assert!(matches!(result, Err(RequestError::TooLargePlain { .. })), "{encoding:?}");
             assert!(held <= (1 << 20) + 1 + bytes.len() as i64, "{held}");
         }
     }
@@ -210,10 +194,7 @@ mod tests {
             (Encoding::Zstd, cut(zstd(&(0..255).collect::<Vec<_>>()))),
         ] {
             assert!(
-                matches!(
-                    inflate(encoding, bytes, 1 << 20).0,
-                    Err(RequestError::Decompress(_))
-                ),
+                matches!(inflate(encoding, bytes, 1 << 20).0, Err(RequestError::Decompress(_))),
                 "{encoding:?}"
             );
         }
@@ -225,10 +206,7 @@ mod tests {
         encoder.window_log(30).unwrap();
         encoder.write_all(&[1; 100]).unwrap();
         let bytes = Bytes::from(encoder.finish().unwrap());
-        assert!(matches!(
-            inflate(Encoding::Zstd, bytes, 1 << 20).0,
-            Err(RequestError::Decompress(_))
-        ));
+        assert!(matches!(inflate(Encoding::Zstd, bytes, 1 << 20).0, Err(RequestError::Decompress(_))));
     }
 
     #[test]

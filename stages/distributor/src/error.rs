@@ -82,8 +82,9 @@ impl From<LogError> for RequestError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Full => Self::LogFull,
-            // Neither has to do with the request: it is the settings that have to change.
-            LogError::TooLarge { .. } | LogError::TopicDiffers { .. } => Self::LogRefused(error),
+            // No retry makes it fit: the limits of distributor and log contradict each other.
+            LogError::TooLarge { .. } => Self::LogRefused(error),
+            // A missing topic too: whoever puts that right should not have lost spans meanwhile.
             error => Self::Log(error),
         }
     }

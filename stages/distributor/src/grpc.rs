@@ -47,9 +47,7 @@ async fn unimplemented(request: Request) -> Response {
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 async fn export(State(intake): State<Arc<Intake>>, request: Request) -> Response {
@@ -77,11 +75,7 @@ async fn take(intake: &Intake, request: Request) -> Result<ExportTraceServiceRes
     let (head, mut body) = request.into_parts();
     let tenant = intake.tenant(head.headers.get(TENANT_HEADER).map(HeaderValue::as_bytes))?;
     let encoding = Encoding::of_header(head.headers.get("grpc-encoding"))?;
-    let head = Head {
-        protocol: Protocol::Grpc,
-        encoding,
-        framing: Framing::Grpc,
-    };
+    let head = Head { protocol: Protocol::Grpc, encoding, framing: Framing::Grpc };
     intake.take(head, tenant, &mut body).await
 }
 
@@ -93,9 +87,7 @@ pub(crate) fn message(body: Bytes, encoding: Encoding) -> Result<(Bytes, Encodin
     let encoding = match (flag, encoding) {
         (0, _) => Encoding::Identity,
         (1, Encoding::Identity) => {
-            return Err(RequestError::Frame(
-                "it is compressed, but grpc-encoding is missing",
-            ));
+            return Err(RequestError::Frame("it is compressed, but grpc-encoding is missing"));
         }
         (1, encoding) => encoding,
         _ => return Err(RequestError::Frame("its first byte is neither 0 nor 1")),
@@ -105,9 +97,7 @@ pub(crate) fn message(body: Bytes, encoding: Encoding) -> Result<(Bytes, Encodin
         return Err(RequestError::Frame("it is shorter than announced"));
     }
     if rest.len() > length {
-        return Err(RequestError::Frame(
-            "it is longer than announced, or followed by another",
-        ));
+        return Err(RequestError::Frame("it is longer than announced, or followed by another"));
     }
     Ok((body.slice(GRPC_PREFIX..), encoding))
 }
@@ -122,9 +112,7 @@ fn success(response: &ExportTraceServiceResponse) -> Response {
     trailers.insert(Status::GRPC_STATUS, HeaderValue::from(Code::Ok as i32));
     let body = Full::new(frame.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -162,10 +150,7 @@ mod tests {
             (&[1, 0, 0, 0, 1, 8], Encoding::Identity),
             (&[2, 0, 0, 0, 1, 8], Encoding::Gzip),
         ] {
-            assert!(
-                matches!(message(body, encoding), Err(RequestError::Frame(_))),
-                "{body:?}"
-            );
+            assert!(matches!(message(body, encoding), Err(RequestError::Frame(_))), "{body:?}");
         }
     }
 }

@@ -47,11 +47,7 @@ async fn export(State(intake): State<Arc<Intake>>, request: Request) -> Response
 async fn answer(intake: &Intake, method: &Method, headers: &HeaderMap, body: &mut Body) -> Response {
     if method != Method::POST {
         let allow = [(header::ALLOW, HeaderValue::from_static("POST"))];
-        return (
-            StatusCode::METHOD_NOT_ALLOWED,
-            allow,
-            "405 method not allowed, supported: [POST]\n",
-        )
+        return (StatusCode::METHOD_NOT_ALLOWED, allow, "405 method not allowed, supported: [POST]\n")
             .into_response();
     }
     let Some(protocol) = protocol(headers) else {
@@ -94,23 +90,9 @@ async fn take(
 ) -> Result<ExportTraceServiceResponse, RequestError> {
     let tenant = intake.tenant(headers.get(TENANT_HEADER).map(HeaderValue::as_bytes))?;
     let encoding = Encoding::of_header(headers.get(header::CONTENT_ENCODING))?;
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let framing = Framing::Http {
-        content_length: length.and_then(|length| length.parse().ok()),
-    };
-    intake
-        .take(
-            Head {
-                protocol,
-                encoding,
-                framing,
-            },
-            tenant,
-            body,
-        )
-        .await
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let framing = Framing::Http { content_length: length.and_then(|length| length.parse().ok()) };
+    intake.take(Head { protocol, encoding, framing }, tenant, body).await
 }
 
 fn success(response: &ExportTraceServiceResponse, protocol: Protocol) -> Response {
@@ -131,9 +113,7 @@ fn failure(intake: &Intake, error: &RequestError, protocol: Protocol) -> Respons
     if let Some(delay) = refusal.retry_delay {
         // In whole seconds; at least one, or senders would come back at once.
         let seconds = delay.as_secs_f64().ceil().max(1.0) as u64;
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if matches!(error, RequestError::Encoding(_)) {
         let accepted = HeaderValue::from_static("identity, gzip, zstd");
@@ -149,10 +129,7 @@ mod tests {
     #[test]
     fn content_types_name_the_protocol() {
         let of = |text: &'static str| {
-            protocol(&HeaderMap::from_iter([(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static(text),
-            )]))
+            protocol(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(text))]))
         };
         assert_eq!(of("application/x-protobuf"), Some(Protocol::HttpProtobuf));
         assert_eq!(of("application/json; charset=utf-8"), Some(Protocol::HttpJson));

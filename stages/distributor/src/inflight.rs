@@ -17,19 +17,12 @@ pub(crate) struct Inflight {
 
 impl Inflight {
     pub(crate) fn new(max: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicUsize::new(0),
-            max,
-            gauge,
-        })
+        Arc::new(Self { used: AtomicUsize::new(0), max, gauge })
     }
 
     /// A hold of nothing yet.
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
-        Hold {
-            inflight: Arc::clone(self),
-            bytes: 0,
-        }
+        Hold { inflight: Arc::clone(self), bytes: 0 }
     }
 }
 
@@ -45,8 +38,7 @@ impl Hold {
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), RequestError> {
         let Inflight { used, max, gauge } = &*self.inflight;
         let grown = |used: usize| used.checked_add(bytes).filter(|used| used <= max);
-        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
-            .map_err(|_| RequestError::Busy)?;
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).map_err(|_| RequestError::Busy)?;
         gauge.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.bytes += bytes;
         Ok(())
@@ -57,9 +49,7 @@ impl Hold {
         let surplus = self.bytes.saturating_sub(bytes);
         self.bytes -= surplus;
         self.inflight.used.fetch_sub(surplus, Ordering::Relaxed);
-        self.inflight
-            .gauge
-            .dec_by(i64::try_from(surplus).unwrap_or(i64::MAX));
+        self.inflight.gauge.dec_by(i64::try_from(surplus).unwrap_or(i64::MAX));
     }
 }
 
@@ -81,10 +71,7 @@ mod tests {
         one.grow(60).unwrap();
         assert!(matches!(two.grow(41), Err(RequestError::Busy)));
         two.grow(40).unwrap();
-        assert!(
-            matches!(two.grow(usize::MAX), Err(RequestError::Busy)),
-            "no overflow"
-        );
+        assert!(matches!(two.grow(usize::MAX), Err(RequestError::Busy)), "no overflow");
         assert_eq!(gauge.get(), 100);
         one.shrink_to(10);
         two.grow(50).unwrap();

@@ -67,22 +67,10 @@ impl Intake {
             record_bytes_max: config.record_bytes_max.as_usize(),
             output_bytes_max: config.output_bytes_max(),
         };
-        let inflight = Inflight::new(
-            config.inflight_bytes_max.as_usize(),
-            metrics.inflight_bytes.clone(),
-        );
+        let inflight = Inflight::new(config.inflight_bytes_max.as_usize(), metrics.inflight_bytes.clone());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = Arc::new(Semaphore::new(threads));
-        Self {
-            config,
-            metrics,
-            log,
-            topic,
-            partitions,
-            limits,
-            inflight,
-            threads,
-        }
+        Self { config, metrics, log, topic, partitions, limits, inflight, threads }
     }
 
     /// The tenant of a request; `header` is the value of its tenant header.
@@ -103,11 +91,7 @@ impl Intake {
     ) -> Result<ExportTraceServiceResponse, RequestError> {
         let mut hold = self.inflight.hold();
         let max = self.config.request_bytes_max.as_usize();
-        let prefix = if matches!(head.framing, Framing::Grpc) {
-            GRPC_PREFIX
-        } else {
-            0
-        };
+        let prefix = if matches!(head.framing, Framing::Grpc) { GRPC_PREFIX } else { 0 };
         let receive = body::read(body, head.framing, max + prefix, &mut hold);
         let bytes = timeout(self.config.receive_timeout, receive)
             .await
@@ -123,12 +107,7 @@ impl Intake {
         };
         let json = head.protocol == Protocol::HttpJson;
         let job = Job::new(bytes, encoding, json, max, self.limits, self.partitions, hold)?;
-        let Prepared {
-            walked,
-            spans,
-            bytes,
-            hold,
-        } = self.prepare(job).await?;
+        let Prepared { walked, spans, bytes, hold } = self.prepare(job).await?;
         self.metrics.spans_received.inc_by(spans as u64);
         self.metrics.bytes_received.inc_by(bytes as u64);
         self.append(tenant.as_ref(), walked.records).await?;
@@ -142,10 +121,7 @@ impl Intake {
             Progress::Done(prepared) => return Ok(prepared),
             Progress::Paused(job) => job,
         };
-        let permit = Arc::clone(&self.threads)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let permit = Arc::clone(&self.threads).acquire_owned().await.expect("the semaphore is never closed");
         let task = tokio::task::spawn_blocking(move || {
             let progress = job.advance(false);
             drop(permit);
@@ -163,10 +139,7 @@ impl Intake {
         }
         let count = records.len() as u64;
         let tenant = tenant.map(|tenant| Bytes::copy_from_slice(tenant.as_str().as_bytes()));
-        let headers: Vec<_> = tenant
-            .map(|tenant| (TENANT_HEADER.to_owned(), tenant))
-            .into_iter()
-            .collect();
+        let headers: Vec<_> = tenant.map(|tenant| (TENANT_HEADER.to_owned(), tenant)).into_iter().collect();
         let new_record = |record: SpansRecord| NewRecord {
             partition: record.partition,
             key: None,
@@ -176,9 +149,7 @@ impl Intake {
         let records = records.into_iter().map(new_record).collect();
         let started = Instant::now();
         let appended = timeout(self.config.append_timeout, self.log.append(&self.topic, records)).await;
-        self.metrics
-            .append_seconds
-            .observe(started.elapsed().as_secs_f64());
+        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
         match appended {
             Ok(Ok(_offsets)) => {
                 self.metrics.records_appended.inc_by(count);
@@ -204,38 +175,21 @@ impl Intake {
         if rejected.is_empty() {
             return ExportTraceServiceResponse::default();
         }
-        let labels = RejectedLabels {
-            reason: RejectReason::TooLarge,
-        };
-        self.metrics
-            .spans_rejected
-            .get_or_create(&labels)
-            .inc_by(rejected.len() as u64);
+        let labels = RejectedLabels { reason: RejectReason::TooLarge };
+        self.metrics.spans_rejected.get_or_create(&labels).inc_by(rejected.len() as u64);
         let max = self.limits.record_bytes_max;
         let mut error_message = format!("spans larger than {max} bytes with their resource and scope:");
         for span in rejected.iter().take(REJECTED_NAMED_MAX) {
-            let RejectedSpan {
-                index,
-                trace_id,
-                bytes,
-            } = span;
-            write!(
-                error_message,
-                " span {index} of trace {trace_id} ({bytes} bytes),"
-            )
-            .expect("a string takes all");
+            let RejectedSpan { index, trace_id, bytes } = span;
+            write!(error_message, " span {index} of trace {trace_id} ({bytes} bytes),")
+                .expect("a string takes all");
         }
         match rejected.len().checked_sub(REJECTED_NAMED_MAX) {
             Some(more @ 1..) => write!(error_message, " and {more} more").expect("a string takes all"),
             _ => error_message.truncate(error_message.len() - 1),
         }
         let rejected_spans = i64::try_from(rejected.len()).unwrap_or(i64::MAX);
-        ExportTraceServiceResponse {
-            partial_success: Some(PartialSuccess {
-                rejected_spans,
-                error_message,
-            }),
-        }
+        ExportTraceServiceResponse { partial_success: Some(PartialSuccess { rejected_spans, error_message }) }
     }
 
     /// What to tell a sender, whatever the protocol.
@@ -243,10 +197,6 @@ impl Intake {
         debug!(error = error as &dyn std::error::Error, "request refused");
         let retry = matches!(error.kind(), ErrorKind::Unavailable);
         let retry_delay = retry.then_some(self.config.retry_delay);
-        RpcStatus {
-            code: error.code(),
-            message: error.to_string(),
-            retry_delay,
-        }
+        RpcStatus { code: error.code(), message: error.to_string(), retry_delay }
     }
 }

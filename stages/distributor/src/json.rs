@@ -21,11 +21,7 @@ use self::schema::{Field, Message, REQUEST, Shape};
 pub(crate) fn to_protobuf(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::with_capacity(json.len() / 2);
     let mut json = serde_json::Deserializer::from_slice(json);
-    MessageWriter {
-        message: &REQUEST,
-        out: &mut out,
-    }
-    .deserialize(&mut json)?;
+    MessageWriter { message: &REQUEST, out: &mut out }.deserialize(&mut json)?;
     json.end()?;
     Ok(out)
 }
@@ -53,11 +49,9 @@ impl<'de> Visitor<'de> for MessageWriter<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         while let Some(field) = object.next_key_seed(FieldName(self.message))? {
             match field {
-                Some(field) => object.next_value_seed(FieldWriter {
-                    field,
-                    out: self.out,
-                    element: false,
-                })?,
+                Some(field) => {
+                    object.next_value_seed(FieldWriter { field, out: self.out, element: false })?
+                }
                 None => drop(object.next_value::<IgnoredAny>()?),
             }
         }
@@ -154,10 +148,8 @@ impl FieldWriter<'_> {
                 Err(_) => Err(self.wrong(format_args!("{text:?}"))),
             },
             Shape::Enum(names) => {
-                let named = names
-                    .iter()
-                    .position(|name| *name == text)
-                    .and_then(|at| i128::try_from(at).ok());
+                let named =
+                    names.iter().position(|name| *name == text).and_then(|at| i128::try_from(at).ok());
                 match named.or_else(|| text.parse().ok()) {
                     Some(number) => self.put_integer(number),
                     None => Err(self.wrong(format_args!("{text:?}"))),
@@ -192,11 +184,7 @@ impl<'de> Visitor<'de> for FieldWriter<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        if self.element {
-            Err(self.wrong("null"))
-        } else {
-            Ok(())
-        }
+        if self.element { Err(self.wrong("null")) } else { Ok(()) }
     }
 
     fn visit_bool<E: Error>(mut self, value: bool) -> Result<(), E> {
@@ -230,11 +218,7 @@ impl<'de> Visitor<'de> for FieldWriter<'_> {
             return Ok(());
         }
         // `1e3` and `5.0` are whole numbers too. What is out of range saturates and is refused below.
-        if number.fract() == 0.0 {
-            self.put_integer(number as i128)
-        } else {
-            Err(self.wrong(number))
-        }
+        if number.fract() == 0.0 { self.put_integer(number as i128) } else { Err(self.wrong(number)) }
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
@@ -258,14 +242,7 @@ impl<'de> Visitor<'de> for FieldWriter<'_> {
             return Err(self.wrong("a list"));
         }
         let Self { field, out, .. } = self;
-        while list
-            .next_element_seed(FieldWriter {
-                field,
-                out: &mut *out,
-                element: true,
-            })?
-            .is_some()
-        {}
+        while list.next_element_seed(FieldWriter { field, out: &mut *out, element: true })?.is_some() {}
         Ok(())
     }
 
@@ -277,11 +254,7 @@ impl<'de> Visitor<'de> for FieldWriter<'_> {
             return Err(self.wrong("an object outside of a list"));
         }
         let mut inner = Vec::new();
-        MessageWriter {
-            message,
-            out: &mut inner,
-        }
-        .visit_map(object)?;
+        MessageWriter { message, out: &mut inner }.visit_map(object)?;
         self.put_bytes(&inner);
         Ok(())
     }
@@ -292,10 +265,6 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
-    let alphabet = if text.contains(['-', '_']) {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
+    let alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     GeneralPurpose::new(alphabet, LENIENT).decode(text)
 }

@@ -47,9 +47,7 @@ impl Distributor {
     /// [`Log::ensure_topic`](vivace_log::Log::ensure_topic).
     #[must_use]
     pub fn new(config: Config, log: SharedLog, topic: String, partitions: u32, metrics: Metrics) -> Self {
-        Self {
-            intake: Intake::new(config, log, topic, partitions, metrics),
-        }
+        Self { intake: Intake::new(config, log, topic, partitions, metrics) }
     }
 
     /// Opens the ports.
@@ -62,13 +60,7 @@ impl Distributor {
         let (grpc, grpc_address) = listen(intake.config.grpc_listen).await?;
         let (http, http_address) = listen(intake.config.http_listen).await?;
         info!(grpc = %grpc_address, http = %http_address, "distributor listens for OTLP");
-        Ok(BoundDistributor {
-            intake: Arc::new(intake),
-            grpc,
-            http,
-            grpc_address,
-            http_address,
-        })
+        Ok(BoundDistributor { intake: Arc::new(intake), grpc, http, grpc_address, http_address })
     }
 
     /// Opens the ports and serves them until `shutdown`.
@@ -115,23 +107,13 @@ impl BoundDistributor {
     /// # Errors
     /// [`DistributorError::Server`] if a server stops by itself.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DistributorError> {
-        let Self {
-            intake, grpc, http, ..
-        } = self;
+        let Self { intake, grpc, http, .. } = self;
         let (config, open) = (&intake.config, &intake.metrics.connections);
         let mut health = HealthReporter::new();
-        health
-            .set_service_status(grpc::SERVICE, ServingStatus::Serving)
-            .await;
+        health.set_service_status(grpc::SERVICE, ServingStatus::Serving).await;
         let router = grpc::router(Arc::clone(&intake), health.clone());
         let grpc = Server::new("grpc", grpc, router, config, open.clone());
-        let http = Server::new(
-            "http",
-            http,
-            http::router(Arc::clone(&intake)),
-            config,
-            open.clone(),
-        );
+        let http = Server::new("http", http, http::router(Arc::clone(&intake)), config, open.clone());
 
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
@@ -144,9 +126,7 @@ impl BoundDistributor {
         }
         info!("distributor finishes what is in work");
         for service in ["", grpc::SERVICE] {
-            health
-                .set_service_status(service, ServingStatus::NotServing)
-                .await;
+            health.set_service_status(service, ServingStatus::NotServing).await;
         }
         sleep(config.shutdown_delay).await;
         stop.cancel();

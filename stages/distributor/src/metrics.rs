@@ -35,11 +35,7 @@ impl Metrics {
             append_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
         };
         let registry = registry.sub_registry_with_prefix("vivace_distributor");
-        registry.register(
-            "spans_received",
-            "Spans of well-formed requests",
-            metrics.spans_received.clone(),
-        );
+        registry.register("spans_received", "Spans of well-formed requests", metrics.spans_received.clone());
         let help = "Bytes of well-formed requests as protobuf, after decompression";
         registry.register("bytes_received", help, metrics.bytes_received.clone());
         registry.register(
@@ -54,16 +50,8 @@ impl Metrics {
         );
         let help = "Spans that were not taken out of requests that were";
         registry.register("spans_rejected", help, metrics.spans_rejected.clone());
-        registry.register(
-            "inflight_bytes",
-            "Bytes of requests in work",
-            metrics.inflight_bytes.clone(),
-        );
-        registry.register(
-            "connections",
-            "Open connections of senders",
-            metrics.connections.clone(),
-        );
+        registry.register("inflight_bytes", "Bytes of requests in work", metrics.inflight_bytes.clone());
+        registry.register("connections", "Open connections of senders", metrics.connections.clone());
         let help = "Time the log took to make a request durable";
         registry.register("append_seconds", help, metrics.append_seconds.clone());
         metrics
@@ -71,13 +59,7 @@ impl Metrics {
 
     /// Counts a request once its outcome is known, or as cancelled if it is dropped before.
     pub(crate) const fn request(&self, protocol: Protocol) -> RequestCount<'_> {
-        RequestCount {
-            metrics: self,
-            labels: RequestLabels {
-                protocol,
-                outcome: Outcome::Cancelled,
-            },
-        }
+        RequestCount { metrics: self, labels: RequestLabels { protocol, outcome: Outcome::Cancelled } }
     }
 }
 

@@ -82,21 +82,11 @@ impl RpcStatus {
             let seconds = i64::try_from(delay.as_secs()).unwrap_or(i64::MAX);
             // Below 10^9 always.
             let nanos = delay.subsec_nanos() as i32;
-            let info = RetryInfo {
-                retry_delay: Some(ProtoDuration { seconds, nanos }),
-            };
-            Any {
-                type_url: RETRY_INFO_TYPE.into(),
-                value: info.encode_to_vec(),
-            }
+            let info = RetryInfo { retry_delay: Some(ProtoDuration { seconds, nanos }) };
+            Any { type_url: RETRY_INFO_TYPE.into(), value: info.encode_to_vec() }
         });
         let details = retry_info.into_iter().collect();
-        Status {
-            code: self.code as i32,
-            message: self.message.clone(),
-            details,
-        }
-        .encode_to_vec()
+        Status { code: self.code as i32, message: self.message.clone(), details }.encode_to_vec()
     }
 
     pub(crate) fn to_json(&self) -> Vec<u8> {

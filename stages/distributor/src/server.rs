@@ -49,10 +49,7 @@ impl Server {
     ) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         // The timer also arms hyper's limit of 30 s for the headers of a request.
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .max_buf_size(HTTP1_BUFFER_MAX);
+        builder.http1().timer(TokioTimer::new()).max_buf_size(HTTP1_BUFFER_MAX);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -89,12 +86,7 @@ impl Server {
                 },
             }
         }
-        let Self {
-            name,
-            listener,
-            grace,
-            ..
-        } = self;
+        let Self { name, listener, grace, .. } = self;
         drop(listener);
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(grace, drained).await.is_err() {
@@ -143,11 +135,9 @@ impl Server {
             };
             match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(
-                    server = name,
-                    error = &*error as &dyn std::error::Error,
-                    "connection failed"
-                ),
+                Ok(Err(error)) => {
+                    debug!(server = name, error = &*error as &dyn std::error::Error, "connection failed")
+                }
                 Err(_elapsed) => debug!(server = name, "connection closed while busy"),
             }
         }
@@ -184,14 +174,12 @@ mod tests {
 
     #[test]
     fn ages_are_spread() {
-        let mut ages: Vec<_> = (0..100)
-            .map(|connection| jittered(Duration::from_secs(100), connection))
-            .collect();
+        let mut ages: Vec<_> =
+            (0..100).map(|connection| jittered(Duration::from_secs(100), connection)).collect();
         ages.sort();
         assert!(ages[0] >= Duration::from_secs(90) && ages[99] <= Duration::from_secs(110));
         assert!(
-            ages.windows(2)
-                .all(|pair| pair[1] - pair[0] < Duration::from_millis(400)),
+            ages.windows(2).all(|pair| pair[1] - pair[0] < Duration::from_millis(400)),
             "no clusters, no gaps"
         );
     }

@@ -36,25 +36,14 @@ struct State {
 
 impl Budget {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        let state = State {
-            used: 0,
-            holders: 0,
-            pressure: Pressure::None,
-        };
-        Arc::new(Self {
-            max,
-            state: watch::Sender::new(state),
-        })
+        let state = State { used: 0, holders: 0, pressure: Pressure::None };
+        Arc::new(Self { max, state: watch::Sender::new(state) })
     }
 
     /// A new holder, of one partition.
     pub(crate) fn charge(self: &Arc<Self>) -> Charge {
         self.update(|state| state.holders += 1);
-        Charge {
-            budget: Arc::clone(self),
-            bytes: 0,
-            pressure: self.state.subscribe(),
-        }
+        Charge { budget: Arc::clone(self), bytes: 0, pressure: self.state.subscribe() }
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
@@ -84,8 +73,7 @@ impl Charge {
     /// Reports what is held now.
     pub(crate) fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
-        self.budget
-            .update(|state| state.used = state.used - before + bytes);
+        self.budget.update(|state| state.used = state.used - before + bytes);
     }
 
     /// How pressing it is at the moment.
@@ -96,10 +84,7 @@ impl Charge {
     /// Waits until the pressure changes. Safe to drop.
     pub(crate) async fn changed(&mut self) {
         // The budget, and the sender with it, lives as long as this charge.
-        self.pressure
-            .changed()
-            .await
-            .unwrap_or_else(|_| unreachable!("the charge holds the budget"));
+        self.pressure.changed().await.unwrap_or_else(|_| unreachable!("the charge holds the budget"));
     }
 
     /// An equal part of the whole for each partition.
@@ -146,10 +131,7 @@ mod tests {
         let mut waiting = Box::pin(two.changed());
         assert!(futures::poll!(&mut waiting).is_pending());
         one.set(10);
-        assert!(
-            futures::poll!(&mut waiting).is_pending(),
-            "room enough is no news"
-        );
+        assert!(futures::poll!(&mut waiting).is_pending(), "room enough is no news");
         one.set(1000);
         assert!(futures::poll!(&mut waiting).is_ready());
     }

@@ -41,34 +41,14 @@ impl Config {
     /// Says which setting is wrong and why.
     pub fn validate(&self) -> Result<(), String> {
         let check = |right: bool, field: &str, rule: &str| {
-            if right {
-                Ok(())
-            } else {
-                Err(format!("{}{field} {rule}", Self::PREFIX))
-            }
+            if right { Ok(()) } else { Err(format!("{}{field} {rule}", Self::PREFIX)) }
         };
         check(!self.group.is_empty(), "GROUP", "must not be empty")?;
         check(self.rows_max > 0, "ROWS_MAX", "must be at least 1")?;
-        check(
-            !self.block_age_max.is_zero(),
-            "BLOCK_AGE_MAX",
-            "must be more than 0",
-        )?;
-        check(
-            (1..=16).contains(&self.sealing_max),
-            "SEALING_MAX",
-            "must be from 1 to 16",
-        )?;
-        check(
-            self.fetch_bytes_max.0 > 0,
-            "FETCH_BYTES_MAX",
-            "must be more than 0",
-        )?;
-        check(
-            self.record_bytes_max.0 > 0,
-            "RECORD_BYTES_MAX",
-            "must be more than 0",
-        )?;
+        check(!self.block_age_max.is_zero(), "BLOCK_AGE_MAX", "must be more than 0")?;
+        check((1..=16).contains(&self.sealing_max), "SEALING_MAX", "must be from 1 to 16")?;
+        check(self.fetch_bytes_max.0 > 0, "FETCH_BYTES_MAX", "must be more than 0")?;
+        check(self.record_bytes_max.0 > 0, "RECORD_BYTES_MAX", "must be more than 0")?;
         let room = 4 * self.fetch_bytes_max.0.max(self.record_bytes_max.0);
         check(
             self.memory_bytes_max.0 >= room,
@@ -89,23 +69,9 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_named() {
-        let wrong = Config {
-            rows_max: 0,
-            ..Config::default()
-        };
-        assert_eq!(
-            wrong.validate(),
-            Err("VIVACE_INGESTER_ROWS_MAX must be at least 1".into())
-        );
-        let wrong = Config {
-            memory_bytes_max: ByteSize::mib(1),
-            ..Config::default()
-        };
-        assert!(
-            wrong
-                .validate()
-                .unwrap_err()
-                .starts_with("VIVACE_INGESTER_MEMORY_BYTES_MAX")
-        );
+        let wrong = Config { rows_max: 0, ..Config::default() };
+        assert_eq!(wrong.validate(), Err("VIVACE_INGESTER_ROWS_MAX must be at least 1".into()));
+        let wrong = Config { memory_bytes_max: ByteSize::mib(1), ..Config::default() };
+        assert!(wrong.validate().unwrap_err().starts_with("VIVACE_INGESTER_MEMORY_BYTES_MAX"));
     }
 }

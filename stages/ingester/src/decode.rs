@@ -24,25 +24,13 @@ pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen
         metrics.bytes.inc_by(record.value.len() as u64);
         // The lock is taken anew for each record, so that readers get in between.
         let mut content = piece.content.write();
-        assert!(
-            record.offset >= content.end,
-            "record {} follows offset {}",
-            record.offset,
-            content.end
-        );
+        assert!(record.offset >= content.end, "record {} follows offset {}", record.offset, content.end);
         let rejected = match check(shared, &record) {
             Ok(tenant) => append(shared, &mut content, tenant, &record, seen),
             Err((class, reason)) => {
                 let tenant = tenant_of(&record);
                 let (offset, value) = (record.offset, record.value.clone());
-                vec![RejectedRecord {
-                    offset,
-                    class,
-                    reason: shorten(reason),
-                    spans: 0,
-                    tenant,
-                    value,
-                }]
+                vec![RejectedRecord { offset, class, reason: shorten(reason), spans: 0, tenant, value }]
             }
         };
         for rejected in &rejected {
@@ -56,27 +44,20 @@ pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen
 }
 
 fn tenant_of(record: &Record) -> Bytes {
-    record
-        .header(TENANT_HEADER)
-        .map(Bytes::copy_from_slice)
-        .unwrap_or_default()
+    record.header(TENANT_HEADER).map(Bytes::copy_from_slice).unwrap_or_default()
 }
 
 fn check(shared: &Shared, record: &Record) -> Result<TenantId, (RejectReason, String)> {
     let bytes_max = shared.config.record_bytes_max;
     if record.value.len() as u64 > bytes_max.0 {
-        let reason = format!(
-            "record of {} bytes is larger than {bytes_max}",
-            record.value.len()
-        );
+        let reason = format!("record of {} bytes is larger than {bytes_max}", record.value.len());
         return Err((RejectReason::Size, reason));
     }
     let Some(header) = record.header(TENANT_HEADER) else {
         return Ok(TenantId::default());
     };
     let text = String::from_utf8_lossy(header);
-    text.parse()
-        .map_err(|error| (RejectReason::Tenant, format!("{error}")))
+    text.parse().map_err(|error| (RejectReason::Tenant, format!("{error}")))
 }
 
 fn append(
@@ -87,10 +68,9 @@ fn append(
     seen: &mut DuplicateFilter,
 ) -> Vec<RejectedRecord> {
     let rows = content.tenants.entry(tenant.clone());
-    let rows = rows.or_insert_with_key(|tenant| Rows::Open(OpenBlock::new(tenant.clone(), &shared.block)));
-    let Rows::Open(block) = rows else {
-        unreachable!("only the open piece grows, and its blocks are open")
-    };
+    let rows =
+        rows.or_insert_with_key(|tenant| Rows::Open(Box::new(OpenBlock::new(tenant.clone(), &shared.block))));
+    let Rows::Open(block) = rows else { unreachable!("only the open piece grows, and its blocks are open") };
     let appended = block.append(&record.value, seen);
     if block.is_empty() {
         content.tenants.remove(&tenant);
@@ -99,11 +79,7 @@ fn append(
     shared.metrics().duplicates.inc_by(appended.duplicates as u64);
     let rejected = appended.rejected.into_iter().map(|rejected| RejectedRecord {
         offset: record.offset,
-        class: if rejected.spans == 0 {
-            RejectReason::Record
-        } else {
-            RejectReason::Spans
-        },
+        class: if rejected.spans == 0 { RejectReason::Record } else { RejectReason::Spans },
         reason: shorten(rejected.reason),
         spans: rejected.spans,
         tenant: tenant_of(record),

@@ -50,10 +50,7 @@ pub(crate) enum PipelineError {
     )]
     Recreated { end: Offset, watermarks: OffsetRange },
     #[error("failed to build a block of offsets {offsets}")]
-    Block {
-        offsets: OffsetRange,
-        source: BlockError,
-    },
+    Block { offsets: OffsetRange, source: BlockError },
 }
 
 impl PipelineError {

@@ -107,15 +107,11 @@ impl Fetcher {
                     return Ok(FetchEnd::Gap);
                 }
                 Step::Take(Err(error)) if error.kind() == ErrorKind::Unavailable => {
-                    self.shared
-                        .trouble(self.partition, "cannot read the topic", &error);
+                    self.shared.trouble(self.partition, "cannot read the topic", &error);
                     self.retry_at = Some(Instant::now() + self.backoff.next(self.shared.random()));
                 }
                 Step::Take(Err(source)) => {
-                    return Err(PipelineError::Log {
-                        action: "read the topic",
-                        source,
-                    });
+                    return Err(PipelineError::Log { action: "read the topic", source });
                 }
                 Step::Look => {}
             }
@@ -148,13 +144,7 @@ impl Fetcher {
         let age_max = self.shared.config.block_age_max;
         let age = match cause {
             Some(_) => None,
-            None => self
-                .holding
-                .open()
-                .content
-                .read()
-                .opened
-                .map(|opened| opened + age_max),
+            None => self.holding.open().content.read().opened.map(|opened| opened + age_max),
         };
         let retention = self.holding.forget_at(self.shared.config.recent_retention);
         age.into_iter().chain(retention).min()
@@ -228,9 +218,7 @@ impl Fetcher {
         while self.charge.pressure() > Pressure::None && self.forget_oldest() {
             memory = self.report();
         }
-        self.shared
-            .metrics()
-            .set_memory(self.partition, memory.total - memory.listed, memory.listed);
+        self.shared.metrics().set_memory(self.partition, memory.total - memory.listed, memory.listed);
     }
 
     fn report(&mut self) -> Memory {

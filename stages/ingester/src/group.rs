@@ -43,11 +43,7 @@ struct Held {
 
 impl Group {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            pipelines: JoinSet::new(),
-            held: BTreeMap::new(),
-        }
+        Self { shared, pipelines: JoinSet::new(), held: BTreeMap::new() }
     }
 
     /// Works as a member of the group until `shutdown`, then stores what is open, and leaves.
@@ -70,10 +66,7 @@ impl Group {
             if error.kind() != ErrorKind::Unavailable {
                 return Err(self.lost(error));
             }
-            warn!(
-                error = causes(&error),
-                "lost the membership in the consumer group, joining again"
-            );
+            warn!(error = causes(&error), "lost the membership in the consumer group, joining again");
         }
     }
 
@@ -81,20 +74,13 @@ impl Group {
         let shared = &self.shared;
         let mut backoff = Backoff::new();
         loop {
-            match shared
-                .log()
-                .join(&shared.topics.spans, &shared.config.group)
-                .await
-            {
+            match shared.log().join(&shared.topics.spans, &shared.config.group).await {
                 Ok(membership) => {
                     shared.status.set_joined(true);
                     return Ok(membership);
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    warn!(
-                        error = causes(&error),
-                        "cannot join the consumer group, trying again"
-                    );
+                    warn!(error = causes(&error), "cannot join the consumer group, trying again");
                     backoff.wait(shared.random()).await;
                 }
                 Err(error) => return Err(self.lost(error)),
@@ -103,10 +89,7 @@ impl Group {
     }
 
     fn lost(&self, source: LogError) -> IngesterError {
-        IngesterError::Group {
-            group: self.shared.config.group.clone(),
-            source,
-        }
+        IngesterError::Group { group: self.shared.config.group.clone(), source }
     }
 
     async fn work(
@@ -142,18 +125,12 @@ impl Group {
                 }
             }
         }
-        self.shared
-            .metrics()
-            .partitions
-            .set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
+        self.shared.metrics().partitions.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
     fn start(&mut self, partition: Partition) {
         self.drop_partition(partition);
-        let held = Held {
-            cancel: CancellationToken::new(),
-            drain: CancellationToken::new(),
-        };
+        let held = Held { cancel: CancellationToken::new(), drain: CancellationToken::new() };
         let pipeline = Pipeline::new(Arc::clone(&self.shared), partition, held.drain.clone());
         let cancel = held.cancel.clone();
         self.pipelines.spawn(async move {

@@ -22,7 +22,7 @@ use crate::rejected::RejectedRecord;
 #[derive(Debug)]
 pub(crate) enum Rows {
     /// Still growing, or waiting to be sealed.
-    Open(OpenBlock),
+    Open(Box<OpenBlock>),
     /// Sorted.
     Sealed(Arc<SealedBlock>),
 }
@@ -62,12 +62,7 @@ pub(crate) struct Piece {
 
 impl Piece {
     pub(crate) fn new(start: Offset) -> Arc<Self> {
-        let content = Content {
-            end: start,
-            tenants: BTreeMap::new(),
-            rejected: Vec::new(),
-            opened: None,
-        };
+        let content = Content { end: start, tenants: BTreeMap::new(), rejected: Vec::new(), opened: None };
         Arc::new(Self {
             start,
             content: RwLock::new(content),
@@ -130,20 +125,14 @@ impl Holding {
         let pieces = self.pieces.read();
         let oldest = pieces.front().map_or(offset, |piece| piece.start);
         if offset < oldest {
-            return Err(NotHeld::TooOld {
-                asked: offset,
-                oldest,
-            });
+            return Err(NotHeld::TooOld { asked: offset, oldest });
         }
         match pieces.iter().position(|piece| piece.start == offset) {
             Some(index) => Ok(pieces.range(index..).map(Arc::clone).collect()),
             None => {
                 self.doubt.notify_one();
                 let consumed = pieces.back().map_or(oldest, |piece| piece.offsets().end);
-                Err(NotHeld::NoBoundary {
-                    asked: offset,
-                    consumed,
-                })
+                Err(NotHeld::NoBoundary { asked: offset, consumed })
             }
         }
     }
@@ -201,12 +190,7 @@ impl Holding {
 
     /// When [`forget`](Self::forget) will have something to do; none while nothing is listed.
     pub(crate) fn forget_at(&self, retention: Duration) -> Option<Instant> {
-        self.pieces
-            .read()
-            .front()?
-            .listed
-            .get()
-            .map(|listed| *listed + retention)
+        self.pieces.read().front()?.listed.get().map(|listed| *listed + retention)
     }
 
     /// Memory of all pieces, and of the listed ones among them.
@@ -243,11 +227,7 @@ impl Holdings {
     /// Answers for the partition until the guard is dropped.
     pub(crate) fn serve(&self, partition: Partition, holding: &Arc<Holding>) -> Serving {
         self.0.write().insert(partition, Arc::clone(holding));
-        Serving {
-            holdings: self.clone(),
-            partition,
-            holding: Arc::clone(holding),
-        }
+        Serving { holdings: self.clone(), partition, holding: Arc::clone(holding) }
     }
 
     /// Stops answering for the partition at once.
@@ -268,10 +248,7 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let mut holdings = self.holdings.0.write();
         // The partition may have been taken away and given back meanwhile: then another holding is in the place.
-        if holdings
-            .get(&self.partition)
-            .is_some_and(|current| Arc::ptr_eq(current, &self.holding))
-        {
+        if holdings.get(&self.partition).is_some_and(|current| Arc::ptr_eq(current, &self.holding)) {
             holdings.remove(&self.partition);
         }
     }
@@ -299,20 +276,14 @@ mod tests {
         assert_eq!(starts(&holding.cut(Offset(8)).unwrap()), [8]);
         assert_eq!(
             holding.cut(Offset(4)).unwrap_err(),
-            NotHeld::TooOld {
-                asked: Offset(4),
-                oldest: Offset(5)
-            }
+            NotHeld::TooOld { asked: Offset(4), oldest: Offset(5) }
         );
         assert!(
             futures::poll!(Box::pin(holding.doubted())).is_pending(),
             "an old View is no reason to doubt"
         );
         for asked in [6, 9, 10, 11] {
-            let refused = NotHeld::NoBoundary {
-                asked: Offset(asked),
-                consumed: Offset(10),
-            };
+            let refused = NotHeld::NoBoundary { asked: Offset(asked), consumed: Offset(10) };
             assert_eq!(holding.cut(Offset(asked)).unwrap_err(), refused);
         }
         assert!(futures::poll!(Box::pin(holding.doubted())).is_ready());
@@ -326,10 +297,7 @@ mod tests {
         let first = holding.freeze();
         consume(&holding, 6);
         let second = holding.freeze();
-        assert_eq!(
-            (holding.forget_at(retention), holding.forget(Duration::ZERO)),
-            (None, false)
-        );
+        assert_eq!((holding.forget_at(retention), holding.forget(Duration::ZERO)), (None, false));
         holding.listed(&first);
         tokio::time::sleep(Duration::from_secs(20)).await;
         holding.listed(&second);

@@ -25,6 +25,10 @@ mod shared;
 mod start;
 mod status;
 mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::sync::Arc;
@@ -70,10 +74,7 @@ impl Ingester {
         address: String,
         readiness: ReadinessCheck,
     ) -> Result<Self, IngesterError> {
-        config
-            .validate()
-            .and_then(|()| block.validate())
-            .map_err(IngesterError::Config)?;
+        config.validate().and_then(|()| block.validate()).map_err(IngesterError::Config)?;
         let instance = if config.instance.is_empty() {
             format!("ingester-{:08x}", u32::from_le_bytes(environment.random.bytes()))
         } else {
@@ -91,9 +92,7 @@ impl Ingester {
             address,
             instance,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// What answers questions for recent data, in this process or behind a gRPC server. It may be asked before the

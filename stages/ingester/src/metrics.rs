@@ -141,22 +141,10 @@ impl Metrics {
         for (name, help, counter) in [
             ("records", "Records taken in", &metrics.records),
             ("spans", "Spans taken in", &metrics.spans),
-            (
-                "received_bytes",
-                "Bytes of the values of records taken in",
-                &metrics.bytes,
-            ),
-            (
-                "duplicate_spans",
-                "Spans dropped because a client had sent them before",
-                &metrics.duplicates,
-            ),
+            ("received_bytes", "Bytes of the values of records taken in", &metrics.bytes),
+            ("duplicate_spans", "Spans dropped because a client had sent them before", &metrics.duplicates),
             ("blocks", "Blocks named by the ledger", &metrics.blocks),
-            (
-                "block_bytes",
-                "Bytes of blocks named by the ledger",
-                &metrics.block_bytes,
-            ),
+            ("block_bytes", "Bytes of blocks named by the ledger", &metrics.block_bytes),
             (
                 "conflicts",
                 "Times that work was dropped because another ingester had done it",
@@ -167,16 +155,8 @@ impl Metrics {
                 "Offsets deleted from the topic before they were taken in",
                 &metrics.lost_offsets,
             ),
-            (
-                "retries",
-                "Attempts repeated because log or store did not answer",
-                &metrics.retries,
-            ),
-            (
-                "recent_questions",
-                "Questions for recent data",
-                &metrics.recent_questions,
-            ),
+            ("retries", "Attempts repeated because log or store did not answer", &metrics.retries),
+            ("recent_questions", "Questions for recent data", &metrics.recent_questions),
             (
                 "recent_refused",
                 "Questions for recent data that could not be answered",
@@ -190,16 +170,8 @@ impl Metrics {
             "Records rejected, wholly or in part",
             metrics.rejected.clone(),
         );
-        registry.register(
-            "sealed",
-            "Sets of blocks sealed, by cause",
-            metrics.sealed.clone(),
-        );
-        registry.register(
-            "lag_records",
-            "Records in the log that are not taken in yet",
-            metrics.lag.clone(),
-        );
+        registry.register("sealed", "Sets of blocks sealed, by cause", metrics.sealed.clone());
+        registry.register("lag_records", "Records in the log that are not taken in yet", metrics.lag.clone());
         registry.register(
             "open_bytes",
             "Memory of spans that no entry names yet",
@@ -212,16 +184,8 @@ impl Metrics {
         );
         registry.register("partitions", "Partitions held", metrics.partitions.clone());
         for (name, help, histogram) in [
-            (
-                "seal",
-                "Time to sort and encode a set of blocks",
-                &metrics.seal_seconds,
-            ),
-            (
-                "store",
-                "Time to encode and upload a set of blocks",
-                &metrics.store_seconds,
-            ),
+            ("seal", "Time to sort and encode a set of blocks", &metrics.seal_seconds),
+            ("store", "Time to encode and upload a set of blocks", &metrics.store_seconds),
             ("list", "Time to append a ledger entry", &metrics.list_seconds),
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
@@ -248,9 +212,7 @@ impl Metrics {
 
     /// Takes the figures of a partition that is no longer held off the page.
     pub(crate) fn forget(&self, partition: Partition) {
-        let label = PartitionLabel {
-            partition: partition.0,
-        };
+        let label = PartitionLabel { partition: partition.0 };
         for family in [&self.lag, &self.open_bytes, &self.recent_bytes] {
             family.remove(&label);
         }
@@ -258,12 +220,8 @@ impl Metrics {
 }
 
 fn set(family: &Family<PartitionLabel, Gauge>, partition: Partition, value: u64) {
-    let label = PartitionLabel {
-        partition: partition.0,
-    };
-    family
-        .get_or_create(&label)
-        .set(i64::try_from(value).unwrap_or(i64::MAX));
+    let label = PartitionLabel { partition: partition.0 };
+    family.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 pub(crate) fn observe(histogram: &Histogram, duration: Duration) {

@@ -39,12 +39,7 @@ impl Pipeline {
     pub(crate) fn new(shared: Arc<Shared>, partition: Partition, drain: CancellationToken) -> Self {
         let since = shared.environment.clock.now();
         let upkeep = Upkeep::new(Arc::clone(&shared), partition, since);
-        Self {
-            shared,
-            partition,
-            upkeep,
-            drain,
-        }
+        Self { shared, partition, upkeep, drain }
     }
 
     pub(crate) async fn run(mut self) {
@@ -73,8 +68,7 @@ impl Pipeline {
         let partition = self.partition;
         match error.kind() {
             ErrorKind::Unavailable => {
-                self.shared
-                    .trouble(partition, "cannot work on the partition", error);
+                self.shared.trouble(partition, "cannot work on the partition", error);
                 backoff.next(self.shared.random())
             }
             ErrorKind::Fenced => {
@@ -96,34 +90,16 @@ impl Pipeline {
     async fn session(&mut self, backoff: &mut Backoff) -> Result<FetchEnd, PipelineError> {
         let (chain, state) = find_start(&self.shared, self.partition).await?;
         let start = state.end();
-        let reader = self
-            .shared
-            .log()
-            .read(&self.shared.topics.spans, self.partition, start)
-            .await;
-        let reader = reader.map_err(|source| PipelineError::Log {
-            action: "read the topic",
-            source,
-        })?;
+        let reader = self.shared.log().read(&self.shared.topics.spans, self.partition, start).await;
+        let reader = reader.map_err(|source| PipelineError::Log { action: "read the topic", source })?;
         *backoff = Backoff::new();
         let holding = Holding::new(start);
         let _serving = self.shared.holdings.serve(self.partition, &holding);
         self.shared.status.serving(self.partition);
         let (shared, partition) = (&self.shared, self.partition);
-        let (fetcher, sets) = Fetcher::new(
-            Arc::clone(shared),
-            partition,
-            Arc::clone(&holding),
-            reader,
-            self.drain.clone(),
-        );
-        let storer = Storer::new(
-            Arc::clone(shared),
-            partition,
-            Arc::clone(&holding),
-            (chain, state),
-            sets,
-        );
+        let (fetcher, sets) =
+            Fetcher::new(Arc::clone(shared), partition, Arc::clone(&holding), reader, self.drain.clone());
+        let storer = Storer::new(Arc::clone(shared), partition, Arc::clone(&holding), (chain, state), sets);
         let work = async { tokio::try_join!(fetcher.run(), storer.run()) };
         tokio::select! {
             biased;

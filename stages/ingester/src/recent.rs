@@ -48,26 +48,14 @@ impl RecentData {
     }
 
     async fn answer(&self, question: Question) -> Result<Answer, Status> {
-        let Question {
-            tenant,
-            trace_id,
-            partition,
-            from,
-        } = question;
+        let Question { tenant, trace_id, partition, from } = question;
         let holding = self.shared.holdings.get(partition);
         let holding =
             holding.ok_or_else(|| Status::not_found(format!("partition {partition} is not held here")))?;
-        let pieces = holding
-            .cut(from)
-            .map_err(|refused| Status::failed_precondition(refused.to_string()))?;
+        let pieces = holding.cut(from).map_err(|refused| Status::failed_precondition(refused.to_string()))?;
         let compute = self.shared.environment.compute;
         let (rows, through) = compute.run(move || find(&pieces, &tenant, &trace_id)).await;
-        Ok(Answer {
-            compute,
-            rows,
-            through,
-            first: true,
-        })
+        Ok(Answer { compute, rows, through, first: true })
     }
 }
 
@@ -76,23 +64,18 @@ impl Answer {
     async fn next(&mut self) -> Option<Result<Vec<RecentTracePart>, Status>> {
         let through_offset = self.through.0;
         let Some(batch) = self.rows.pop_front() else {
-            let empty = RecentTracePart {
-                through_offset,
-                ..RecentTracePart::default()
-            };
+            let empty = RecentTracePart { through_offset, ..RecentTracePart::default() };
             return std::mem::take(&mut self.first).then(|| Ok(vec![empty]));
         };
         self.first = false;
         let parts = self.compute.run(move || {
+            let mut spans = batch.num_rows() as u64;
             let traces = to_traces_data(&[batch]).map_err(|error| Status::internal(error.to_string()))?;
             let parts = parts::split(traces, parts::PART_BYTES_MAX);
-            Ok(parts
-                .map(|traces_data| RecentTracePart {
-                    traces_data,
-                    through_offset,
-                    spans: 0,
-                })
-                .collect())
+            // All spans of a slice are counted on its first part.
+            let mut count = || std::mem::take(&mut spans);
+            let part = |traces_data| RecentTracePart { traces_data, through_offset, spans: count() };
+            Ok(parts.map(part).collect())
         });
         Some(parts.await)
     }
@@ -111,10 +94,10 @@ impl Recent for RecentData {
             Ok(question) => self.answer(question).await,
             Err(status) => Err(status),
         };
-        let answer = answer.inspect_err(|_| drop(self.shared.metrics().recent_refused.inc()))?;
-        let parts = stream::unfold(answer, |mut answer| async move {
-            Some((answer.next().await?, answer))
-        });
+        let answer = answer.inspect_err(|_| {
+            self.shared.metrics().recent_refused.inc();
+        })?;
+        let parts = stream::unfold(answer, |mut answer| async move { Some((answer.next().await?, answer)) });
         let parts = parts.flat_map(|parts| match parts {
             Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(status) => stream::iter(vec![Err(status)]),
@@ -124,10 +107,8 @@ impl Recent for RecentData {
 }
 
 fn check(request: RecentTraceRequest) -> Result<Question, Status> {
-    let tenant = request
-        .tenant
-        .parse()
-        .map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
+    let tenant =
+        request.tenant.parse().map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
     let trace_id =
         TraceId::new(&request.trace_id).map_err(|error| Status::invalid_argument(error.to_string()))?;
     Ok(Question {

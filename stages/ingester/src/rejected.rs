@@ -84,11 +84,7 @@ pub(crate) fn name(rejected: &[RejectedRecord]) -> Vec<Rejected> {
     let (named, rest) = rejected.split_at(NAMED_MAX - 1);
     let spans = rest.iter().map(|record| record.spans as u64).sum();
     let reason = format!("and {} more, see the topic of rejected records", rest.len());
-    let others = rest.first().map(|first| Rejected {
-        offset: first.offset,
-        reason,
-        spans,
-    });
+    let others = rest.first().map(|first| Rejected { offset: first.offset, reason, spans });
     named.iter().map(name).chain(others).collect()
 }
 
@@ -97,10 +93,8 @@ pub(crate) async fn publish(shared: &Shared, partition: Partition, rejected: &[R
     let topics = &shared.topics;
     for batch in rejected.chunks(BATCH_MAX) {
         let mut backoff = Backoff::new();
-        let mut records: Vec<_> = batch
-            .iter()
-            .map(|record| record.to_record(&topics.spans, partition))
-            .collect();
+        let mut records: Vec<_> =
+            batch.iter().map(|record| record.to_record(&topics.spans, partition)).collect();
         while let Err(error) = shared.log().append(&topics.rejected, records.clone()).await {
             // The reason is worth more than the bytes, and these are still on the spans topic.
             let largest = records.iter_mut().max_by_key(|record| record.value.len());
@@ -110,11 +104,7 @@ pub(crate) async fn publish(shared: &Shared, partition: Partition, rejected: &[R
                     record.value = Bytes::new();
                 }
                 _ => {
-                    shared.trouble(
-                        partition,
-                        "cannot append to the topic of rejected records",
-                        &error,
-                    );
+                    shared.trouble(partition, "cannot append to the topic of rejected records", &error);
                     backoff.wait(shared.random()).await;
                 }
             }
@@ -140,10 +130,7 @@ mod tests {
     #[test]
     fn few_are_all_named() {
         let named = name(&[rejected(1), rejected(5)]);
-        assert_eq!(
-            named.iter().map(|rejected| rejected.offset.0).collect::<Vec<_>>(),
-            [1, 5]
-        );
+        assert_eq!(named.iter().map(|rejected| rejected.offset.0).collect::<Vec<_>>(), [1, 5]);
     }
 
     #[test]

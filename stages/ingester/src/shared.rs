@@ -67,19 +67,9 @@ impl Shared {
     }
 
     pub(crate) fn chain(&self, partition: Partition) -> Chain {
-        let Environment {
-            store,
-            clock,
-            ledger_metrics,
-            ..
-        } = &self.environment;
-        Chain::new(
-            Arc::clone(store),
-            &self.topics.spans,
-            partition,
-            Arc::clone(clock),
-        )
-        .with_metrics(ledger_metrics.clone())
+        let Environment { store, clock, ledger_metrics, .. } = &self.environment;
+        Chain::new(Arc::clone(store), &self.topics.spans, partition, Arc::clone(clock))
+            .with_metrics(ledger_metrics.clone())
     }
 
     /// Notes a failure that is about to be retried.

@@ -20,10 +20,8 @@ pub(crate) async fn find_start(
     let end = state.end();
     let topic = &shared.topics.spans;
     let watermarks = shared.log().watermarks(topic, partition).await;
-    let watermarks = watermarks.map_err(|source| PipelineError::Log {
-        action: "ask for watermarks",
-        source,
-    })?;
+    let watermarks =
+        watermarks.map_err(|source| PipelineError::Log { action: "ask for watermarks", source })?;
     if end > watermarks.end {
         return Err(PipelineError::Recreated { end, watermarks });
     }

@@ -41,26 +41,19 @@ impl State {
         if !self.joined {
             return Some("not a member of the consumer group".into());
         }
-        self.partitions
-            .iter()
-            .find_map(|(partition, condition)| match condition {
-                Condition::Refused(reason) => Some(format!("partition {partition}: {reason}")),
-                Condition::Trouble { since, what } if since.elapsed() > TROUBLE_MAX => Some(format!(
-                    "partition {partition}, for {} s: {what}",
-                    since.elapsed().as_secs()
-                )),
-                Condition::Starting | Condition::Serving | Condition::Trouble { .. } => None,
-            })
+        self.partitions.iter().find_map(|(partition, condition)| match condition {
+            Condition::Refused(reason) => Some(format!("partition {partition}: {reason}")),
+            Condition::Trouble { since, what } if since.elapsed() > TROUBLE_MAX => {
+                Some(format!("partition {partition}, for {} s: {what}", since.elapsed().as_secs()))
+            }
+            Condition::Starting | Condition::Serving | Condition::Trouble { .. } => None,
+        })
     }
 }
 
 impl Status {
     pub(crate) fn new(readiness: ReadinessCheck) -> Self {
-        Self(Mutex::new(State {
-            joined: false,
-            partitions: BTreeMap::new(),
-            readiness,
-        }))
+        Self(Mutex::new(State { joined: false, partitions: BTreeMap::new(), readiness }))
     }
 
     /// The partitions held, each with a line about its condition.
@@ -71,12 +64,7 @@ impl Status {
             Condition::Trouble { what, .. } => format!("trouble: {what}"),
             Condition::Refused(reason) => format!("refused: {reason}"),
         };
-        self.0
-            .lock()
-            .partitions
-            .iter()
-            .map(|(partition, condition)| (*partition, show(condition)))
-            .collect()
+        self.0.lock().partitions.iter().map(|(partition, condition)| (*partition, show(condition))).collect()
     }
 
     pub(crate) fn set_joined(&self, joined: bool) {

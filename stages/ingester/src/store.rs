@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
@@ -96,22 +97,14 @@ pub(crate) struct Storer {
 }
 
 impl Storer {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         partition: Partition,
         holding: Arc<Holding>,
         (chain, state): (Chain, PartitionState),
         sets: mpsc::Receiver<FrozenSet>,
     ) -> Self {
-        Self {
-            shared,
-            partition,
-            holding,
-            chain,
-            state,
-            sets,
-            checked: None,
-        }
+        Self { shared, partition, holding, chain, state, sets, checked: None }
     }
 
     /// Stores and lists until no more sets come.
@@ -134,43 +127,31 @@ impl Storer {
     async fn seal(&self, frozen: FrozenSet) -> SealedSet {
         let started = Instant::now();
         let piece = Arc::clone(&frozen.piece);
-        let blocks = self
-            .shared
-            .environment
-            .compute
-            .run(move || seal_piece(&piece))
-            .await;
+        let blocks = self.shared.environment.compute.run(move || seal_piece(&piece)).await;
         observe(&self.shared.metrics().seal_seconds, started.elapsed());
         self.holding.sealed();
-        SealedSet {
-            offsets: frozen.piece.offsets(),
-            frozen,
-            blocks,
-        }
+        SealedSet { offsets: frozen.piece.offsets(), frozen, blocks }
     }
 
     async fn store(&self, sealed: SealedSet) -> Result<StoredSet, PipelineError> {
         let started = Instant::now();
-        let SealedSet {
-            frozen,
-            offsets,
-            blocks,
-        } = sealed;
-        let blocks = stream::iter(blocks)
-            .then(|(tenant, block)| self.encode(tenant, block, offsets))
-            .map_ok(|(meta, file)| self.upload(meta, file))
-            .try_buffered(UPLOADS_MAX)
-            .try_collect()
-            .await?;
+        let SealedSet { frozen, offsets, blocks } = sealed;
+        let mut stored = Vec::with_capacity(blocks.len());
+        let mut uploads = FuturesOrdered::new();
+        for (tenant, block) in blocks {
+            if uploads.len() == UPLOADS_MAX {
+                stored.extend(uploads.next().await);
+            }
+            let (meta, file) = self.encode(tenant, block, offsets).await?;
+            uploads.push_back(self.upload(meta, file));
+        }
+        while let Some(meta) = uploads.next().await {
+            stored.push(meta);
+        }
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;
         observe(&self.shared.metrics().store_seconds, started.elapsed());
-        Ok(StoredSet {
-            frozen,
-            offsets,
-            blocks,
-            rejected: rejected::name(&records),
-        })
+        Ok(StoredSet { frozen, offsets, blocks: stored, rejected: rejected::name(&records) })
     }
 
     async fn encode(
@@ -212,18 +193,14 @@ impl Storer {
     }
 
     /// Puts a block under its fresh name, however long it takes: to put it twice does no harm.
-    async fn upload(&self, meta: BlockMeta, file: Bytes) -> Result<BlockMeta, PipelineError> {
+    async fn upload(&self, meta: BlockMeta, file: Bytes) -> BlockMeta {
         let path = meta.path();
         let mut backoff = Backoff::new();
         loop {
-            let put = self
-                .shared
-                .environment
-                .store
-                .put(&path, PutPayload::from_bytes(file.clone()));
+            let put = self.shared.environment.store.put(&path, PutPayload::from_bytes(file.clone()));
             let what = "cannot upload a block";
             match timeout(UPLOAD_TIMEOUT, put).await {
-                Ok(Ok(_)) => return Ok(meta),
+                Ok(Ok(_)) => return meta,
                 Ok(Err(error)) => self.shared.trouble(self.partition, what, &error),
                 Err(error) => self.shared.trouble(self.partition, what, &error),
             }
@@ -234,36 +211,15 @@ impl Storer {
     /// Appends the entry that makes the blocks visible.
     async fn list(&mut self, stored: StoredSet) -> Result<ListedSet, PipelineError> {
         let started = Instant::now();
-        let StoredSet {
-            frozen,
-            offsets,
-            blocks,
-            rejected,
-        } = stored;
-        let body = EntryBody::Ingested {
-            offsets,
-            blocks: blocks.clone(),
-            rejected,
-        };
-        self.state = append(
-            &self.shared,
-            self.partition,
-            &self.chain,
-            &self.state,
-            body,
-            offsets.start,
-        )
-        .await?;
+        let StoredSet { frozen, offsets, blocks, rejected } = stored;
+        let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected };
+        self.state =
+            append(&self.shared, self.partition, &self.chain, &self.state, body, offsets.start).await?;
         observe(&self.shared.metrics().list_seconds, started.elapsed());
         let FrozenSet { piece, slot } = frozen;
         self.holding.listed(&piece);
         drop(slot);
-        Ok(ListedSet {
-            piece,
-            offsets,
-            blocks,
-            sequence: self.state.sequence(),
-        })
+        Ok(ListedSet { piece, offsets, blocks, sequence: self.state.sequence() })
     }
 
     /// Tells those who wait for it. Nothing depends on any of this.
@@ -286,18 +242,9 @@ impl Storer {
             partition: self.partition,
             key: None,
             headers: Vec::new(),
-            value: format!(
-                r#"{{"partition":{},"sequence":{}}}"#,
-                self.partition, listed.sequence
-            )
-            .into(),
+            value: format!(r#"{{"partition":{},"sequence":{}}}"#, self.partition, listed.sequence).into(),
         };
-        match timeout(
-            HINT_TIMEOUT,
-            shared.log().append(&shared.topics.ledger, vec![hint]),
-        )
-        .await
-        {
+        match timeout(HINT_TIMEOUT, shared.log().append(&shared.topics.ledger, vec![hint])).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(partition = %self.partition, error = causes(&error), "hint not written"),
             Err(_) => warn!(partition = %self.partition, "hint not written in time"),
@@ -306,10 +253,7 @@ impl Storer {
 
     /// A reader asked from an offset that is no boundary here: perhaps another ingester has listed our offsets.
     async fn check_chain(&mut self) -> Result<(), PipelineError> {
-        if self
-            .checked
-            .is_some_and(|checked| checked.elapsed() < CHECK_EVERY)
-        {
+        if self.checked.is_some_and(|checked| checked.elapsed() < CHECK_EVERY) {
             return Ok(());
         }
         self.checked = Some(Instant::now());
@@ -318,13 +262,9 @@ impl Storer {
                 self.state = state;
                 Ok(())
             }
-            Ok(state) => Err(PipelineError::Fenced {
-                start: self.state.end(),
-                end: state.end(),
-            }),
+            Ok(state) => Err(PipelineError::Fenced { start: self.state.end(), end: state.end() }),
             Err(error @ LedgerError::Unavailable { .. }) => {
-                self.shared
-                    .trouble(self.partition, "cannot read the ledger", &error);
+                self.shared.trouble(self.partition, "cannot read the ledger", &error);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -354,10 +294,7 @@ pub(crate) async fn append(
                 proposal = Proposal::new(proposal.body().clone(), shared.random().bytes());
             }
             Err(LedgerError::Conflict { current, .. }) => {
-                return Err(PipelineError::Fenced {
-                    start,
-                    end: current.end(),
-                });
+                return Err(PipelineError::Fenced { start, end: current.end() });
             }
             Err(error @ LedgerError::Unavailable { .. }) => {
                 shared.trouble(partition, "cannot append to the ledger", &error);
@@ -386,9 +323,7 @@ fn seal_piece(piece: &Piece) -> Vec<(TenantId, Arc<SealedBlock>)> {
             Some(Rows::Sealed(block)) => block,
             None => continue,
         };
-        content
-            .tenants
-            .insert(tenant.clone(), Rows::Sealed(Arc::clone(&block)));
+        content.tenants.insert(tenant.clone(), Rows::Sealed(Arc::clone(&block)));
         piece.measure(&content);
         sealed.push((tenant, block));
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::memory::InMemory;
 use prost::Message;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +70,7 @@ impl Rig {
             log.ensure_topic(&spec).await.unwrap();
         }
         let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(1_780_000_000)));
-        let store = FaultyStore::over(Arc::new(InMemory::new()), 1, Faults::NONE);
+        let store = FaultyStore::new(1, Faults::NONE);
         let metrics = Metrics::default();
         let shutdown = CancellationToken::new();
         let readiness = Readiness::new(CancellationToken::new());
@@ -98,7 +97,8 @@ impl Rig {
         self.shutdown = CancellationToken::new();
         self.readiness = Readiness::new(CancellationToken::new());
         let Self { log, store, clock, topics, metrics, .. } = self;
-        let ingester = RigParts { log, store, clock, topics, metrics }.ingester(&self.config, &self.readiness);
+        let ingester =
+            RigParts { log, store, clock, topics, metrics }.ingester(&self.config, &self.readiness);
         self.recent = ingester.recent();
         self.tasks.spawn(ingester.run(self.shutdown.clone()));
     }
@@ -162,7 +162,8 @@ impl Rig {
             partition: P.0,
             from_offset: from,
         };
-        let parts: Vec<_> = self.recent.trace(Request::new(request)).await?.into_inner().try_collect().await?;
+        let parts: Vec<_> =
+            self.recent.trace(Request::new(request)).await?.into_inner().try_collect().await?;
         let mut numbers = Vec::new();
         for part in &parts {
             assert_eq!(part.through_offset, parts[0].through_offset);
@@ -212,7 +213,8 @@ impl RigParts<'_> {
         };
         let check = readiness.check("ingester");
         let topics = self.topics.clone();
-        Ingester::new(config.clone(), BlockConfig::default(), topics, environment, "here:1".into(), check).unwrap()
+        Ingester::new(config.clone(), BlockConfig::default(), topics, environment, "here:1".into(), check)
+            .unwrap()
     }
 }
 

@@ -36,21 +36,13 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     pub(crate) const fn new(shared: Arc<Shared>, partition: Partition, since: UnixNanos) -> Self {
-        Self {
-            shared,
-            partition,
-            since,
-            announced: None,
-        }
+        Self { shared, partition, since, announced: None }
     }
 
     /// Goes on until it is dropped.
     pub(crate) async fn run(&mut self, holding: &Holding, start: Offset) {
         loop {
-            if self
-                .announced
-                .is_none_or(|announced| announced.elapsed() >= ANNOUNCE_EVERY)
-            {
+            if self.announced.is_none_or(|announced| announced.elapsed() >= ANNOUNCE_EVERY) {
                 self.announce(start).await;
                 self.announced = Some(Instant::now());
             }
@@ -70,28 +62,17 @@ impl Upkeep {
         };
         let record = owner_record(shared, self.partition, owner.to_value().into());
         let mut backoff = Backoff::new();
-        while let Err(error) = shared
-            .log()
-            .append(&shared.topics.owners, vec![record.clone()])
-            .await
-        {
+        while let Err(error) = shared.log().append(&shared.topics.owners, vec![record.clone()]).await {
             warn!(partition = %self.partition, error = causes(&error), "ownership not announced, trying again");
             backoff.wait(shared.random()).await;
         }
     }
 
     async fn measure_lag(&self, holding: &Holding) {
-        match self
-            .shared
-            .log()
-            .watermarks(&self.shared.topics.spans, self.partition)
-            .await
-        {
+        match self.shared.log().watermarks(&self.shared.topics.spans, self.partition).await {
             Ok(watermarks) => {
                 let consumed = holding.open().offsets().end;
-                self.shared
-                    .metrics()
-                    .set_lag(self.partition, watermarks.end.0.saturating_sub(consumed.0));
+                self.shared.metrics().set_lag(self.partition, watermarks.end.0.saturating_sub(consumed.0));
             }
             Err(error) => warn!(partition = %self.partition, error = causes(&error), "lag not measured"),
         }
@@ -100,12 +81,7 @@ impl Upkeep {
 
 fn owner_record(shared: &Shared, partition: Partition, value: Bytes) -> NewRecord {
     let key = Owner::key(&shared.topics.spans, partition.0);
-    NewRecord {
-        partition: OWNERS_PARTITION,
-        key: Some(key.into()),
-        headers: Vec::new(),
-        value,
-    }
+    NewRecord { partition: OWNERS_PARTITION, key: Some(key.into()), headers: Vec::new(), value }
 }
 
 /// Says that nobody owns these partitions, so that readers do not ask in vain until the next owner comes. To be called
@@ -114,16 +90,9 @@ pub(crate) async fn retract(shared: &Shared, partitions: &[Partition]) {
     if partitions.is_empty() {
         return;
     }
-    let records: Vec<_> = partitions
-        .iter()
-        .map(|partition| owner_record(shared, *partition, Bytes::new()))
-        .collect();
-    match timeout(
-        RETRACT_TIMEOUT,
-        shared.log().append(&shared.topics.owners, records),
-    )
-    .await
-    {
+    let records: Vec<_> =
+        partitions.iter().map(|partition| owner_record(shared, *partition, Bytes::new())).collect();
+    match timeout(RETRACT_TIMEOUT, shared.log().append(&shared.topics.owners, records)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(error = causes(&error), "ownership not taken back"),
         Err(_) => warn!("ownership not taken back in time"),

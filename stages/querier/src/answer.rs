@@ -57,11 +57,7 @@ impl Answer {
             through_offset,
             metrics: None,
         });
-        let last = TraceJobPart {
-            traces_data: last,
-            through_offset,
-            metrics: Some(metrics),
-        };
+        let last = TraceJobPart { traces_data: last, through_offset, metrics: Some(metrics) };
         let all = stream::iter(parts.chain([last]));
         all.map(move |part| {
             let _held = &held;

@@ -25,8 +25,7 @@ pub(crate) async fn trace(
         let path = Path::parse(&block.path)
             .map_err(|error| JobError::Invalid(format!("block path {:?}: {error}", block.path)))?;
         let rows = reader.trace(&path, block.bytes, trace_id).await;
-        rows.map(|rows| (block.path.clone(), rows))
-            .map_err(|error| failed(block.path, error))
+        rows.map(|rows| (block.path.clone(), rows)).map_err(|error| failed(block.path, error))
     };
     let mut all = stream::iter(blocks).map(read).buffer_unordered(concurrent_max);
     while let Some((path, rows)) = all.try_next().await? {
@@ -60,9 +59,7 @@ async fn encode(path: String, rows: TraceRows, mut answer: Answer) -> Result<Ans
         return work();
     }
     // A panic ends the job, and a cancelled runtime has no use for its result.
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(JobError::Stopped))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(JobError::Stopped))
 }
 
 fn failed(path: String, source: BlockError) -> JobError {

@@ -35,11 +35,7 @@ impl Config {
     /// Says which setting is wrong and why.
     pub fn validate(&self) -> Result<(), String> {
         let check = |right: bool, field: &str, rule: &str| {
-            if right {
-                Ok(())
-            } else {
-                Err(format!("{}{field} {rule}", Self::PREFIX))
-            }
+            if right { Ok(()) } else { Err(format!("{}{field} {rule}", Self::PREFIX)) }
         };
         check(self.jobs_max > 0, "JOBS_MAX", "must be at least 1")?;
         check(
@@ -48,16 +44,8 @@ impl Config {
             "is too large",
         )?;
         check(self.job_bytes_max.0 > 0, "JOB_BYTES_MAX", "must be more than 0")?;
-        check(
-            self.blocks_concurrent_max > 0,
-            "BLOCKS_CONCURRENT_MAX",
-            "must be at least 1",
-        )?;
-        check(
-            !self.owner_timeout.is_zero(),
-            "OWNER_TIMEOUT",
-            "must be more than 0",
-        )
+        check(self.blocks_concurrent_max > 0, "BLOCKS_CONCURRENT_MAX", "must be at least 1")?;
+        check(!self.owner_timeout.is_zero(), "OWNER_TIMEOUT", "must be more than 0")
     }
 }
 
@@ -68,13 +56,7 @@ mod tests {
     #[test]
     fn the_default_is_valid_and_wrong_settings_are_named() {
         assert_eq!(Config::default().validate(), Ok(()));
-        let wrong = Config {
-            jobs_max: 0,
-            ..Config::default()
-        };
-        assert_eq!(
-            wrong.validate(),
-            Err("VIVACE_QUERIER_JOBS_MAX must be at least 1".into())
-        );
+        let wrong = Config { jobs_max: 0, ..Config::default() };
+        assert_eq!(wrong.validate(), Err("VIVACE_QUERIER_JOBS_MAX must be at least 1".into()));
     }
 }

@@ -4,7 +4,7 @@
 //! Does not own: which jobs make up a query, the View, putting pieces of a trace together (query-frontend); reading a
 //! block (vivace-block); recent data itself (ingester).
 //! Guarantee: the answer to a job about recent data holds every record from the asked offset up to the offset that it
-//! names, each once; and that offset is not below the end of the log when the job began.
+//! names, each once; and that offset is not below the end of the log when the job began, if the log could tell it.
 
 mod answer;
 mod blocks;
@@ -16,6 +16,8 @@ mod querier;
 mod recent;
 mod recent_services;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use error::JobError;

@@ -77,31 +77,15 @@ impl Metrics {
             owner_failures: Counter::default(),
             log_bytes: Counter::default(),
         };
-        registry.register(
-            "vivace_querier_jobs",
-            "Jobs by source and outcome",
-            metrics.jobs.clone(),
-        );
+        registry.register("vivace_querier_jobs", "Jobs by source and outcome", metrics.jobs.clone());
         let seconds = metrics.job_seconds.clone();
-        registry.register(
-            "vivace_querier_job_duration_seconds",
-            "Time of jobs that were done",
-            seconds,
-        );
+        registry.register("vivace_querier_job_duration_seconds", "Time of jobs that were done", seconds);
         let running = metrics.jobs_running.clone();
-        registry.register(
-            "vivace_querier_jobs_running",
-            "Jobs that run or give out their answer",
-            running,
-        );
+        registry.register("vivace_querier_jobs_running", "Jobs that run or give out their answer", running);
         let help = "Answers about recent data by where it came from";
         registry.register("vivace_querier_recent_answers", help, metrics.recent.clone());
         let help = "Questions that an owner did not answer";
-        registry.register(
-            "vivace_querier_owner_failures",
-            help,
-            metrics.owner_failures.clone(),
-        );
+        registry.register("vivace_querier_owner_failures", help, metrics.owner_failures.clone());
         let help = "Bytes of records read from the log for queries";
         registry.register("vivace_querier_log_read_bytes", help, metrics.log_bytes.clone());
         metrics
@@ -121,9 +105,7 @@ impl Metrics {
         self.jobs.get_or_create(&JobLabels { source, outcome }).inc();
         if outcome == Outcome::Done {
             let seconds = started.elapsed().as_secs_f64();
-            self.job_seconds
-                .get_or_create(&SourceLabels { source })
-                .observe(seconds);
+            self.job_seconds.get_or_create(&SourceLabels { source }).observe(seconds);
         }
     }
 }

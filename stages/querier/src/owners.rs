@@ -72,10 +72,7 @@ impl Owners {
     /// Every address that is announced now.
     pub(crate) fn addresses(&self) -> HashSet<String> {
         let table = self.table.read();
-        table
-            .values()
-            .filter_map(|announcement| Some(announcement.owner.as_ref()?.address.clone()))
-            .collect()
+        table.values().filter_map(|announcement| Some(announcement.owner.as_ref()?.address.clone())).collect()
     }
 
     /// Waits until somebody owns the partition by another announcement than `version`. False when `deadline` is first.
@@ -109,26 +106,20 @@ impl Owners {
         if topic != self.spans_topic {
             return;
         }
-        match Owner::from_value(&record.value) {
-            Ok(owner) => {
-                if let Some(owner) = &owner {
-                    info!(
-                        partition = number,
-                        address = owner.address,
-                        instance = owner.instance,
-                        "partition has an owner"
-                    );
-                } else {
-                    info!(partition = number, "partition has no owner");
-                }
-                let announcement = Announcement {
-                    version: record.offset,
-                    owner,
-                };
-                self.table.write().insert(Partition(number), announcement);
-                self.changes.send_modify(|count| *count += 1);
+        let owner = match Owner::from_value(&record.value) {
+            Ok(owner) => owner,
+            Err(error) => {
+                warn!(offset = %record.offset, %error, "owner record cannot be read");
+                return;
             }
-            Err(error) => warn!(offset = %record.offset, %error, "owner record cannot be read"),
+        };
+        let announcement = Announcement { version: record.offset, owner: owner.clone() };
+        let before = self.table.write().insert(Partition(number), announcement);
+        self.changes.send_modify(|count| *count += 1);
+        // Owners repeat themselves now and then.
+        if before.and_then(|before| before.owner) != owner {
+            let (address, instance) = owner.map(|owner| (owner.address, owner.instance)).unzip();
+            info!(partition = number, address, instance, "partition has another owner");
         }
     }
 

@@ -129,27 +129,15 @@ impl Querier {
     }
 
     async fn admit(&self) -> Result<Slot, JobError> {
-        let admitted = Arc::clone(&self.0.admitted)
-            .try_acquire_owned()
-            .map_err(|_| JobError::Busy)?;
-        let running = Arc::clone(&self.0.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| JobError::Stopped)?;
+        let admitted = Arc::clone(&self.0.admitted).try_acquire_owned().map_err(|_| JobError::Busy)?;
+        let running = Arc::clone(&self.0.running).acquire_owned().await.map_err(|_| JobError::Stopped)?;
         self.0.metrics.jobs_running.inc();
-        Ok(Slot {
-            _admitted: admitted,
-            _running: running,
-            metrics: self.0.metrics.clone(),
-        })
+        Ok(Slot { _admitted: admitted, _running: running, metrics: self.0.metrics.clone() })
     }
 
     async fn answer(&self, job: TraceJob, source: JobSource) -> Result<(Answer, Slot), JobError> {
         let slot = self.admit().await?;
-        let tenant: TenantId = job
-            .tenant
-            .parse()
-            .map_err(|error| JobError::Invalid(format!("{error}")))?;
+        let tenant: TenantId = job.tenant.parse().map_err(|error| JobError::Invalid(format!("{error}")))?;
         let bytes: [u8; 16] = job
             .trace_id
             .as_slice()
@@ -173,10 +161,7 @@ impl Querier {
                     offset: Offset(source.from_offset),
                     log_only: source.log_only,
                 };
-                self.0
-                    .recent
-                    .trace(&Question { tenant, trace_id }, from, empty)
-                    .await?
+                self.0.recent.trace(&Question { tenant, trace_id }, from, empty).await?
             }
         };
         Ok((answer, slot))
@@ -189,10 +174,7 @@ impl querier_server::Querier for Querier {
 
     async fn trace(&self, request: Request<TraceJob>) -> Result<Response<Self::TraceStream>, Status> {
         let mut job = request.into_inner();
-        let source = job
-            .source
-            .take()
-            .ok_or_else(|| Status::invalid_argument("job has no source"))?;
+        let source = job.source.take().ok_or_else(|| Status::invalid_argument("job has no source"))?;
         let label = match source {
             JobSource::Blocks(_) => Source::Blocks,
             JobSource::Recent(_) => Source::Recent,
@@ -210,8 +192,6 @@ impl querier_server::Querier for Querier {
 
 impl fmt::Debug for Querier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Querier")
-            .field("recent", &self.0.recent)
-            .finish_non_exhaustive()
+        f.debug_struct("Querier").field("recent", &self.0.recent).finish_non_exhaustive()
     }
 }

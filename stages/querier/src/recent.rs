@@ -2,7 +2,7 @@
 //! Owns: the order in which places are tried: the owner, a new owner, the log itself.
 //! Does not own: who owns a partition (`owners`), how an ingester is reached (`recent_services`).
 //! Guarantee: an answer holds every record from the asked offset up to its `through`, each once, and `through` is not
-//! below the end of the log when the job began.
+//! below the end of the log when the job began, if the log could tell it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Status};
 use tracing::{debug, warn};
-use vivace_log::{LogError, SharedLog};
+use vivace_log::SharedLog;
 use vivace_model::{Offset, Partition};
 use vivace_proto::internal::{PartStream, RecentService, RecentTracePart, RecentTraceRequest};
 
@@ -25,6 +25,9 @@ use crate::{Config, JobError, RecentServices};
 
 /// First pause before an owner that is behind the log is asked again; it doubles each time.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
+
+/// The log is asked for its end that long; without it, the owner's answer has to do.
+const END_WAIT: Duration = Duration::from_secs(1);
 
 /// Where a job about recent data begins.
 #[derive(Clone, Copy, Debug)]
@@ -56,29 +59,26 @@ impl Recent {
         answer: Answer,
     ) -> Result<Answer, JobError> {
         // Taken first: what was acknowledged before the question has to be in the answer.
-        let end = self
-            .log
-            .watermarks(&self.topic, from.partition)
-            .await
-            .map(|watermarks| watermarks.end);
-        if let Err(error) = &end {
-            debug!(partition = %from.partition, %error, "failed to learn the end of the log");
-        }
+        let end = match tokio::time::timeout(END_WAIT, self.end(from.partition)).await {
+            Ok(Ok(end)) => Some(end),
+            Ok(Err(error)) => {
+                debug!(partition = %from.partition, %error, "failed to learn the end of the log");
+                None
+            }
+            Err(_) => None,
+        };
         if !from.log_only
-            && let Some(found) = self
-                .ask_owners(question, from, end.as_ref().ok().copied(), &answer)
-                .await?
+            && let Some(found) = self.ask_owners(question, from, end, &answer).await?
         {
             self.metrics.recent(RecentOutcome::Owner);
-            return self.complete(question, from, end.ok(), found).await;
+            return self.complete(question, from, end, found).await;
         }
         self.metrics.recent(RecentOutcome::Log);
         let end = match end {
-            Ok(end) => end,
-            Err(_) => self.end(from.partition).await?,
+            Some(end) => end,
+            None => self.end(from.partition).await?,
         };
-        self.read_log(question, from.partition, from.offset, end, answer)
-            .await
+        self.read_log(question, from.partition, from.offset, end, answer).await
     }
 
     /// Asks the owner, then each new one, until one answers. None when nobody did for long enough.
@@ -105,10 +105,7 @@ impl Recent {
                     }
                     Err(status) if status.code() == Code::FailedPrecondition => {
                         let message = status.message().to_owned();
-                        return Err(JobError::NoBoundary {
-                            partition: from.partition,
-                            message,
-                        });
+                        return Err(JobError::NoBoundary { partition: from.partition, message });
                     }
                     Err(status) => {
                         self.metrics.owner_failures.inc();
@@ -158,9 +155,7 @@ impl Recent {
                 pause *= 2;
                 continue;
             }
-            return timeout_at(deadline, collect(first, stream, bytes_max))
-                .await
-                .map_err(exceeded)?;
+            return timeout_at(deadline, collect(first, stream, bytes_max)).await.map_err(exceeded)?;
         }
     }
 
@@ -176,8 +171,7 @@ impl Recent {
         match end {
             Some(end) if through < end => {
                 self.metrics.recent(RecentOutcome::CatchUp);
-                self.read_log(question, from.partition, through.max(from.offset), end, answer)
-                    .await
+                self.read_log(question, from.partition, through.max(from.offset), end, answer).await
             }
             _ => Ok(answer),
         }
@@ -201,9 +195,7 @@ impl Recent {
 
     async fn end(&self, partition: Partition) -> Result<Offset, JobError> {
         let watermarks = self.log.watermarks(&self.topic, partition).await;
-        watermarks
-            .map(|range| range.end)
-            .map_err(|source: LogError| JobError::Log { partition, source })
+        watermarks.map(|range| range.end).map_err(|source| JobError::Log { partition, source })
     }
 }
 

@@ -67,9 +67,7 @@ impl RecentServices {
 
 impl fmt::Debug for RecentServices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecentServices")
-            .field("local", &self.local.keys())
-            .finish_non_exhaustive()
+        f.debug_struct("RecentServices").field("local", &self.local.keys()).finish_non_exhaustive()
     }
 }
 

@@ -50,12 +50,8 @@ pub(crate) async fn read(
     let mut reader = log.read(topic, partition, next).await.map_err(failed)?;
     while next < range.end {
         let records = tokio::time::timeout(SILENCE_MAX, reader.next(FETCH_BYTES)).await;
-        let records = records
-            .map_err(|_| JobError::LogSilent {
-                partition,
-                offset: next,
-            })?
-            .map_err(failed)?;
+        let records =
+            records.map_err(|_| JobError::LogSilent { partition, offset: next })?.map_err(failed)?;
         for record in records {
             next = record.offset.next();
             if record.offset >= range.end {
@@ -80,10 +76,7 @@ pub(crate) fn range(from: Offset, end: Offset) -> OffsetRange {
 }
 
 fn count(traces: &TracesData) -> u64 {
-    let scopes = traces
-        .resource_spans
-        .iter()
-        .flat_map(|resource| &resource.scope_spans);
+    let scopes = traces.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     scopes.map(|scope| scope.spans.len() as u64).sum()
 }
 
@@ -97,11 +90,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn read(message: &'a [u8]) -> Option<Self> {
-        let mut group = Self {
-            origin: &[],
-            children: Vec::new(),
-            schema_url: "",
-        };
+        let mut group = Self { origin: &[], children: Vec::new(), schema_url: "" };
         for field in Fields::new(message) {
             let field = field.ok()?;
             match field.number {
@@ -122,10 +111,7 @@ impl Question {
         if !self.is_tenant_of(record) {
             return found;
         }
-        for field in Fields::new(&record.value)
-            .map_while(Result::ok)
-            .filter(|field| field.number == 1)
-        {
+        for field in Fields::new(&record.value).map_while(Result::ok).filter(|field| field.number == 1) {
             let Ok(message) = field.bytes() else { continue };
             found.resource_spans.extend(self.resource_spans(message));
         }
@@ -141,38 +127,23 @@ impl Question {
 
     fn resource_spans(&self, message: &[u8]) -> Option<ResourceSpans> {
         let group = Group::read(message)?;
-        let scope_spans: Vec<_> = group
-            .children
-            .into_iter()
-            .filter_map(|message| self.scope_spans(message))
-            .collect();
+        let scope_spans: Vec<_> =
+            group.children.into_iter().filter_map(|message| self.scope_spans(message)).collect();
         if scope_spans.is_empty() {
             return None;
         }
         let resource = Some(Resource::decode(group.origin).ok()?);
-        Some(ResourceSpans {
-            resource,
-            scope_spans,
-            schema_url: group.schema_url.to_owned(),
-        })
+        Some(ResourceSpans { resource, scope_spans, schema_url: group.schema_url.to_owned() })
     }
 
     fn scope_spans(&self, message: &[u8]) -> Option<ScopeSpans> {
         let group = Group::read(message)?;
-        let spans: Vec<_> = group
-            .children
-            .into_iter()
-            .filter_map(|message| self.span(message))
-            .collect();
+        let spans: Vec<_> = group.children.into_iter().filter_map(|message| self.span(message)).collect();
         if spans.is_empty() {
             return None;
         }
         let scope = Some(InstrumentationScope::decode(group.origin).ok()?);
-        Some(ScopeSpans {
-            scope,
-            spans,
-            schema_url: group.schema_url.to_owned(),
-        })
+        Some(ScopeSpans { scope, spans, schema_url: group.schema_url.to_owned() })
     }
 
     /// The span, if it is one of the trace and valid.
@@ -213,11 +184,7 @@ mod tests {
     }
 
     fn traces(spans: Vec<Span>) -> TracesData {
-        let scope_spans = vec![ScopeSpans {
-            spans,
-            schema_url: "scope".into(),
-            ..ScopeSpans::default()
-        }];
+        let scope_spans = vec![ScopeSpans { spans, schema_url: "scope".into(), ..ScopeSpans::default() }];
         TracesData {
             resource_spans: vec![ResourceSpans {
                 resource: None,
@@ -240,21 +207,12 @@ mod tests {
 
     fn names(question: &Question, record: &Record) -> Vec<String> {
         let found = question.spans_in(record);
-        let scopes = found
-            .resource_spans
-            .iter()
-            .flat_map(|resource| &resource.scope_spans);
-        scopes
-            .flat_map(|scope| &scope.spans)
-            .map(|span| span.name.clone())
-            .collect()
+        let scopes = found.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        scopes.flat_map(|scope| &scope.spans).map(|span| span.name.clone()).collect()
     }
 
     fn question(tenant: &str) -> Question {
-        Question {
-            tenant: tenant.parse().unwrap(),
-            trace_id: TraceId::from_bytes(TRACE),
-        }
+        Question { tenant: tenant.parse().unwrap(), trace_id: TraceId::from_bytes(TRACE) }
     }
 
     #[test]
@@ -263,10 +221,7 @@ mod tests {
         let found = question("single-tenant").spans_in(&record(value, None));
         assert_eq!(found.resource_spans[0].schema_url, "resource");
         assert_eq!(found.resource_spans[0].scope_spans[0].schema_url, "scope");
-        assert_eq!(
-            found.resource_spans[0].scope_spans[0].spans,
-            [span(7, 1), span(7, 3)]
-        );
+        assert_eq!(found.resource_spans[0].scope_spans[0].spans, [span(7, 1), span(7, 3)]);
         assert_eq!(count(&found), 2);
         let none =
             question("single-tenant").spans_in(&record(traces(vec![span(8, 2)]).encode_to_vec(), None));
@@ -292,18 +247,9 @@ mod tests {
     #[test]
     fn invalid_spans_are_left_out_and_others_stay() {
         let invalid = [
-            Span {
-                span_id: vec![0; 8],
-                ..span(7, 1)
-            },
-            Span {
-                span_id: vec![1; 7],
-                ..span(7, 1)
-            },
-            Span {
-                parent_span_id: vec![1; 3],
-                ..span(7, 1)
-            },
+            Span { span_id: vec![0; 8], ..span(7, 1) },
+            Span { span_id: vec![1; 7], ..span(7, 1) },
+            Span { parent_span_id: vec![1; 3], ..span(7, 1) },
         ];
         let spans = invalid.into_iter().chain([span(7, 5)]).collect();
         let record = record(traces(spans).encode_to_vec(), None);
@@ -314,15 +260,9 @@ mod tests {
     fn a_broken_record_never_fails_the_read() {
         let good = traces(vec![span(7, 1)]).encode_to_vec();
         let mut bad_utf8 = good.clone();
-        let at = bad_utf8
-            .windows(3)
-            .position(|window| window == [0x2a, 1, b'1'])
-            .unwrap();
+        let at = bad_utf8.windows(3).position(|window| window == [0x2a, 1, b'1']).unwrap();
         bad_utf8[at + 2] = 0xff;
-        assert_eq!(
-            names(&question("single-tenant"), &record(bad_utf8, None)),
-            [""; 0]
-        );
+        assert_eq!(names(&question("single-tenant"), &record(bad_utf8, None)), [""; 0]);
         // A broken resource beside a good one.
         let mut mixed = Vec::new();
         put_bytes_header(&mut mixed, 1, 2);

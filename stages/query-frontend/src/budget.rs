@@ -19,9 +19,7 @@ pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(
-            (bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS),
-        )))
+        Self(Arc::new(Semaphore::new((bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS))))
     }
 
     /// Holds more bytes, at once or not at all: queries that waited for each other's bytes would wait forever.

@@ -47,22 +47,11 @@ impl Config {
     /// Says which setting is wrong and why.
     pub fn validate(&self) -> Result<(), String> {
         let check = |right: bool, field: &str, rule: &str| {
-            if right {
-                Ok(())
-            } else {
-                Err(format!("{}{field} {rule}", Self::PREFIX))
-            }
+            if right { Ok(()) } else { Err(format!("{}{field} {rule}", Self::PREFIX)) }
         };
-        let port = |address: &String| {
-            address
-                .rsplit_once(':')
-                .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-        };
-        check(
-            self.queriers.iter().all(port),
-            "QUERIERS",
-            "must be a list of host:port",
-        )?;
+        let port =
+            |address: &String| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        check(self.queriers.iter().all(port), "QUERIERS", "must be a list of host:port")?;
         let prefix = &self.http_api_prefix;
         check(
             prefix.is_empty()
@@ -70,25 +59,13 @@ impl Config {
             "HTTP_API_PREFIX",
             "must begin with / and not end with it",
         )?;
-        check(
-            !self.view_refresh.is_zero(),
-            "VIEW_REFRESH",
-            "must be more than 0",
-        )?;
-        check(
-            !self.query_timeout.is_zero(),
-            "QUERY_TIMEOUT",
-            "must be more than 0",
-        )?;
+        check(!self.view_refresh.is_zero(), "VIEW_REFRESH", "must be more than 0")?;
+        check(!self.query_timeout.is_zero(), "QUERY_TIMEOUT", "must be more than 0")?;
         check(self.queries_max > 0, "QUERIES_MAX", "must be at least 1")?;
         check(self.query_jobs_max > 0, "QUERY_JOBS_MAX", "must be at least 1")?;
         check(self.job_blocks_max > 0, "JOB_BLOCKS_MAX", "must be at least 1")?;
         check(self.trace_spans_max > 0, "TRACE_SPANS_MAX", "must be at least 1")?;
-        check(
-            self.trace_bytes_max.0 > 0,
-            "TRACE_BYTES_MAX",
-            "must be more than 0",
-        )?;
+        check(self.trace_bytes_max.0 > 0, "TRACE_BYTES_MAX", "must be more than 0")?;
         check(
             self.bytes_in_flight_max >= self.trace_bytes_max,
             "BYTES_IN_FLIGHT_MAX",
@@ -110,25 +87,13 @@ mod tests {
     fn wrong_settings_are_named() {
         let wrong = |config: Config| config.validate().unwrap_err();
         let queriers = vec!["a:1".into(), "b".into()];
-        let message = wrong(Config {
-            queriers,
-            ..Config::default()
-        });
-        assert_eq!(
-            message,
-            "VIVACE_QUERY_FRONTEND_QUERIERS must be a list of host:port"
-        );
+        let message = wrong(Config { queriers, ..Config::default() });
+        assert_eq!(message, "VIVACE_QUERY_FRONTEND_QUERIERS must be a list of host:port");
         for prefix in ["tempo", "/tempo/", "/{x}"] {
-            let message = wrong(Config {
-                http_api_prefix: prefix.into(),
-                ..Config::default()
-            });
+            let message = wrong(Config { http_api_prefix: prefix.into(), ..Config::default() });
             assert!(message.contains("HTTP_API_PREFIX"), "{prefix}: {message}");
         }
-        let message = wrong(Config {
-            bytes_in_flight_max: ByteSize::mib(1),
-            ..Config::default()
-        });
+        let message = wrong(Config { bytes_in_flight_max: ByteSize::mib(1), ..Config::default() });
         assert!(message.contains("BYTES_IN_FLIGHT_MAX"), "{message}");
     }
 }

@@ -63,9 +63,7 @@ impl Dispatcher {
         let mut tried: Vec<Arc<Member>> = Vec::new();
         loop {
             let Some(member) = self.queriers.choose(&tried) else {
-                return Err(JobFailure::Query(QueryError::Job(Status::unavailable(
-                    "no querier is known",
-                ))));
+                return Err(JobFailure::Query(QueryError::Job(Status::unavailable("no querier is known"))));
             };
             if tried.iter().any(|tried| Arc::ptr_eq(tried, &member)) {
                 tokio::time::sleep(RETRY_PAUSE * (1 << (tried.len() - 1))).await;
@@ -95,26 +93,15 @@ impl Dispatcher {
 
     async fn attempt(&self, member: &Arc<Member>, job: &TraceJob) -> Result<JobAnswer, Attempt> {
         let _load = Load::on(member);
-        let mut stream = member
-            .service
-            .trace(Request::new(job.clone()))
-            .await?
-            .into_inner();
+        let mut stream = member.service.trace(Request::new(job.clone())).await?.into_inner();
         let (mut parts, mut held) = (Vec::new(), Held::default());
         while let Some(part) = stream.try_next().await? {
             if !part.traces_data.is_empty() {
-                self.budget
-                    .hold(&mut held, part.traces_data.len())
-                    .map_err(Attempt::Refused)?;
+                self.budget.hold(&mut held, part.traces_data.len()).map_err(Attempt::Refused)?;
                 parts.push(part.traces_data);
             }
             if let Some(metrics) = part.metrics {
-                return Ok(JobAnswer {
-                    parts,
-                    through_offset: part.through_offset,
-                    metrics,
-                    held,
-                });
+                return Ok(JobAnswer { parts, through_offset: part.through_offset, metrics, held });
             }
         }
         Err(Attempt::Failed(Status::unavailable("answer was cut off")))

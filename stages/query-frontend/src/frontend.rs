@@ -61,7 +61,7 @@ impl QueryFrontend {
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> Self {
         let queriers = match parts.querier {
-            Some(local) if config.queriers.is_empty() => Queriers::local(local),
+            Some(local) if config.queriers.is_empty() => Queriers::fixed(vec![local]),
             _ => Queriers::remote(config.queriers.clone()),
         };
         let dispatcher = Dispatcher {
@@ -71,11 +71,7 @@ impl QueryFrontend {
         };
         let views = Arc::new(Views::new(parts.views));
         Self(Arc::new(Inner {
-            finder: TraceFinder {
-                config: config.clone(),
-                views,
-                dispatcher,
-            },
+            finder: TraceFinder { config: config.clone(), views, dispatcher },
             tenancy: Tenancy {
                 enabled: parts.multitenancy_enabled,
                 several: config.multi_tenant_queries_enabled,
@@ -106,12 +102,7 @@ impl QueryFrontend {
         let queriers = &inner.finder.dispatcher.queriers;
         let views = &inner.finder.views;
         tokio::join!(
-            views.follow(
-                &inner.log,
-                &inner.ledger_topic,
-                inner.config.view_refresh,
-                &shutdown
-            ),
+            views.follow(&inner.log, &inner.ledger_topic, inner.config.view_refresh, &shutdown),
             queriers.follow(&shutdown),
             async {
                 tokio::select! {
@@ -131,9 +122,7 @@ impl Inner {
         let mut known = self.finder.dispatcher.queriers.known();
         loop {
             let count = *known.borrow_and_update();
-            self.metrics
-                .queriers
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+            self.metrics.queriers.set(i64::try_from(count).unwrap_or(i64::MAX));
             if count > 0 {
                 ready.ready();
             } else {
@@ -179,17 +168,12 @@ impl Drop for Running<'_> {
 
 impl fmt::Debug for QueryFrontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueryFrontend")
-            .field("finder", &self.0.finder)
-            .finish_non_exhaustive()
+        f.debug_struct("QueryFrontend").field("finder", &self.0.finder).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
-            .field("views", &self.views)
-            .field("log", &self.log)
-            .finish_non_exhaustive()
+        f.debug_struct("Parts").field("views", &self.views).field("log", &self.log).finish_non_exhaustive()
     }
 }

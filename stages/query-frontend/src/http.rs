@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{MethodRouter, any};
 use tokio::time::Instant;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -32,18 +32,21 @@ const CLIENT_GONE: u16 = 499;
 
 /// All routes, below the prefix that is set. Like Tempo's they take any method.
 pub(crate) fn router(inner: Arc<Inner>) -> Router {
-    let api = Router::new()
-        .route("/api/echo", any("echo"))
-        .route("/api/status/buildinfo", any(build_info))
-        .route("/api/status/services", any(services))
-        .route("/api/traces/{id}", any(traces::v1))
-        .route("/api/v2/traces/{id}", any(traces::v2))
-        .route_layer(middleware::from_fn_with_state(inner.metrics.clone(), count))
-        .layer(
-            CompressionLayer::new()
-                .gzip(true)
-                .quality(CompressionLevel::Fastest),
-        )
+    let counted = |route: &'static str, handler: MethodRouter<Arc<Inner>>| {
+        let counter = RouteCounter { metrics: inner.metrics.clone(), route };
+        (route, handler.layer(middleware::from_fn_with_state(counter, count)))
+    };
+    let routes = [
+        counted("/api/echo", any("echo")),
+        counted("/api/status/buildinfo", any(build_info)),
+        counted("/api/status/services", any(services)),
+        counted("/api/traces/{id}", any(traces::v1)),
+        counted("/api/v2/traces/{id}", any(traces::v2)),
+    ];
+    let api = routes
+        .into_iter()
+        .fold(Router::new(), |router, (route, handler)| router.route(route, handler))
+        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .with_state(Arc::clone(&inner));
     match inner.config.http_api_prefix.as_str() {
         "" => api,
@@ -65,50 +68,39 @@ impl IntoResponse for QueryError {
     }
 }
 
+/// Counts the requests of a route.
+#[derive(Clone)]
+struct RouteCounter {
+    metrics: Metrics,
+    route: &'static str,
+}
+
 /// A request that has not been counted yet.
 struct Counted {
-    metrics: Metrics,
-    route: String,
+    counter: RouteCounter,
     started: Instant,
-    status: u16,
+    status_code: u16,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let route = std::mem::take(&mut self.route);
-        let labels = RequestLabels {
-            route: route.clone(),
-            status_code: self.status,
-        };
-        self.metrics.requests.get_or_create(&labels).inc();
+        let RouteCounter { metrics, route } = &self.counter;
+        metrics.requests.get_or_create(&RequestLabels { route, status_code: self.status_code }).inc();
         let seconds = self.started.elapsed().as_secs_f64();
-        self.metrics
-            .seconds
-            .get_or_create(&RouteLabels { route })
-            .observe(seconds);
+        metrics.seconds.get_or_create(&RouteLabels { route }).observe(seconds);
     }
 }
 
-async fn count(State(metrics): State<Metrics>, path: MatchedPath, request: Request, next: Next) -> Response {
-    let route = path.as_str().to_owned();
-    let mut counted = Counted {
-        metrics,
-        route,
-        started: Instant::now(),
-        status: CLIENT_GONE,
-    };
+async fn count(State(counter): State<RouteCounter>, request: Request, next: Next) -> Response {
+    let mut counted = Counted { counter, started: Instant::now(), status_code: CLIENT_GONE };
     let response = next.run(request).await;
-    counted.status = response.status().as_u16();
+    counted.status_code = response.status().as_u16();
     response
 }
 
 /// The value of a header that may come several times, as one list.
 fn joined(headers: &HeaderMap, name: &header::HeaderName) -> String {
-    let values: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     values.join(",")
 }
 

@@ -39,35 +39,19 @@ impl<'w, W: Write> Object<'w, W> {
     }
 
     pub(crate) fn string(&mut self, name: &str, value: &str) -> io::Result<()> {
-        if value.is_empty() {
-            Ok(())
-        } else {
-            string(self.field(name)?, value)
-        }
+        if value.is_empty() { Ok(()) } else { string(self.field(name)?, value) }
     }
 
     pub(crate) fn bytes(&mut self, name: &str, value: &[u8]) -> io::Result<()> {
-        if value.is_empty() {
-            Ok(())
-        } else {
-            bytes(self.field(name)?, value)
-        }
+        if value.is_empty() { Ok(()) } else { bytes(self.field(name)?, value) }
     }
 
     pub(crate) fn u32(&mut self, name: &str, value: u32) -> io::Result<()> {
-        if value == 0 {
-            Ok(())
-        } else {
-            write!(self.field(name)?, "{value}")
-        }
+        if value == 0 { Ok(()) } else { write!(self.field(name)?, "{value}") }
     }
 
     pub(crate) fn u64(&mut self, name: &str, value: u64) -> io::Result<()> {
-        if value == 0 {
-            Ok(())
-        } else {
-            write!(self.field(name)?, "\"{value}\"")
-        }
+        if value == 0 { Ok(()) } else { write!(self.field(name)?, "\"{value}\"") }
     }
 
     /// An enum; one that has no name is a number.
@@ -113,10 +97,6 @@ pub(crate) fn double<W: Write>(out: &mut W, value: f64) -> io::Result<()> {
     } else if value.is_nan() {
         out.write_all(b"\"NaN\"")
     } else {
-        out.write_all(if value > 0.0 {
-            b"\"Infinity\""
-        } else {
-            b"\"-Infinity\""
-        })
+        out.write_all(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" })
     }
 }

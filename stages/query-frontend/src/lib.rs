@@ -17,6 +17,8 @@ mod json;
 mod metrics;
 mod plan;
 mod queriers;
+#[cfg(test)]
+mod tests;
 mod trace_by_id;
 mod views;
 

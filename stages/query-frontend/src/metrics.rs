@@ -5,15 +5,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
-    pub(crate) route: String,
+    pub(crate) route: &'static str,
     pub(crate) status_code: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RouteLabels {
-    pub(crate) route: String,
+    pub(crate) route: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -58,55 +58,31 @@ impl Metrics {
         let mut register = |name: &str, help: &str, metric: &dyn Fn(&mut Registry, String, &str)| {
             metric(registry, format!("vivace_query_frontend_{name}"), help);
         };
-        register(
-            "requests",
-            "Requests answered; 499: the client went away",
-            &|registry, name, help| {
-                registry.register(name, help, metrics.requests.clone());
-            },
-        );
-        register(
-            "request_duration_seconds",
-            "Time until an answer begins",
-            &|registry, name, help| {
-                registry.register(name, help, metrics.seconds.clone());
-            },
-        );
+        register("requests", "Requests answered; 499: the client went away", &|registry, name, help| {
+            registry.register(name, help, metrics.requests.clone());
+        });
+        register("request_duration_seconds", "Time until an answer begins", &|registry, name, help| {
+            registry.register(name, help, metrics.seconds.clone());
+        });
         register("jobs", "Jobs given to queriers", &|registry, name, help| {
             registry.register(name, help, metrics.jobs.clone());
         });
         for (name, help, counter) in [
-            (
-                "job_retries",
-                "Jobs tried again, elsewhere if possible",
-                &metrics.retries,
-            ),
+            ("job_retries", "Jobs tried again, elsewhere if possible", &metrics.retries),
             (
                 "stale_views",
                 "Times that a partition was planned anew with a fresh View",
                 &metrics.stale_views,
             ),
-            (
-                "read_bytes",
-                "Bytes that queriers read for queries",
-                &metrics.bytes_read,
-            ),
+            ("read_bytes", "Bytes that queriers read for queries", &metrics.bytes_read),
         ] {
-            register(name, help, &|registry, name, help| {
-                registry.register(name, help, counter.clone())
-            });
+            register(name, help, &|registry, name, help| registry.register(name, help, counter.clone()));
         }
         for (name, help, gauge) in [
-            (
-                "queries_running",
-                "Queries that are being answered",
-                &metrics.queries_running,
-            ),
+            ("queries_running", "Queries that are being answered", &metrics.queries_running),
             ("queriers", "Queriers known", &metrics.queriers),
         ] {
-            register(name, help, &|registry, name, help| {
-                registry.register(name, help, gauge.clone())
-            });
+            register(name, help, &|registry, name, help| registry.register(name, help, gauge.clone()));
         }
         metrics
     }

@@ -44,19 +44,13 @@ impl Question {
             from_offset: state.end().0,
             log_only,
         });
-        let blocks = blocks.chunks(job_blocks_max).map(|chunk| {
-            Source::Blocks(BlocksSource {
-                blocks: chunk.to_vec(),
-            })
-        });
+        let blocks = blocks
+            .chunks(job_blocks_max)
+            .map(|chunk| Source::Blocks(BlocksSource { blocks: chunk.to_vec() }));
         [recent].into_iter().chain(blocks).collect()
     }
 }
 
 fn block_ref(block: &BlockMeta) -> BlockRef {
-    BlockRef {
-        path: block.path().to_string(),
-        bytes: block.bytes,
-        rows: block.rows,
-    }
+    BlockRef { path: block.path().to_string(), bytes: block.bytes, rows: block.rows }
 }

@@ -63,25 +63,17 @@ pub(crate) struct Queriers {
 }
 
 impl Queriers {
-    /// The querier of this process.
-    pub(crate) fn local(service: QuerierService) -> Self {
+    /// Queriers that stay: the one of this process.
+    pub(crate) fn fixed(services: Vec<QuerierService>) -> Self {
         let queriers = Self::remote(Vec::new());
-        queriers.set(vec![Arc::new(Member {
-            address: "local".into(),
-            service,
-            load: 0.into(),
-        })]);
+        let member = |service| Arc::new(Member { address: "local".into(), service, load: 0.into() });
+        queriers.set(services.into_iter().map(member).collect());
         queriers
     }
 
     /// Queriers by `host:port`; none until [`Queriers::follow`] has looked up the names.
     pub(crate) fn remote(names: Vec<String>) -> Self {
-        Self {
-            names,
-            members: RwLock::default(),
-            turn: 0.into(),
-            known: watch::Sender::new(0),
-        }
+        Self { names, members: RwLock::default(), turn: 0.into(), known: watch::Sender::new(0) }
     }
 
     /// The one with the least to do that is not among `tried`; if all were tried, of all.
@@ -108,11 +100,7 @@ impl Queriers {
         }
         loop {
             self.resolve().await;
-            let pause = if self.members.read().is_empty() {
-                RESOLVE_PAUSE
-            } else {
-                RESOLVE_EVERY
-            };
+            let pause = if self.members.read().is_empty() { RESOLVE_PAUSE } else { RESOLVE_EVERY };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -138,14 +126,10 @@ impl Queriers {
             let address = address.to_string();
             old.iter().find(|member| member.address == address).cloned()
         };
-        let members: Vec<_> = addresses
-            .iter()
-            .map(|address| known(address).unwrap_or_else(|| connect(*address)))
-            .collect();
+        let members: Vec<_> =
+            addresses.iter().map(|address| known(address).unwrap_or_else(|| connect(*address))).collect();
         if members.len() != old.len()
-            || members
-                .iter()
-                .any(|member| !old.iter().any(|old| Arc::ptr_eq(old, member)))
+            || members.iter().any(|member| !old.iter().any(|old| Arc::ptr_eq(old, member)))
         {
             info!(queriers = members.len(), "queriers have changed");
         }
@@ -166,11 +150,7 @@ fn connect(address: SocketAddr) -> Arc<Member> {
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     let client = QuerierClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    Arc::new(Member {
-        address: address.to_string(),
-        service: Arc::new(Remote(client)),
-        load: 0.into(),
-    })
+    Arc::new(Member { address: address.to_string(), service: Arc::new(Remote(client)), load: 0.into() })
 }
 
 impl fmt::Debug for Member {

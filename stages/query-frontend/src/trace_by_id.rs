@@ -58,23 +58,19 @@ impl TraceFinder {
     /// Answers all questions (one for each tenant asked for) and puts the answers together.
     pub(crate) async fn find(&self, questions: Vec<Question>) -> Result<Found, QueryError> {
         let view = self.views.current()?;
+        if questions.iter().all(|question| *question.trace_id.as_bytes() == [0; 16]) {
+            // OTLP's word for "none": no span has it.
+            return Ok(Found::default());
+        }
         let present = view.partitions().len() as u32;
         let counts = self.views.partition_counts(&view);
         let jobs = Semaphore::new(self.config.query_jobs_max);
         let asked = questions.iter().flat_map(|question| {
-            let pruned = self
-                .config
-                .partition_pruning
-                .then(|| question.partitions(&counts, present));
+            let pruned = self.config.partition_pruning.then(|| question.partitions(&counts, present));
             let concerned = move |state: &&PartitionState| {
-                pruned
-                    .as_ref()
-                    .is_none_or(|pruned| pruned.contains(&state.partition()))
+                pruned.as_ref().is_none_or(|pruned| pruned.contains(&state.partition()))
             };
-            view.partitions()
-                .iter()
-                .filter(concerned)
-                .map(move |state| (question, state.clone()))
+            view.partitions().iter().filter(concerned).map(move |state| (question, state.clone()))
         });
         let asked = asked.map(|(question, state)| self.ask_partition(question, state, &jobs));
         let answers = try_join_all(asked).await?;
@@ -99,11 +95,7 @@ impl TraceFinder {
             };
             debug!(%partition, sequence = state.sequence(), message, "the View is too old");
             if replans == REPLANS_MAX {
-                return Err(QueryError::Stale {
-                    partition,
-                    rounds: replans + 1,
-                    message,
-                });
+                return Err(QueryError::Stale { partition, rounds: replans + 1, message });
             }
             self.dispatcher.metrics.stale_views.inc();
             let fresh = self.views.refresh(partition).await?;
@@ -123,18 +115,10 @@ impl TraceFinder {
         log_only: bool,
         jobs: &Semaphore,
     ) -> Result<Vec<JobAnswer>, JobFailure> {
-        let Config {
-            partition_pruning,
-            job_blocks_max,
-            trace_bytes_max,
-            ..
-        } = self.config;
+        let Config { partition_pruning, job_blocks_max, trace_bytes_max, .. } = self.config;
         let sources = question.jobs(state, partition_pruning, job_blocks_max, log_only);
         let run = |source: Source| async move {
-            let _turn = jobs
-                .acquire()
-                .await
-                .map_err(|_| JobFailure::Query(QueryError::Stopped))?;
+            let _turn = jobs.acquire().await.map_err(|_| JobFailure::Query(QueryError::Stopped))?;
             let job = TraceJob {
                 tenant: question.tenant.as_str().to_owned(),
                 trace_id: question.trace_id.as_bytes().to_vec(),
@@ -152,9 +136,7 @@ impl TraceFinder {
         let mut cut = false;
         for PartitionAnswer { partition, answers } in answers {
             // The first is the one about recent data; blocks end where it begins.
-            let through = answers
-                .first()
-                .map_or(Offset::ZERO, |recent| Offset(recent.through_offset));
+            let through = answers.first().map_or(Offset::ZERO, |recent| Offset(recent.through_offset));
             let known = found.through.entry(partition).or_insert(through);
             *known = through.min(*known);
             for answer in answers {
@@ -164,32 +146,22 @@ impl TraceFinder {
                 parts.extend(answer.parts);
             }
         }
-        self.dispatcher
-            .metrics
-            .bytes_read
-            .inc_by(found.metrics.bytes_read);
-        let (spans_max, bytes_max) = (
-            self.config.trace_spans_max,
-            self.config.trace_bytes_max.as_usize(),
-        );
+        self.dispatcher.metrics.bytes_read.inc_by(found.metrics.bytes_read);
+        let (spans_max, bytes_max) = (self.config.trace_spans_max, self.config.trace_bytes_max.as_usize());
         let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
         let work = move || put_together(parts, spans_max, bytes_max);
         let (combined, too_large) = if bytes <= INLINE_BYTES_MAX {
             work()?
         } else {
-            tokio::task::spawn_blocking(work)
-                .await
-                .map_err(|_| QueryError::Stopped)??
+            tokio::task::spawn_blocking(work).await.map_err(|_| QueryError::Stopped)??
         };
         if cut || too_large {
             let limit = self.config.trace_bytes_max;
-            found.truncated = Some(format!(
-                "trace is larger than the limit of {limit}; some of its spans are missing"
-            ));
+            found.truncated =
+                Some(format!("trace is larger than the limit of {limit}; some of its spans are missing"));
         } else if combined.truncated {
-            found.truncated = Some(format!(
-                "trace has more spans than the limit of {spans_max}; some of them are missing"
-            ));
+            found.truncated =
+                Some(format!("trace has more spans than the limit of {spans_max}; some of them are missing"));
         }
         found.spans = combined.spans;
         found.trace = combined.traces_data;

@@ -39,11 +39,7 @@ pub(crate) struct Views {
 
 impl Views {
     pub(crate) fn new(keeper: ViewKeeper) -> Self {
-        Self {
-            keeper,
-            loaded: watch::Sender::new(false),
-            counts: Mutex::default(),
-        }
+        Self { keeper, loaded: watch::Sender::new(false), counts: Mutex::default() }
     }
 
     /// Name of the spans topic.
@@ -53,19 +49,12 @@ impl Views {
 
     /// The newest View.
     pub(crate) fn current(&self) -> Result<View, QueryError> {
-        if *self.loaded.borrow() {
-            Ok(self.keeper.current())
-        } else {
-            Err(QueryError::Starting)
-        }
+        if *self.loaded.borrow() { Ok(self.keeper.current()) } else { Err(QueryError::Starting) }
     }
 
     /// The state of a partition, with every entry that there is now.
     pub(crate) async fn refresh(&self, partition: Partition) -> Result<PartitionState, QueryError> {
-        self.keeper
-            .refresh(partition)
-            .await
-            .map_err(|source| QueryError::Ledger { partition, source })
+        self.keeper.refresh(partition).await.map_err(|source| QueryError::Ledger { partition, source })
     }
 
     /// Waits until the ledger was read once.
@@ -86,10 +75,7 @@ impl Views {
                 *known = (state.sequence(), counts);
             }
         }
-        let mut all: BTreeSet<u32> = known
-            .iter()
-            .flat_map(|(_, counts)| counts.iter().copied())
-            .collect();
+        let mut all: BTreeSet<u32> = known.iter().flat_map(|(_, counts)| counts.iter().copied()).collect();
         all.extend(u32::try_from(view.partitions().len()));
         all
     }
@@ -102,9 +88,7 @@ impl Views {
         every: Duration,
         shutdown: &CancellationToken,
     ) {
-        let partitions = (0..)
-            .map(Partition)
-            .take(self.keeper.current().partitions().len());
+        let partitions = (0..).map(Partition).take(self.keeper.current().partitions().len());
         let hints =
             futures::future::join_all(partitions.map(|partition| self.follow_hints(log, topic, partition)));
         tokio::select! {
@@ -151,18 +135,10 @@ impl Views {
         let mut reader = log.read(topic, partition, end).await?;
         loop {
             let records = reader.next(FETCH_BYTES).await?;
-            let Some(newest) = records
-                .iter()
-                .filter_map(|record| sequence(record, partition))
-                .max()
-            else {
+            let Some(newest) = records.iter().filter_map(|record| sequence(record, partition)).max() else {
                 continue;
             };
-            let known = self
-                .keeper
-                .current()
-                .partition(partition)
-                .map_or(0, PartitionState::sequence);
+            let known = self.keeper.current().partition(partition).map_or(0, PartitionState::sequence);
             if newest > known
                 && let Err(error) = self.keeper.refresh(partition).await
             {

@@ -1,2 +1,99 @@
-//! vivace
-fn main() {}
+//! `vivace`: the only binary. Without a command it runs every stage in one process, on an embedded log and a local
+//! folder; with the name of a stage it runs that one, on Kafka and a bucket.
+//! Owns: the command line, wiring stages to log, store and each other, the order of start and stop.
+//! Does not own: what any stage does.
+
+mod demo;
+mod process;
+mod servers;
+mod settings;
+mod storage;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use vivace_runtime::{Environment, init_telemetry, render};
+
+use crate::process::{Process, Stages};
+use crate::settings::Settings;
+
+// Faster than the system's allocator at many threads and many sizes, and gives memory back sooner.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long work on blocking threads may take to end after everything else has.
+const BLOCKING_WAIT: Duration = Duration::from_secs(2);
+
+/// Distributed tracing on a message log. Without a command: all stages in one process, OTLP on 4317 (gRPC) and 4318 (HTTP),
+/// queries on 3200, data below ./vivace-data. All settings are VIVACE_* environment variables: see `vivace config`.
+#[derive(Debug, Parser)]
+#[command(name = "vivace", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// Runs all stages in one process (the default).
+    All,
+    /// Runs all stages, and sends the traces of a small shop to them.
+    Demo,
+    /// Runs the distributor: takes OTLP, appends it to Kafka.
+    Distributor,
+    /// Runs the ingester: turns records into blocks, serves recent data.
+    Ingester,
+    /// Runs the querier: finds spans in blocks and recent data.
+    Querier,
+    /// Runs the query-frontend: serves the query API.
+    QueryFrontend,
+    /// Prints every setting with its value, default, unit and meaning, as a file of variables.
+    Config,
+}
+
+impl Command {
+    const fn stages(self) -> Stages {
+        match self {
+            Self::All | Self::Demo | Self::Config => Stages::ALL,
+            Self::Distributor => Stages { distributor: true, ..Stages::NONE },
+            Self::Ingester => Stages { ingester: true, ..Stages::NONE },
+            Self::Querier => Stages { querier: true, ..Stages::NONE },
+            Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command.unwrap_or(Command::All);
+    match start(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, causes included: what went wrong must be readable without the log's format.
+            complain(&format!("vivace: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the last word of a process, also before there is a log")]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}
+
+#[allow(clippy::print_stdout, reason = "`vivace config` is asked to print")]
+fn start(command: Command) -> Result<()> {
+    let (settings, list) = Settings::load(Environment::of_process())?;
+    if let Command::Config = command {
+        print!("{}", render(&list));
+        return Ok(());
+    }
+    init_telemetry(&settings.telemetry)?;
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
+    let demo = matches!(command, Command::Demo);
+    let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());
+    // Blocking work that hangs (a dead disk) must not keep the process.
+    runtime.shutdown_timeout(BLOCKING_WAIT);
+    ended
+}

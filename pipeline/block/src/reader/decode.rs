@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use vivace_model::TraceId;
 
@@ -32,7 +32,7 @@ impl RowGroup {
     pub(super) fn find(&self, candidates: &[Range<usize>], id: &TraceId) -> Decoded<Vec<Range<usize>>> {
         let mut pages = Pages::new(&self.index.metadata, self.number);
         let leaf = self.index.trace_id_leaf;
-        pages.add(&self.fetched, leaf, self.index.locations(self.number, leaf)?, candidates)?;
+        pages.add(&self.fetched, leaf, &self.index.leaves(self.number)[leaf], candidates)?;
         let mut found: Vec<Range<usize>> = Vec::new();
         let mut rows = candidates.iter().cloned().flatten();
         for batch in self.read(&pages, &[leaf], candidates)? {
@@ -57,10 +57,8 @@ impl RowGroup {
         }
         let mut pages = Pages::new(&self.index.metadata, self.number);
         let mut leaves = Vec::new();
-        for leaf in 0..self.index.leaves() {
-            if self.index.ranges(self.number, leaf, rows, &mut Vec::new())?
-                && pages.add(&self.fetched, leaf, self.index.locations(self.number, leaf)?, rows)?
-            {
+        for (leaf, index) in self.index.leaves(self.number).iter().enumerate() {
+            if index.any_value(rows) && pages.add(&self.fetched, leaf, index, rows)? {
                 leaves.push(leaf);
             }
         }
@@ -78,8 +76,7 @@ impl RowGroup {
         let mask = ProjectionMask::leaves(schema, leaves.iter().copied());
         let levels = parquet_to_arrow_field_levels(schema, mask, Some(self.index.schema.fields()))?;
         let expected: usize = rows.iter().map(Range::len).sum();
-        let selection =
-            RowSelection::from_consecutive_ranges(rows.iter().cloned(), self.index.rows(self.number)?);
+        let selection = RowSelection::from_consecutive_ranges(rows.iter().cloned(), pages.num_rows());
         let size = expected.clamp(1, BATCH_ROWS_MAX);
         let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, pages, size, Some(selection))?;
         let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;

@@ -1,10 +1,13 @@
 //! What tells that a block does not have a trace, at little memory.
 
+use std::error::Error;
 use std::ops::Range;
 
 use bytes::Bytes;
 use parquet::bloom_filter::Sbbf;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy, RowGroupMetaData,
+};
 use parquet::file::statistics::Statistics;
 use vivace_model::TraceId;
 
@@ -14,7 +17,7 @@ use crate::BlockError;
 use crate::schema::TRACE_ID;
 
 /// Length of the footer's length and magic number, the file's last bytes.
-const TRAILER_BYTES: usize = 8;
+pub(super) const TRAILER_BYTES: usize = 8;
 const MAGIC: &[u8] = b"PAR1";
 
 /// Smallest and largest trace id and bloom filter of each row group.
@@ -56,12 +59,7 @@ impl BlockFilter {
             start = footer_start;
         }
         let footer = bytes.slice((footer_start - start) as usize..bytes.len() - TRAILER_BYTES);
-        let metadata = blocking(source.path, move || {
-            let metadata = ParquetMetaDataReader::decode_metadata(&footer)?;
-            check(&metadata, file_bytes)?;
-            Ok(metadata)
-        })
-        .await?;
+        let metadata = blocking(source.path, move || decode_footer(&footer, file_bytes)).await?;
         let leaf = trace_id_leaf(&metadata).map_err(|reason| source.corrupt(reason))?;
         let blooms = Self::load_blooms(source, &metadata, leaf, start, &bytes).await?;
         let index_start = index_start(&metadata, footer_start).map_err(|reason| source.corrupt(reason))?;
@@ -80,7 +78,7 @@ impl BlockFilter {
         tail_start: u64,
         tail: &Bytes,
     ) -> Result<Vec<Option<Sbbf>>, BlockError> {
-        let range = |group: &parquet::file::metadata::RowGroupMetaData| -> Option<Range<u64>> {
+        let range = |group: &RowGroupMetaData| -> Option<Range<u64>> {
             let column = group.column(leaf);
             let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
             let length = u64::try_from(column.bloom_filter_length()?).ok()?;
@@ -131,7 +129,7 @@ impl RowGroupFilter {
 }
 
 /// Where the footer begins, told by the file's last bytes.
-fn footer_start(tail: &[u8], file_bytes: u64) -> Result<u64, &'static str> {
+pub(super) fn footer_start(tail: &[u8], file_bytes: u64) -> Result<u64, &'static str> {
     let trailer = tail.last_chunk::<TRAILER_BYTES>().ok_or("it is too short for a Parquet file")?;
     let (length, magic) = trailer.split_at(4);
     if magic != MAGIC {
@@ -139,6 +137,22 @@ fn footer_start(tail: &[u8], file_bytes: u64) -> Result<u64, &'static str> {
     }
     let length = u32::from_le_bytes(length.try_into().map_err(|_| "it has no footer")?);
     (file_bytes - TRAILER_BYTES as u64).checked_sub(length.into()).ok_or("its footer is longer than itself")
+}
+
+/// Decodes a footer and checks what the Parquet library takes for granted, and would panic without. Of statistics only
+/// those of trace ids are kept.
+pub(super) fn decode_footer(
+    footer: &[u8],
+    file_bytes: u64,
+) -> Result<ParquetMetaData, Box<dyn Error + Send + Sync>> {
+    // Trace ids are the first column; should they not be, they are just not pruned by.
+    let options = ParquetMetaDataOptions::new()
+        .with_column_stats_policy(ParquetStatisticsPolicy::skip_except(&[0]))
+        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    let metadata = ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options))?;
+    check(&metadata, file_bytes)?;
+    Ok(metadata)
 }
 
 /// Where the first page index begins, or the footer if there is none.
@@ -156,8 +170,7 @@ pub(super) fn trace_id_leaf(metadata: &ParquetMetaData) -> Result<usize, &'stati
     found.ok_or("it has no column of trace ids")
 }
 
-/// What the Parquet library takes for granted, and would panic without.
-pub(super) fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), &'static str> {
+fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<(), &'static str> {
     let leaves = metadata.file_metadata().schema_descr().num_columns();
     for group in metadata.row_groups() {
         if group.num_columns() != leaves || group.num_rows() < 0 {

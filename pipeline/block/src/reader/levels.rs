@@ -51,8 +51,22 @@ fn nested(
     mut left: usize,
     rows: &[Range<usize>],
 ) -> Option<bool> {
-    let end = rows.last()?.end;
+    let (start, end) = (rows.first()?.start, rows.last()?.end);
     let mut started: usize = 0;
+    // The levels of earlier rows, in long steps.
+    while left > 0 {
+        let (rep, run) = reps.run()?;
+        let count = if rep == 0 { run.min(start - started) } else { run }.min(left);
+        if count == 0 {
+            break;
+        }
+        if rep == 0 {
+            started += count;
+        }
+        reps.skip(count)?;
+        defs.skip(count)?;
+        left -= count;
+    }
     while left > 0 {
         let ((rep, rep_run), (def, def_run)) = (reps.run()?, defs.run()?);
         let count = rep_run.min(def_run).min(left);

@@ -7,14 +7,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::Encoding;
+use parquet::basic::{Encoding, Repetition};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::fetched::Fetched;
+use super::index::LeafIndex;
+use super::inflate::Inflate;
 use super::levels::has_value;
 
 /// The pages of a row group's leaf columns, as far as they are needed.
@@ -23,6 +24,9 @@ pub(super) struct Pages<'a> {
     metadata: &'a ParquetMetaData,
     row_group: usize,
     leaves: HashMap<usize, LeafPages>,
+    inflate: Inflate,
+    /// Paths of groups that are not there in any of the rows.
+    absent: Vec<Vec<String>>,
 }
 
 /// The pages of one leaf column.
@@ -36,7 +40,13 @@ struct LeafPages {
 
 impl<'a> Pages<'a> {
     pub(super) fn new(metadata: &'a ParquetMetaData, row_group: usize) -> Self {
-        Self { metadata, row_group, leaves: HashMap::new() }
+        Self {
+            metadata,
+            row_group,
+            leaves: HashMap::new(),
+            inflate: Inflate::default(),
+            absent: Vec::new(),
+        }
     }
 
     /// Reads what a leaf has in the rows, ascending. If it has no value in any of them, it is left out: false.
@@ -44,58 +54,71 @@ impl<'a> Pages<'a> {
         &mut self,
         fetched: &Arc<Fetched>,
         leaf: usize,
-        locations: &[PageLocation],
+        index: &LeafIndex,
         rows: &[Range<usize>],
     ) -> Result<bool> {
-        let group = self.metadata.row_group(self.row_group);
-        let total = usize::try_from(group.num_rows())?;
-        let column = group.column(leaf);
-        let descriptor = column.column_descr();
-        let mut reader =
-            SerializedPageReader::new(Arc::clone(fetched), column, total, Some(locations.to_vec()))?;
-        if reader.peek_next_page()?.is_some_and(|page| page.is_dict) {
-            reader.skip_next_page()?; // decompressed below, if at all
+        let column = self.metadata.row_group(self.row_group).column(leaf);
+        let path = column.column_path().parts();
+        if self.absent.iter().any(|absent| path.starts_with(absent)) {
+            return Ok(false);
         }
-        let mut pages = VecDeque::with_capacity(locations.len());
+        if let Some(pages) = self.leaf(fetched, column, index, rows)? {
+            self.leaves.insert(leaf, pages);
+            return Ok(true);
+        }
+        // A leaf that its group never lacks tells that the group is not there, so none of its neighbours is.
+        let required = column.column_descr().self_type().get_basic_info().repetition() == Repetition::REQUIRED;
+        if required && let Some((_, group)) = path.split_last() {
+            self.absent.push(group.to_vec());
+        }
+        Ok(false)
+    }
+
+    fn leaf(
+        &mut self,
+        fetched: &Arc<Fetched>,
+        column: &ColumnChunkMetaData,
+        index: &LeafIndex,
+        rows: &[Range<usize>],
+    ) -> Result<Option<LeafPages>> {
+        let total = usize::try_from(self.metadata.row_group(self.row_group).num_rows())?;
+        let descriptor = column.column_descr();
+        let (max_rep, max_def) = (descriptor.max_rep_level(), descriptor.max_def_level());
+        let stored = Inflate::stored(column)?;
+        let meta = stored.as_ref().unwrap_or(column);
+        let locations = Some(index.locations.clone());
+        let mut reader = SerializedPageReader::new(Arc::clone(fetched), meta, total, locations)?;
+        let inflate = &mut self.inflate;
+        let mut inflated = |page| if stored.is_some() { inflate.page(page) } else { Ok(page) };
+        if reader.peek_next_page()?.is_some_and(|page| page.is_dict) {
+            reader.skip_next_page()?; // read below, if at all
+        }
+        let mut pages = VecDeque::with_capacity(index.locations.len());
         let (mut any_value, mut any_index) = (false, false);
-        for number in 0..locations.len() {
-            let page_rows = rows_of_page(locations, total, number)?;
+        for number in 0..index.locations.len() {
+            let page_rows = index.rows_of(number);
             let wanted = within(rows, &page_rows);
             let page = if wanted.is_empty() {
                 reader.skip_next_page()?;
                 None
             } else {
-                let page = reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?;
+                let page = inflated(reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?)?;
                 if !page.is_data_page() {
                     return Err(wrong("a data page is none"));
                 }
-                any_value |=
-                    has_value(&page, descriptor.max_rep_level(), descriptor.max_def_level(), &wanted);
-                any_index |=
-                    matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+                any_value = any_value || has_value(&page, max_rep, max_def, &wanted);
+                any_index |= matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
                 Some(page)
             };
             pages.push_back((page_rows.len(), page));
         }
-        if any_value {
-            let dictionary = if any_index { reader.take_deferred_dictionary()? } else { None };
-            self.leaves.insert(leaf, LeafPages { dictionary, pages, skipped_dictionary: None });
+        if !any_value {
+            return Ok(None);
         }
-        Ok(any_value)
+        let dictionary = if any_index { reader.take_deferred_dictionary()? } else { None };
+        let dictionary = dictionary.map(inflated).transpose()?;
+        Ok(Some(LeafPages { dictionary, pages, skipped_dictionary: None }))
     }
-}
-
-/// The rows of a page, counted from the row group's first.
-pub(super) fn rows_of_page(locations: &[PageLocation], total: usize, page: usize) -> Result<Range<usize>> {
-    let start = usize::try_from(locations[page].first_row_index)?;
-    let end = match locations.get(page + 1) {
-        Some(next) => usize::try_from(next.first_row_index)?,
-        None => total,
-    };
-    if start > end || end > total || (page == 0 && start != 0) {
-        return Err(wrong("pages are out of order"));
-    }
-    Ok(start..end)
 }
 
 /// The parts of the ranges that lie in the page, counted from its first row.

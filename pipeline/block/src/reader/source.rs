@@ -2,6 +2,7 @@
 //! Owns: which ranges become one request, what is counted, and what the store's errors mean.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::fetched::Fetched;
 use crate::{BlockError, Metrics};
@@ -82,11 +84,16 @@ impl Source<'_> {
 }
 
 /// Runs work that takes longer than an async thread should. A panic, which damaged bytes may cause in the Parquet
-/// library, becomes an error.
+/// library, becomes an error. On a runtime of a single thread, which only tests and simulations have, the work runs in
+/// place, so that a simulation repeats.
 pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> Result<T, BlockError> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("decoding it panicked".into()));
+        return result.map_err(|error| BlockError::corrupt(path, error));
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| BlockError::corrupt(path, error)),
         Err(error) if error.is_panic() => Err(BlockError::corrupt(path, error)),

@@ -7,7 +7,7 @@ use vivace_model::{ErrorKind, Offset};
 use super::*;
 use crate::faults::{Faults, FaultyStore};
 use crate::invariants::check_chain;
-use crate::testing::{TOPIC, block, chain, compacted, grow, ids, ingested, lost, paused, proposal};
+use crate::testing::{TOPIC, block, chain, compacted, expired, grow, ids, ingested, lost, paused, proposal};
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
@@ -26,18 +26,12 @@ async fn entries(chain: &Chain) -> Vec<Entry> {
 }
 
 async fn overwrite(store: &Arc<dyn ObjectStore>, path: &str, content: &'static [u8]) {
-    store
-        .put(&Path::from(path), PutPayload::from_static(content))
-        .await
-        .unwrap();
+    store.put(&Path::from(path), PutPayload::from_static(content)).await.unwrap();
 }
 
 async fn names(store: &Arc<dyn ObjectStore>) -> Vec<String> {
     let listed: Vec<_> = futures::StreamExt::collect(store.list(None)).await;
-    let mut names: Vec<_> = listed
-        .into_iter()
-        .map(|object| object.unwrap().location.to_string())
-        .collect();
+    let mut names: Vec<_> = listed.into_iter().map(|object| object.unwrap().location.to_string()).collect();
     names.sort_unstable();
     names
 }
@@ -54,10 +48,7 @@ fn what_is_appended_is_loaded() {
         assert_eq!(state.end(), Offset(30));
         assert_eq!(chain.load().await.unwrap(), state);
         assert_eq!(chain.refresh(&empty()).await.unwrap(), state);
-        assert_eq!(
-            names(&store).await[2],
-            "ledger/vivace.spans/0/00000000000000000003.json"
-        );
+        assert_eq!(names(&store).await[2], "ledger/vivace.spans/0/00000000000000000003.json");
         check_chain(&entries(&chain).await).unwrap();
     });
 }
@@ -67,15 +58,10 @@ fn whoever_comes_second_learns_the_newest_state() {
     paused(async {
         let chain = chain(&memory());
         let state = grow(&chain, empty(), 5).await;
-        let error = chain
-            .append(&empty(), &proposal(lost(0..7), 77))
-            .await
-            .unwrap_err();
+        let error = chain.append(&empty(), &proposal(lost(0..7), 77)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced);
         assert!(error.to_string().contains("00000000000000000001.json"), "{error}");
-        let LedgerError::Conflict { current, .. } = error else {
-            panic!("{error}")
-        };
+        let LedgerError::Conflict { current, .. } = error else { panic!("{error}") };
         assert_eq!(current, state);
     });
 }
@@ -88,17 +74,12 @@ fn a_loser_may_propose_the_same_on_top() {
         let merge = proposal(compacted(&[1, 2], vec![block(50, 0..20)]), 50);
         let state = grow(&chain, old.clone(), 1).await;
         let error = chain.append(&old, &merge).await.unwrap_err();
-        let LedgerError::Conflict { current, .. } = error else {
-            panic!("{error}")
-        };
+        let LedgerError::Conflict { current, .. } = error else { panic!("{error}") };
         let merged = chain.append(&current, &merge).await.unwrap();
         assert_eq!(merged.sequence(), state.sequence() + 1);
         assert_eq!(ids(merged.live()), [50, 3]);
         // Once in, it fits nowhere else.
-        assert_eq!(
-            chain.append(&merged, &merge).await.unwrap_err().kind(),
-            ErrorKind::Invalid
-        );
+        assert_eq!(chain.append(&merged, &merge).await.unwrap_err().kind(), ErrorKind::Invalid);
         check_chain(&entries(&chain).await).unwrap();
     });
 }
@@ -113,35 +94,16 @@ fn what_breaks_a_rule_is_not_written() {
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }
         let elsewhere = PartitionState::empty(TOPIC, Partition(1));
-        let error = chain
-            .append(&elsewhere, &proposal(lost(0..1), 1))
-            .await
-            .unwrap_err();
+        let error = chain.append(&elsewhere, &proposal(lost(0..1), 1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert_eq!(
-            chain.refresh(&elsewhere).await.unwrap_err().kind(),
-            ErrorKind::Invalid
-        );
+        assert_eq!(chain.refresh(&elsewhere).await.unwrap_err().kind(), ErrorKind::Invalid);
         let reason = "x".repeat(usize::try_from(ENTRY_BYTES_MAX).unwrap());
         let mut body = ingested(vec![], 0..1);
         if let crate::EntryBody::Ingested { rejected, .. } = &mut body {
-            rejected.push(crate::Rejected {
-                offset: Offset(0),
-                reason,
-                spans: 0,
-            });
+            rejected.push(crate::Rejected { offset: Offset(0), reason, spans: 0 });
         }
         let error = chain.append(&empty(), &proposal(body, 1)).await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                LedgerError::Invalid {
-                    source: Violation::TooLarge { .. },
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, LedgerError::Invalid { source: Violation::TooLarge { .. }, .. }), "{error}");
         assert_eq!(names(&store).await, Vec::<String>::new());
     });
 }
@@ -149,19 +111,9 @@ fn what_breaks_a_rule_is_not_written() {
 #[test]
 fn lost_answers_do_not_double_an_entry() {
     for faults in [
-        Faults {
-            repeated: 1.0,
-            ..Faults::NONE
-        },
-        Faults {
-            error_after: 1.0,
-            ..Faults::NONE
-        },
-        Faults {
-            late: 1.0,
-            late_max: Duration::from_secs(60),
-            ..Faults::NONE
-        },
+        Faults { repeated: 1.0, ..Faults::NONE },
+        Faults { error_after: 1.0, ..Faults::NONE },
+        Faults { late: 1.0, late_max: Duration::from_secs(60), ..Faults::NONE },
     ] {
         paused(async {
             let store = FaultyStore::new(1, faults);
@@ -190,11 +142,7 @@ fn lost_answers_do_not_double_an_entry() {
 #[test]
 fn a_late_put_beats_whoever_comes_after_it() {
     paused(async {
-        let late = Faults {
-            late: 1.0,
-            late_max: Duration::from_secs(60),
-            ..Faults::NONE
-        };
+        let late = Faults { late: 1.0, late_max: Duration::from_secs(60), ..Faults::NONE };
         let store = FaultyStore::new(1, late);
         let shared: Arc<dyn ObjectStore> = Arc::new(store.clone());
         let (zombie, successor) = (chain(&shared), chain(&shared));
@@ -213,22 +161,19 @@ fn a_late_put_beats_whoever_comes_after_it() {
 #[test]
 fn a_retried_entry_keeps_its_first_time() {
     paused(async {
-        let store = FaultyStore::new(
-            1,
-            Faults {
-                error_after: 1.0,
-                ..Faults::NONE
-            },
-        );
+        let store = FaultyStore::new(1, Faults::NONE);
         let shared: Arc<dyn ObjectStore> = Arc::new(store.clone());
         let clock = Arc::new(vivace_model::ManualClock::new(vivace_model::UnixNanos(5)));
         let chain = Chain::new(shared, TOPIC, Partition(0), Arc::clone(&clock) as Arc<dyn Clock>);
-        let once = proposal(lost(0..10), 1);
-        chain.append(&empty(), &once).await.unwrap_err();
+        let known = grow(&chain, empty(), 1).await;
+        let once = proposal(expired(&[1]), 9);
+        store.set_faults(Faults { error_after: 1.0, ..Faults::NONE });
+        chain.append(&known, &once).await.unwrap_err();
         store.set_faults(Faults::NONE);
         clock.advance(Duration::from_secs(1));
-        chain.append(&empty(), &once).await.unwrap();
-        assert_eq!(chain.entry(1).await.unwrap().unwrap().written.0, 5);
+        let state = chain.append(&known, &once).await.unwrap();
+        assert_eq!(chain.entry(2).await.unwrap().unwrap().written.0, 5);
+        assert_eq!(state.retired()[0].at.0, 5);
     });
 }
 
@@ -237,10 +182,7 @@ fn one_name_for_two_proposals_is_found_out() {
     paused(async {
         let chain = chain(&memory());
         chain.append(&empty(), &proposal(lost(0..10), 1)).await.unwrap();
-        let error = chain
-            .append(&empty(), &proposal(lost(0..11), 1))
-            .await
-            .unwrap_err();
+        let error = chain.append(&empty(), &proposal(lost(0..11), 1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     });
 }
@@ -251,10 +193,7 @@ fn an_outage_ends_in_an_error_that_names_the_object() {
         let shared: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(1, Faults::OUTAGE));
         let chain = chain(&shared);
         let loaded = chain.load().await.unwrap_err();
-        let appended = chain
-            .append(&empty(), &proposal(lost(0..1), 1))
-            .await
-            .unwrap_err();
+        let appended = chain.append(&empty(), &proposal(lost(0..1), 1)).await.unwrap_err();
         for error in [loaded, appended, chain.refresh(&empty()).await.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert!(error.to_string().contains("ledger/vivace.spans/0"), "{error}");
@@ -265,17 +204,10 @@ fn an_outage_ends_in_an_error_that_names_the_object() {
 #[test]
 fn a_store_that_never_answers_is_given_up() {
     let hours = Duration::from_secs(10 * 3600);
-    let stuck = Faults {
-        slow: 1.0,
-        slow_max: hours,
-        ..Faults::NONE
-    };
+    let stuck = Faults { slow: 1.0, slow_max: hours, ..Faults::NONE };
     paused(async {
         let shared: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(1, stuck));
-        let error = chain(&shared)
-            .append(&empty(), &proposal(lost(0..1), 1))
-            .await
-            .unwrap_err();
+        let error = chain(&shared).append(&empty(), &proposal(lost(0..1), 1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     });
 }
@@ -289,15 +221,8 @@ fn damaged_and_misplaced_entries_stop_the_reader() {
             let chain = chain(&store);
             let state = grow(&chain, empty(), 2).await;
             overwrite(&store, PATH, content).await;
-            let appended = chain
-                .append(&state, &proposal(lost(20..30), 9))
-                .await
-                .unwrap_err();
-            for error in [
-                chain.load().await.unwrap_err(),
-                chain.entry(3).await.unwrap_err(),
-                appended,
-            ] {
+            let appended = chain.append(&state, &proposal(lost(20..30), 9)).await.unwrap_err();
+            for error in [chain.load().await.unwrap_err(), chain.entry(3).await.unwrap_err(), appended] {
                 assert_eq!(error.kind(), ErrorKind::Corrupt);
                 assert!(error.to_string().contains(PATH), "{error}");
             }
@@ -307,21 +232,9 @@ fn damaged_and_misplaced_entries_stop_the_reader() {
         let store = memory();
         let chain = chain(&store);
         grow(&chain, empty(), 2).await;
-        store
-            .copy(&chain.paths.entry(2), &Path::from(PATH))
-            .await
-            .unwrap();
+        store.copy(&chain.paths.entry(2), &Path::from(PATH)).await.unwrap();
         let error = chain.load().await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                LedgerError::Corrupt {
-                    source: Violation::Sequence { .. },
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, LedgerError::Corrupt { source: Violation::Sequence { .. }, .. }), "{error}");
     });
 }
 
@@ -334,16 +247,7 @@ fn a_missing_entry_is_not_taken_for_the_end() {
         store.delete(&chain.paths.entry(6)).await.unwrap();
         let error = chain.load().await.unwrap_err();
         assert!(error.to_string().contains("00000000000000000006.json"), "{error}");
-        assert!(
-            matches!(
-                error,
-                LedgerError::Corrupt {
-                    source: Violation::Missing { .. },
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, LedgerError::Corrupt { source: Violation::Missing { .. }, .. }), "{error}");
     });
     // The last entry before a snapshot that cannot be read: nothing but the listing tells that it existed.
     paused(async {
@@ -376,13 +280,7 @@ fn snapshots_only_save_time() {
         overwrite(&store, chain.paths.snapshot(192).as_ref(), b"{\"version\": 1}").await;
         assert_eq!(load_counting(&store).await, (state.clone(), 200 - 128));
         // One of another number, and so of another state.
-        let whole = store
-            .get(&chain.paths.snapshot(64))
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
+        let whole = store.get(&chain.paths.snapshot(64)).await.unwrap().bytes().await.unwrap();
         store.put(&chain.paths.snapshot(128), whole.into()).await.unwrap();
         assert_eq!(load_counting(&store).await, (state.clone(), 200 - 64));
         store.delete(&chain.paths.snapshot(64)).await.unwrap();
@@ -393,11 +291,7 @@ fn snapshots_only_save_time() {
 #[test]
 fn a_stale_listing_only_costs_time() {
     paused(async {
-        let stale = Faults {
-            stale: 1.0,
-            stale_max: Duration::from_secs(60),
-            ..Faults::NONE
-        };
+        let stale = Faults { stale: 1.0, stale_max: Duration::from_secs(60), ..Faults::NONE };
         let store = FaultyStore::new(1, stale);
         let shared: Arc<dyn ObjectStore> = Arc::new(store.clone());
         let state = grow(&chain(&shared), empty(), 100).await;
@@ -413,11 +307,7 @@ fn old_snapshots_are_deleted() {
     paused(async {
         let store = memory();
         grow(&chain(&store), empty(), 64 * 10 + 5).await;
-        let snapshots = names(&store)
-            .await
-            .iter()
-            .filter(|name| name.contains("snapshot"))
-            .count();
+        let snapshots = names(&store).await.iter().filter(|name| name.contains("snapshot")).count();
         assert_eq!(snapshots, 8);
         assert_eq!(load_counting(&store).await.1, 5);
     });
@@ -435,11 +325,7 @@ fn a_failed_snapshot_does_not_fail_the_append() {
         let last = proposal(lost(630..640), 64);
         let expected = self::chain(store.inner()).append(&state, &last).await.unwrap();
         store.inner().delete(&chain.paths.snapshot(64)).await.unwrap();
-        store.set_faults(Faults {
-            late: 1.0,
-            late_max: Duration::from_secs(3600),
-            ..Faults::NONE
-        });
+        store.set_faults(Faults { late: 1.0, late_max: Duration::from_secs(3600), ..Faults::NONE });
         assert_eq!(chain.append(&state, &last).await.unwrap(), expected);
         assert_eq!(metrics.snapshots_failed.get(), 1);
         assert_eq!(metrics.snapshots_written.get(), 0);
@@ -448,25 +334,17 @@ fn a_failed_snapshot_does_not_fail_the_append() {
 
 #[test]
 fn large_states_survive_their_snapshot() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = memory();
         let chain = chain(&store);
         let mut state = empty();
         for sequence in 1..=64 {
             let first = sequence * 100;
-            let blocks = (first..first + 20)
-                .map(|number| block(number, first..first + 100))
-                .collect();
+            let blocks = (first..first + 20).map(|number| block(number, first..first + 100)).collect();
             let start = if sequence == 1 { 0 } else { first };
-            state = chain
-                .append(&state, &proposal(ingested(blocks, start..first + 100), first))
-                .await
-                .unwrap();
+            state =
+                chain.append(&state, &proposal(ingested(blocks, start..first + 100), first)).await.unwrap();
         }
         let snapshot = store.head(&chain.paths.snapshot(64)).await.unwrap();
         assert!(snapshot.size > 256 << 10, "{snapshot:?}");
@@ -481,11 +359,7 @@ fn one_of_many_wins_each_number_on_a_local_disk() {
     let folder = tempfile::tempdir().unwrap();
     let local = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(local);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {
         let chain = chain(&store);
         let mut state = chain.load().await.unwrap();
@@ -499,10 +373,7 @@ fn one_of_many_wins_each_number_on_a_local_disk() {
             }
             let (won, lost): (Vec<_>, Vec<_>) = writers.join_all().await.into_iter().partition(Result::is_ok);
             assert_eq!((won.len(), lost.len()), (1, 7));
-            assert!(
-                lost.iter()
-                    .all(|lost| lost.as_ref().unwrap_err().kind() == ErrorKind::Fenced)
-            );
+            assert!(lost.iter().all(|lost| lost.as_ref().unwrap_err().kind() == ErrorKind::Fenced));
             state = won.into_iter().next().unwrap().unwrap();
         }
         assert_eq!(chain.load().await.unwrap(), state);

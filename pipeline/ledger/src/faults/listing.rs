@@ -7,7 +7,8 @@ use object_store::{ListResult, ObjectMeta, Result};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Operation, Plan, Shared};
+use super::chances::Plan;
+use super::{Operation, Shared};
 
 /// The last change of each object, for listings that do not know of it yet.
 #[derive(Debug, Default)]
@@ -22,23 +23,11 @@ struct Change {
 
 impl Changes {
     pub(super) fn created(&self, path: &Path) {
-        self.0.lock().insert(
-            path.clone(),
-            Change {
-                at: Instant::now(),
-                before: None,
-            },
-        );
+        self.0.lock().insert(path.clone(), Change { at: Instant::now(), before: None });
     }
 
     pub(super) fn deleted(&self, meta: ObjectMeta) {
-        self.0.lock().insert(
-            meta.location.clone(),
-            Change {
-                at: Instant::now(),
-                before: Some(meta),
-            },
-        );
+        self.0.lock().insert(meta.location.clone(), Change { at: Instant::now(), before: Some(meta) });
     }
 
     pub(super) fn forget(&self) {
@@ -81,10 +70,8 @@ impl Shared {
         if plan.faults.stale <= 0.0 {
             return objects;
         }
-        let mut objects: BTreeMap<_, _> = objects
-            .into_iter()
-            .map(|object| (object.location.clone(), object))
-            .collect();
+        let mut objects: BTreeMap<_, _> =
+            objects.into_iter().map(|object| (object.location.clone(), object)).collect();
         for (path, change) in self.changes.younger_than(plan.faults.stale_max) {
             if !listed(&path) || !plan.draw.hits(&format!("stale {path}"), plan.faults.stale) {
                 continue;

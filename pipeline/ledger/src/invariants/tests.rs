@@ -24,10 +24,7 @@ fn a_whole_chain_passes_and_gives_the_folded_state() {
         check.push(entry).unwrap();
         check.check_state(&state_of(&whole()[..=index])).unwrap();
     }
-    assert_eq!(
-        check.live().map(|block| block.id).collect::<Vec<_>>(),
-        [block_id(4)]
-    );
+    assert_eq!(check.live().map(|block| block.id).collect::<Vec<_>>(), [block_id(4)]);
     assert_eq!(check.end(), Offset(40));
     assert_eq!(check_chain([]), Ok(()));
 }
@@ -36,10 +33,7 @@ fn a_whole_chain_passes_and_gives_the_folded_state() {
 #[test]
 fn broken_chains_are_found() {
     let with = |body: EntryBody| {
-        let start = [
-            ingested(vec![block(1, 0..10)], 0..10),
-            ingested(vec![block(2, 10..20)], 10..20),
-        ];
+        let start = [ingested(vec![block(1, 0..10)], 0..10), ingested(vec![block(2, 10..20)], 10..20)];
         let chain = [&start[..], &[body]].concat();
         // What the whole chain's check refuses, folding refuses for the same reason.
         let folded = state_of(&start).fold(&entry(3, chain[2].clone()));
@@ -47,40 +41,20 @@ fn broken_chains_are_found() {
         assert_eq!(checked, folded);
         checked.unwrap_err().to_string()
     };
-    let rejected = vec![Rejected {
-        offset: Offset(30),
-        reason: "x".into(),
-        spans: 1,
-    }];
+    let rejected = vec![Rejected { offset: Offset(30), reason: "x".into(), spans: 1 }];
     let offsets = OffsetRange::new(Offset(20), Offset(30));
     for (body, word) in [
         (lost(21..30), "gap"),
         (lost(19..30), "overlap"),
         (lost(0..20), "overlap"),
         (lost(20..20), "empty"),
-        (
-            EntryBody::Ingested {
-                offsets,
-                blocks: vec![],
-                rejected,
-            },
-            "rejects",
-        ),
+        (EntryBody::Ingested { offsets, blocks: vec![], rejected }, "rejects"),
         (ingested(vec![block(3, 0..10)], 20..30), "within"),
         (ingested(vec![block(2, 20..30)], 20..30), "twice"),
         (expired(&[7]), "not live"),
         (expired(&[]), "no blocks"),
         (expired(&[1, 1]), "twice"),
-        (
-            compacted(
-                &[1],
-                vec![BlockMeta {
-                    rows: 11,
-                    ..block(3, 0..10)
-                }],
-            ),
-            "merges 10 rows",
-        ),
+        (compacted(&[1], vec![BlockMeta { rows: 11, ..block(3, 0..10) }]), "merges 10 rows"),
         (compacted(&[1], vec![]), "merges 10 rows"),
     ] {
         let found = with(body);
@@ -94,34 +68,19 @@ fn what_only_the_whole_chain_shows_is_found() {
     let mut gap = chain.clone();
     gap.remove(3);
     assert_eq!(check_chain(&gap), Err(Violation::Sequence { after: 3, found: 5 }));
-    assert_eq!(
-        check_chain(&chain[1..]),
-        Err(Violation::Sequence { after: 0, found: 2 })
-    );
+    assert_eq!(check_chain(&chain[1..]), Err(Violation::Sequence { after: 0, found: 2 }));
     let mut twice = chain.clone();
     twice[4].writer.clone_from(&chain[0].writer);
     assert_eq!(check_chain(&twice), Err(Violation::Twice { first: 1, second: 5 }));
     let mut stranger = chain.clone();
     stranger[2].partition = Partition(1);
     let topic = TOPIC.to_owned();
-    assert_eq!(
-        check_chain(&stranger),
-        Err(Violation::Stranger {
-            topic,
-            partition: Partition(1)
-        })
-    );
+    assert_eq!(check_chain(&stranger), Err(Violation::Stranger { topic, partition: Partition(1) }));
     // A block that was gone for long: no state remembers it.
     let mut back = chain;
-    back.push(Entry {
-        written: vivace_model::UnixNanos(u64::MAX),
-        ..entry(7, lost(40..41))
-    });
+    back.push(Entry { written: UnixNanos(u64::MAX), ..entry(7, lost(40..41)) });
     back.push(entry(8, ingested(vec![block(3, 41..50)], 41..50)));
-    assert_eq!(
-        check_chain(&back),
-        Err(Violation::RepeatedBlock { id: block_id(3) })
-    );
+    assert_eq!(check_chain(&back), Err(Violation::RepeatedBlock { id: block_id(3) }));
 }
 
 #[test]

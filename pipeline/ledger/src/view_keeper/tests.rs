@@ -9,21 +9,12 @@ use crate::testing::{TOPIC, WRITTEN, grow, lost, paused, proposal};
 const CALLERS: usize = 50;
 
 fn keeper(store: &FaultyStore, partitions: u32) -> ViewKeeper {
-    ViewKeeper::new(
-        Arc::new(store.clone()),
-        TOPIC,
-        partitions,
-        Arc::new(ManualClock::new(WRITTEN)),
-    )
+    ViewKeeper::new(Arc::new(store.clone()), TOPIC, partitions, Arc::new(ManualClock::new(WRITTEN)))
 }
 
 /// Every call takes a moment, so that calls meet.
 fn slow() -> Faults {
-    Faults {
-        slow: 1.0,
-        slow_max: Duration::from_millis(100),
-        ..Faults::NONE
-    }
+    Faults { slow: 1.0, slow_max: Duration::from_millis(100), ..Faults::NONE }
 }
 
 async fn refresh_by_many(keeper: &ViewKeeper) -> Vec<Result<PartitionState, LedgerError>> {
@@ -48,11 +39,9 @@ fn a_keeper_follows_its_chains() {
         assert_eq!(keeper.refresh(Partition(1)).await.unwrap(), state);
         assert_eq!(keeper.current().partitions()[1], state);
         grow(keeper.chain(Partition(0)).unwrap(), keeper.current().partitions()[0].clone(), 70).await;
-        assert_eq!(
-            self::keeper(&store, 3).load_all().await.unwrap(),
-            keeper.refresh_all().await.unwrap()
-        );
+        assert_eq!(self::keeper(&store, 3).load_all().await.unwrap(), keeper.refresh_all().await.unwrap());
         assert!(keeper.chain(Partition(3)).is_none());
+        assert_eq!(keeper.refresh(Partition(3)).await.unwrap_err().kind(), ErrorKind::Invalid);
     });
 }
 
@@ -74,13 +63,7 @@ fn many_callers_cost_two_reads() {
 #[test]
 fn many_callers_share_failures() {
     paused(async {
-        let store = FaultyStore::new(
-            1,
-            Faults {
-                error_before: 1.0,
-                ..slow()
-            },
-        );
+        let store = FaultyStore::new(1, Faults { error_before: 1.0, ..slow() });
         let keeper = keeper(&store, 1);
         let one = keeper.refresh(Partition(0)).await.unwrap_err();
         assert_eq!(one.kind(), ErrorKind::Unavailable);
@@ -119,12 +102,8 @@ fn a_dropped_refresh_leaves_the_rest_working() {
     paused(async {
         let store = FaultyStore::new(1, slow());
         let keeper = keeper(&store, 1);
-        let state = grow(
-            keeper.chain(Partition(0)).unwrap(),
-            keeper.current().partitions()[0].clone(),
-            3,
-        )
-        .await;
+        let state =
+            grow(keeper.chain(Partition(0)).unwrap(), keeper.current().partitions()[0].clone(), 3).await;
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
             let keeper = keeper.clone();
@@ -162,12 +141,8 @@ fn offered_states_never_go_back() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let keeper = ViewKeeper::new(store, TOPIC, 1, Arc::new(ManualClock::new(WRITTEN)));
         let empty = keeper.current().partitions()[0].clone();
-        let state = keeper
-            .chain(Partition(0))
-            .unwrap()
-            .append(&empty, &proposal(lost(0..5), 1))
-            .await
-            .unwrap();
+        let state =
+            keeper.chain(Partition(0)).unwrap().append(&empty, &proposal(lost(0..5), 1)).await.unwrap();
         keeper.offer(state.clone());
         keeper.offer(empty);
         assert_eq!(keeper.current().partitions()[0], state);

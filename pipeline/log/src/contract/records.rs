@@ -66,7 +66,11 @@ pub async fn everything_comes_back(subject: &Subject) {
     let large: Bytes = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect::<Vec<_>>().into();
     let records = vec![
         new(Some(b"key"), vec![header("X-Scope-OrgID", b"team-a")], Bytes::from_static(b"value")),
-        new(None, vec![header("a", b"2"), header("b", b""), header("a", b"1")], Bytes::from_static(b"\0\xff")),
+        new(
+            None,
+            vec![header("a", b"2"), header("b", b""), header("a", b"1")],
+            Bytes::from_static(b"\0\xff"),
+        ),
         new(Some(b"tombstone"), Vec::new(), Bytes::new()),
         new(None, Vec::new(), large),
         new(None, Vec::new(), Bytes::from_static(b"last")),
@@ -114,7 +118,7 @@ pub async fn partitions_are_independent(subject: &Subject) {
     for round in 0..5 {
         let records = (0..30).map(|at| record(at % 3, round * 10 + u64::from(at / 3))).collect();
         subject.append(&topic, records).await;
-        for (reader, partition) in readers.iter_mut().zip(0..).rev() {
+        for (reader, partition) in readers.iter_mut().zip(0..3).rev() {
             assert_numbered(&read_on(&mut **reader, 10).await, partition, round * 10);
         }
     }
@@ -243,7 +247,11 @@ pub async fn appends_of_many_are_dense(subject: &Subject) {
     for appender in 0..APPENDERS {
         let of_one = read.iter().filter(|record| record.header("from") == Some(&[appender as u8]));
         for (read, number) in of_one.zip(0..) {
-            assert_eq!(read.value, record(0, number).value, "records of appender {appender} keep their order");
+            assert_eq!(
+                read.value,
+                record(0, number).value,
+                "records of appender {appender} keep their order"
+            );
         }
     }
 }

@@ -72,7 +72,13 @@ impl FrameHeader {
         }
         let value = body.slice(self.lead_len as usize..);
         let (key, headers) = decode_lead(body.slice(..self.lead_len as usize))?;
-        Some(Record { offset: Offset(self.offset), timestamp: UnixNanos(self.timestamp), key, headers, value })
+        Some(Record {
+            offset: Offset(self.offset),
+            timestamp: UnixNanos(self.timestamp),
+            key,
+            headers,
+            value,
+        })
     }
 }
 
@@ -140,7 +146,8 @@ fn length(bytes: usize) -> u32 {
 /// None if something is longer than its length field can say.
 fn encode_lead(record: &NewRecord) -> Option<Vec<u8>> {
     let key_len = record.key.as_ref().map_or(Ok(-1), |key| i32::try_from(key.len())).ok()?;
-    let names_and_values: usize = record.headers.iter().map(|(name, value)| 6 + name.len() + value.len()).sum();
+    let names_and_values: usize =
+        record.headers.iter().map(|(name, value)| 6 + name.len() + value.len()).sum();
     let mut lead = Vec::with_capacity(6 + record.key.as_ref().map_or(0, Bytes::len) + names_and_values);
     lead.extend_from_slice(&key_len.to_le_bytes());
     lead.extend_from_slice(record.key.as_deref().unwrap_or_default());

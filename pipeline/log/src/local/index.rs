@@ -69,7 +69,10 @@ impl Segment {
 
     /// Whether each partition's frames here lie below its floor.
     pub(super) fn is_below(&self, floors: &[u64]) -> bool {
-        self.partitions.iter().zip(floors).all(|(frames, floor)| frames.at.is_empty() || frames.end() <= *floor)
+        self.partitions
+            .iter()
+            .zip(floors)
+            .all(|(frames, floor)| frames.at.is_empty() || frames.end() <= *floor)
     }
 }
 
@@ -180,9 +183,12 @@ mod tests {
     /// Two partitions; partition 0 has frames of 100 bytes at 0, 100 and (after a big one of partition 1) 50,200.
     fn segment() -> Segment {
         let mut segment = Segment::new(5, 50_300, &[10, 0]);
-        for (position, header) in
-            [(0, header(0, 10, 64)), (100, header(0, 11, 64)), (200, header(1, 0, 49_964)), (50_200, header(0, 12, 64))]
-        {
+        for (position, header) in [
+            (0, header(0, 10, 64)),
+            (100, header(0, 11, 64)),
+            (200, header(1, 0, 49_964)),
+            (50_200, header(0, 12, 64)),
+        ] {
             assert!(segment.push(position, &header));
         }
         segment
@@ -214,7 +220,11 @@ mod tests {
         later.push(0, &header(0, 20, 0));
         let index = Index::new([segment(), later].into());
         for from in [13, 17, 20] {
-            assert_eq!(index.plan(Partition(0), Offset(from), 1).map(|plan| plan.sequence), Some(6), "{from}");
+            assert_eq!(
+                index.plan(Partition(0), Offset(from), 1).map(|plan| plan.sequence),
+                Some(6),
+                "{from}"
+            );
         }
         assert_eq!(index.plan(Partition(1), Offset(1), 1), None);
     }

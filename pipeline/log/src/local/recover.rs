@@ -130,7 +130,8 @@ fn open_segment(
 
 /// A segment begins where the one before ended, or above if offsets were skipped then.
 fn check_order(dir: &Path, before: Option<&Segment>, segment: &Segment) -> Result<(), LogError> {
-    let follows = before.is_none_or(|before| before.ends().iter().zip(segment.bases()).all(|(end, base)| *end <= base));
+    let follows =
+        before.is_none_or(|before| before.ends().iter().zip(segment.bases()).all(|(end, base)| *end <= base));
     if follows {
         return Ok(());
     }

@@ -59,7 +59,8 @@ fn encode_header(next: &[u64]) -> Vec<u8> {
 fn read_header(file: &File, partitions: usize) -> io::Result<Option<Vec<u64>>> {
     let mut bytes = Vec::new();
     file.take(header_len(partitions)).read_to_end(&mut bytes)?;
-    let Some(mut rest) = bytes.strip_prefix(MAGIC).filter(|_| bytes.len() as u64 == header_len(partitions)) else {
+    let Some(mut rest) = bytes.strip_prefix(MAGIC).filter(|_| bytes.len() as u64 == header_len(partitions))
+    else {
         return Ok(None);
     };
     let crc = rest.get_u32_le();

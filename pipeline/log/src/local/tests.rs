@@ -38,7 +38,8 @@ async fn open_topic(dir: &Path, partitions: u32) -> Arc<LocalLog> {
 
 /// A record of about that many bytes that tells its number.
 fn record(partition: u32, number: usize, bytes: usize) -> NewRecord {
-    let value = Bytes::from(format!("{number:0>bytes$}"));
+    let digits = number.to_string();
+    let value = Bytes::from("0".repeat(bytes.saturating_sub(digits.len())) + &digits);
     NewRecord { partition: Partition(partition), key: None, headers: Vec::new(), value }
 }
 
@@ -98,7 +99,9 @@ async fn a_second_process_is_refused() {
 async fn readers_cross_segments_and_keep_times() {
     let dir = TempDir::new().unwrap();
     let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(1000)));
-    let log = LocalLog::open_with(dir.path(), config(), Arc::<ManualClock>::clone(&clock), Arc::new(SystemDisk)).unwrap();
+    let log =
+        LocalLog::open_with(dir.path(), config(), Arc::<ManualClock>::clone(&clock), Arc::new(SystemDisk))
+            .unwrap();
     log.ensure_topic(&spec(2)).await.unwrap();
     for number in 0..100 {
         append(&log, record(number as u32 % 2, number, 1000)).await.unwrap();
@@ -111,7 +114,10 @@ async fn readers_cross_segments_and_keep_times() {
         let records = read(&log, Partition(1), Offset(from)).await.unwrap();
         assert_eq!(records.len() as u64, 50 - from);
         for (record, offset) in records.iter().zip(from..) {
-            assert_eq!((record.offset, record.timestamp), (Offset(offset), UnixNanos::from_secs(1001 + offset * 2)));
+            assert_eq!(
+                (record.offset, record.timestamp),
+                (Offset(offset), UnixNanos::from_secs(1001 + offset * 2))
+            );
             assert!(record.value.ends_with(format!("{}", offset * 2 + 1).as_bytes()));
         }
     }

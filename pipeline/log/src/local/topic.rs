@@ -113,7 +113,12 @@ impl Topic {
         }
     }
 
-    fn check_range(&self, partition: Partition, offset: Offset, watermarks: OffsetRange) -> Result<(), LogError> {
+    fn check_range(
+        &self,
+        partition: Partition,
+        offset: Offset,
+        watermarks: OffsetRange,
+    ) -> Result<(), LogError> {
         if watermarks.contains(offset) || offset == watermarks.end {
             return Ok(());
         }

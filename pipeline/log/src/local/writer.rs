@@ -126,9 +126,10 @@ impl Writer {
                 info!(topic = self.topic.name, sequence, "segment begun");
                 Ok(())
             }
-            Err(CreateError::Refused(error)) => {
-                Err(Refusal::new(format!("failed to begin segment {sequence} of {}", self.topic.name), &error))
-            }
+            Err(CreateError::Refused(error)) => Err(Refusal::new(
+                format!("failed to begin segment {sequence} of {}", self.topic.name),
+                &error,
+            )),
             Err(CreateError::Unknown(error)) => Err(self.poison("begin the next segment after", &error)),
         }
     }
@@ -175,11 +176,11 @@ impl Writer {
     }
 
     fn write(&mut self, group: &Group) -> Result<(), Refusal> {
-        let slice = |piece: &'_ Piece| match piece {
-            Piece::Staged(range) => IoSlice::new(&self.staging[range.clone()]),
-            Piece::Value(value) => IoSlice::new(value),
+        let bytes = |piece| match piece {
+            &Piece::Staged(Range { start, end }) => &self.staging[start..end],
+            Piece::Value(value) => &value[..],
         };
-        let mut slices: Vec<_> = group.pieces.iter().map(slice).collect();
+        let mut slices: Vec<_> = group.pieces.iter().map(|piece| IoSlice::new(bytes(piece))).collect();
         let result = write_all(&*self.disk, &self.file, &mut slices);
         drop(slices);
         if self.staging.capacity() > STAGING_BYTES_KEPT {
@@ -189,7 +190,8 @@ impl Writer {
         if let Err(error) = self.disk.cut(&self.file, self.length) {
             return Err(self.poison("cut off a failed write in", &error));
         }
-        let action = format!("failed to write to {}", segment::path(&self.topic.dir, self.sequence).display());
+        let action =
+            format!("failed to write to {}", segment::path(&self.topic.dir, self.sequence).display());
         warn!(topic = self.topic.name, %error, "{action}");
         Err(Refusal::new(action, &error))
     }

@@ -125,7 +125,9 @@ impl MemoryHandle {
     #[must_use]
     pub fn records(&self, topic: &str, partition: Partition) -> Vec<Record> {
         let mut state = self.shared.state.lock();
-        state.partition(topic, partition).map_or_else(|_| Vec::new(), |log| log.records.iter().cloned().collect())
+        state
+            .partition(topic, partition)
+            .map_or_else(|_| Vec::new(), |log| log.records.iter().cloned().collect())
     }
 
     /// What a group committed last for a partition.

@@ -21,7 +21,12 @@ async fn log(seed: u64) -> (Arc<MemoryLog>, MemoryHandle) {
 }
 
 async fn append(log: &MemoryLog, value: &'static str) -> Result<Offset, LogError> {
-    let record = NewRecord { partition: ZERO, key: None, headers: Vec::new(), value: Bytes::from_static(value.as_bytes()) };
+    let record = NewRecord {
+        partition: ZERO,
+        key: None,
+        headers: Vec::new(),
+        value: Bytes::from_static(value.as_bytes()),
+    };
     log.append(TOPIC, vec![record]).await.map(|offsets| offsets[0])
 }
 
@@ -35,7 +40,11 @@ async fn keeps_the_contract() {
         let log = MemoryLog::new(seed);
         if seed > 0 {
             let delay = Duration::from_millis(20);
-            log.handle().set_faults(Faults { append_delay_max: delay, read_delay_max: delay, ..Faults::default() });
+            log.handle().set_faults(Faults {
+                append_delay_max: delay,
+                read_delay_max: delay,
+                ..Faults::default()
+            });
         }
         let log: SharedLog = log;
         Subject { log, prefix: "contract".into() }.check().await;

@@ -62,19 +62,10 @@ impl Job {
             Encoding::Identity => Input::Plain(bytes),
             Encoding::Gzip | Encoding::Zstd => {
                 let small = bytes.len() <= INLINE_COMPRESSED_MAX;
-                Input::Compressed {
-                    inflate: Inflate::new(encoding, bytes, max)?,
-                    small,
-                }
+                Input::Compressed { inflate: Inflate::new(encoding, bytes, max)?, small }
             }
         };
-        Ok(Self {
-            input,
-            json,
-            limits,
-            partitions,
-            hold,
-        })
+        Ok(Self { input, json, limits, partitions, hold })
     }
 
     /// Goes on to the end; if `inline`, only as far as that takes little time.
@@ -96,11 +87,7 @@ impl Job {
                 }
             }
         };
-        let inline_max = if self.json {
-            INLINE_JSON_MAX
-        } else {
-            INLINE_WALK_MAX
-        };
+        let inline_max = if self.json { INLINE_JSON_MAX } else { INLINE_WALK_MAX };
         if inline && bytes.len() > inline_max {
             self.input = Input::Plain(bytes);
             return Ok(Progress::Paused(self));
@@ -121,11 +108,6 @@ impl Job {
             // The request itself is gone; its records are not.
             self.hold.shrink_to(output);
         }
-        Ok(Progress::Done(Prepared {
-            walked,
-            spans,
-            bytes: size,
-            hold: self.hold,
-        }))
+        Ok(Progress::Done(Prepared { walked, spans, bytes: size, hold: self.hold }))
     }
 }

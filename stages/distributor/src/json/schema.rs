@@ -51,26 +51,15 @@ impl Field {
 }
 
 const fn one(number: u32, name: &'static str, shape: Shape) -> Field {
-    Field {
-        name,
-        number,
-        shape,
-        repeated: false,
-    }
+    Field { name, number, shape, repeated: false }
 }
 
 const fn many(number: u32, name: &'static str, shape: Shape) -> Field {
-    Field {
-        name,
-        number,
-        shape,
-        repeated: true,
-    }
+    Field { name, number, shape, repeated: true }
 }
 
-pub(super) static REQUEST: Message = Message {
-    fields: &[many(1, "resourceSpans", Shape::Message(&RESOURCE_SPANS))],
-};
+pub(super) static REQUEST: Message =
+    Message { fields: &[many(1, "resourceSpans", Shape::Message(&RESOURCE_SPANS))] };
 
 static RESOURCE_SPANS: Message = Message {
     fields: &[
@@ -164,15 +153,12 @@ static LINK: Message = Message {
     ],
 };
 
-static STATUS: Message = Message {
-    fields: &[one(2, "message", Text), one(3, "code", Enum(STATUS_CODES))],
-};
+static STATUS: Message = Message { fields: &[one(2, "message", Text), one(3, "code", Enum(STATUS_CODES))] };
 
 const STATUS_CODES: &[&str] = &["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-static KEY_VALUE: Message = Message {
-    fields: &[one(1, "key", Text), one(2, "value", Shape::Message(&ANY_VALUE))],
-};
+static KEY_VALUE: Message =
+    Message { fields: &[one(1, "key", Text), one(2, "value", Shape::Message(&ANY_VALUE))] };
 
 static ANY_VALUE: Message = Message {
     fields: &[
@@ -186,10 +172,6 @@ static ANY_VALUE: Message = Message {
     ],
 };
 
-static ARRAY_VALUE: Message = Message {
-    fields: &[many(1, "values", Shape::Message(&ANY_VALUE))],
-};
+static ARRAY_VALUE: Message = Message { fields: &[many(1, "values", Shape::Message(&ANY_VALUE))] };
 
-static KEY_VALUE_LIST: Message = Message {
-    fields: &[many(1, "values", Shape::Message(&KEY_VALUE))],
-};
+static KEY_VALUE_LIST: Message = Message { fields: &[many(1, "values", Shape::Message(&KEY_VALUE))] };

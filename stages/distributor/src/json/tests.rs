@@ -15,13 +15,7 @@ fn decode(json: &str) -> ExportTraceServiceRequest {
 
 fn decode_span(span: &str) -> Span {
     let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
-    decode(&json)
-        .resource_spans
-        .remove(0)
-        .scope_spans
-        .remove(0)
-        .spans
-        .remove(0)
+    decode(&json).resource_spans.remove(0).scope_spans.remove(0).spans.remove(0)
 }
 
 fn value(json: &str) -> Option<Value> {
@@ -35,11 +29,7 @@ fn error(span: &str) -> String {
 }
 
 fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.into(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }
+    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
 #[test]
@@ -53,14 +43,9 @@ fn what_another_implementation_writes_reads_back_equal() {
         attribute("empty list", Value::ArrayValue(ArrayValue::default())),
         attribute(
             "map",
-            Value::KvlistValue(KeyValueList {
-                values: vec![attribute("inner", Value::IntValue(-1))],
-            }),
+            Value::KvlistValue(KeyValueList { values: vec![attribute("inner", Value::IntValue(-1))] }),
         ),
-        KeyValue {
-            key: "nothing".into(),
-            ..KeyValue::default()
-        },
+        KeyValue { key: "nothing".into(), ..KeyValue::default() },
     ];
     let span = Span {
         trace_id: vec![0xab; 16],
@@ -89,22 +74,11 @@ fn what_another_implementation_writes_reads_back_equal() {
             dropped_attributes_count: 7,
             flags: 8,
         }],
-        status: Some(Status {
-            message: "bad".into(),
-            code: 2,
-        }),
+        status: Some(Status { message: "bad".into(), code: 2 }),
         flags: 0x101,
     };
-    let scope_spans = ScopeSpans {
-        spans: vec![span],
-        schema_url: "s".into(),
-        ..ScopeSpans::default()
-    };
-    let resource = Resource {
-        attributes,
-        dropped_attributes_count: 9,
-        ..Resource::default()
-    };
+    let scope_spans = ScopeSpans { spans: vec![span], schema_url: "s".into(), ..ScopeSpans::default() };
+    let resource = Resource { attributes, dropped_attributes_count: 9, ..Resource::default() };
     let request = ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
             resource: Some(resource),
@@ -122,14 +96,8 @@ fn names_may_be_written_either_way() {
     let resource = decode(json).resource_spans.remove(0);
     assert_eq!(resource.schema_url, "u");
     let span = &resource.scope_spans[0].spans[0];
-    assert_eq!(
-        (&span.trace_id[..], &span.span_id[..], span.start_time_unix_nano),
-        (&[10][..], &[11][..], 5)
-    );
-    assert_eq!(
-        span.attributes[0].value.as_ref().unwrap().value,
-        Some(Value::StringValue("v".into()))
-    );
+    assert_eq!((&span.trace_id[..], &span.span_id[..], span.start_time_unix_nano), (&[10][..], &[11][..], 5));
+    assert_eq!(span.attributes[0].value.as_ref().unwrap().value, Some(Value::StringValue("v".into())));
 }
 
 #[test]
@@ -137,46 +105,24 @@ fn null_is_absent_and_unknown_fields_are_skipped() {
     let span = decode_span(
         r#"{"parentSpanId":null,"attributes":null,"status":null,"kind":null,"name":"n","new":{"a":[1,{"b":null}]}}"#,
     );
-    assert_eq!(
-        span,
-        Span {
-            name: "n".into(),
-            ..Span::default()
-        }
-    );
-    assert_eq!(
-        decode(r#"{"resourceSpans":null}"#),
-        ExportTraceServiceRequest::default()
-    );
+    assert_eq!(span, Span { name: "n".into(), ..Span::default() });
+    assert_eq!(decode(r#"{"resourceSpans":null}"#), ExportTraceServiceRequest::default());
     assert_eq!(decode("{}"), ExportTraceServiceRequest::default());
 }
 
 #[test]
 fn numbers_are_read_in_every_spelling() {
-    for json in [
-        r#"{"intValue":"-5"}"#,
-        r#"{"intValue":-5}"#,
-        r#"{"intValue":-5.0}"#,
-        r#"{"intValue":"-5e0"}"#,
-    ] {
+    for json in
+        [r#"{"intValue":"-5"}"#, r#"{"intValue":-5}"#, r#"{"intValue":-5.0}"#, r#"{"intValue":"-5e0"}"#]
+    {
         assert_eq!(value(json), Some(Value::IntValue(-5)), "{json}");
     }
-    for json in [
-        r#"{"doubleValue":2}"#,
-        r#"{"doubleValue":2.0}"#,
-        r#"{"doubleValue":"2"}"#,
-    ] {
+    for json in [r#"{"doubleValue":2}"#, r#"{"doubleValue":2.0}"#, r#"{"doubleValue":"2"}"#] {
         assert_eq!(value(json), Some(Value::DoubleValue(2.0)), "{json}");
     }
-    assert_eq!(
-        value(r#"{"doubleValue":"-Infinity"}"#),
-        Some(Value::DoubleValue(f64::NEG_INFINITY))
-    );
+    assert_eq!(value(r#"{"doubleValue":"-Infinity"}"#), Some(Value::DoubleValue(f64::NEG_INFINITY)));
     assert!(matches!(value(r#"{"doubleValue":"NaN"}"#), Some(Value::DoubleValue(number)) if number.is_nan()));
-    assert_eq!(
-        decode_span(r#"{"startTimeUnixNano":18446744073709551615}"#).start_time_unix_nano,
-        u64::MAX
-    );
+    assert_eq!(decode_span(r#"{"startTimeUnixNano":18446744073709551615}"#).start_time_unix_nano, u64::MAX);
 }
 
 #[test]
@@ -184,9 +130,7 @@ fn enums_are_numbers_or_names() {
     for kind in ["3", r#""3""#, r#""SPAN_KIND_CLIENT""#] {
         assert_eq!(decode_span(&format!(r#"{{"kind":{kind}}}"#)).kind, 3, "{kind}");
     }
-    let status = decode_span(r#"{"status":{"code":"STATUS_CODE_ERROR"}}"#)
-        .status
-        .unwrap();
+    let status = decode_span(r#"{"status":{"code":"STATUS_CODE_ERROR"}}"#).status.unwrap();
     assert_eq!(status.code, 2);
 }
 
@@ -199,33 +143,21 @@ fn bytes_are_base64_of_either_alphabet() {
         );
     }
     assert_eq!(value(r#"{"bytesValue":"AQ"}"#), Some(Value::BytesValue(vec![1])));
-    assert_eq!(
-        value(r#"{"bytesValue":"AQ=="}"#),
-        Some(Value::BytesValue(vec![1]))
-    );
+    assert_eq!(value(r#"{"bytesValue":"AQ=="}"#), Some(Value::BytesValue(vec![1])));
 }
 
 #[test]
 fn empty_values_stay_set() {
-    assert_eq!(
-        value(r#"{"stringValue":""}"#),
-        Some(Value::StringValue(String::new()))
-    );
+    assert_eq!(value(r#"{"stringValue":""}"#), Some(Value::StringValue(String::new())));
     assert_eq!(value(r#"{"boolValue":false}"#), Some(Value::BoolValue(false)));
-    assert_eq!(
-        value(r#"{"arrayValue":{}}"#),
-        Some(Value::ArrayValue(ArrayValue::default()))
-    );
+    assert_eq!(value(r#"{"arrayValue":{}}"#), Some(Value::ArrayValue(ArrayValue::default())));
     assert_eq!(value("{}"), None);
 }
 
 #[test]
 fn wrong_values_are_refused_with_their_place() {
     for (span, message) in [
-        (
-            r#"{"traceId":"xyz"}"#,
-            "traceId cannot be \"xyz\": Odd number of digits",
-        ),
+        (r#"{"traceId":"xyz"}"#, "traceId cannot be \"xyz\": Odd number of digits"),
         (r#"{"name":5}"#, "name cannot be 5"),
         (r#"{"startTimeUnixNano":-1}"#, "startTimeUnixNano cannot be -1"),
         (r#"{"startTimeUnixNano":1.5}"#, "startTimeUnixNano cannot be 1.5"),
@@ -247,16 +179,13 @@ fn wrong_values_are_refused_with_their_place() {
 
 #[test]
 fn deep_nesting_is_refused_and_does_not_overflow_the_stack() {
-    let deep = format!(
-        "{}{}",
-        r#"{"arrayValue":{"values":["#.repeat(100_000),
-        "]}}".repeat(100_000)
-    );
+    let deep = format!("{}{}", r#"{"arrayValue":{"values":["#.repeat(100_000), "]}}".repeat(100_000));
     assert!(
         error(&format!(r#"{{"attributes":[{{"value":{deep}}}]}}"#)).starts_with("recursion limit exceeded")
     );
+    // What is skipped is skipped without the stack.
     let unknown = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-    assert!(error(&format!(r#"{{"new":{unknown}}}"#)).starts_with("recursion limit exceeded"));
+    assert_eq!(decode_span(&format!(r#"{{"new":{unknown}}}"#)), Span::default());
 }
 
 proptest! {

@@ -39,10 +39,7 @@ mod tests {
             (&["text/html"], Format::Json),
             (&["application/json"], Format::Json),
             (&["application/protobuf"], Format::Protobuf),
-            (
-                &["application/json, application/protobuf;q=0.1"],
-                Format::Protobuf,
-            ),
+            (&["application/json, application/protobuf;q=0.1"], Format::Protobuf),
             (&["application/json", "application/protobuf"], Format::Protobuf),
             (&["application/vnd.grafana.llm"], Format::Json),
         ] {

@@ -17,10 +17,7 @@ pub(super) fn streamed(write: impl FnOnce(&mut ChunkWriter) -> io::Result<()> + 
     let (chunks, received) = mpsc::channel(CHUNKS_WAITING_MAX);
     // It ends with the body: when that is dropped, the next write fails.
     drop(tokio::task::spawn_blocking(move || {
-        let mut writer = ChunkWriter {
-            buffer: BytesMut::with_capacity(CHUNK_BYTES),
-            chunks,
-        };
+        let mut writer = ChunkWriter { buffer: BytesMut::with_capacity(CHUNK_BYTES), chunks };
         if let Err(error) = write(&mut writer).and_then(|()| writer.flush()) {
             // The client sees that its answer is cut off, if it is still there.
             drop(writer.chunks.blocking_send(Err(error)));
@@ -51,9 +48,7 @@ impl Write for ChunkWriter {
         }
         let chunk = self.buffer.split().freeze();
         self.buffer.reserve(CHUNK_BYTES);
-        self.chunks
-            .blocking_send(Ok(chunk))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.chunks.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 

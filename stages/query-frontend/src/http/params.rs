@@ -41,9 +41,7 @@ impl Params {
             return Ok(None);
         };
         parse_time(text).map(Some).ok_or_else(|| {
-            QueryError::Invalid(format!(
-                "{name} must be a time in seconds since the epoch, not {text:?}"
-            ))
+            QueryError::Invalid(format!("{name} must be a time in seconds since the epoch, not {text:?}"))
         })
     }
 }
@@ -53,16 +51,9 @@ fn parse_time(text: &str) -> Option<UnixNanos> {
     const DIGITS_OF_SECONDS_MAX: usize = 10;
     if let Ok(number) = text.parse::<u64>() {
         let seconds = text.len() <= DIGITS_OF_SECONDS_MAX;
-        return Some(if seconds {
-            UnixNanos::from_secs(number)
-        } else {
-            UnixNanos(number)
-        });
+        return Some(if seconds { UnixNanos::from_secs(number) } else { UnixNanos(number) });
     }
-    let seconds = text
-        .parse::<f64>()
-        .ok()
-        .filter(|seconds| (0.0..1e10).contains(seconds))?;
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..1e10).contains(seconds))?;
     Some(UnixNanos((seconds * 1e9) as u64))
 }
 
@@ -90,14 +81,8 @@ mod tests {
         assert_eq!(range("?start=0&end=0"), Ok(None));
         assert_eq!(range("?start=10&end=20"), Ok(Some((10 * S, 20 * S))));
         assert_eq!(range("?end=20&start=0"), Ok(Some((0, 20 * S))));
-        assert_eq!(
-            range("?start=1.5&end=1700000000"),
-            Ok(Some((S + S / 2, 1_700_000_000 * S)))
-        );
-        assert_eq!(
-            range("?start=1&end=1700000000000000001"),
-            Ok(Some((S, 1_700_000_000_000_000_001)))
-        );
+        assert_eq!(range("?start=1.5&end=1700000000"), Ok(Some((S + S / 2, 1_700_000_000 * S))));
+        assert_eq!(range("?start=1&end=1700000000000000001"), Ok(Some((S, 1_700_000_000_000_000_001))));
         for wrong in ["?start=10", "?end=10", "?start=10&end=10", "?start=20&end=10"] {
             assert!(range(wrong).is_err(), "{wrong}");
         }

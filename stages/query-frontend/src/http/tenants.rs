@@ -30,9 +30,7 @@ impl Tenancy {
             Some(Ok(text)) => text,
             // Whatever it is, it is no character of a tenant's name.
             Some(Err(_)) => {
-                return Err(QueryError::Tenant(TenantError::Character(
-                    char::REPLACEMENT_CHARACTER,
-                )));
+                return Err(QueryError::Tenant(TenantError::Character(char::REPLACEMENT_CHARACTER)));
             }
         };
         let parse = |name: &str| name.parse::<TenantId>().map_err(QueryError::Tenant);
@@ -43,9 +41,7 @@ impl Tenancy {
         tenants.sort();
         tenants.dedup();
         if tenants.len() > TENANTS_MAX {
-            return Err(QueryError::Invalid(format!(
-                "more than {TENANTS_MAX} tenants are asked for"
-            )));
+            return Err(QueryError::Invalid(format!("more than {TENANTS_MAX} tenants are asked for")));
         }
         Ok(tenants)
     }
@@ -58,23 +54,15 @@ mod tests {
     fn tenants(tenancy: Tenancy, header: Option<&[u8]>) -> Result<Vec<String>, u16> {
         let mut headers = HeaderMap::new();
         if let Some(value) = header {
-            headers.insert(
-                "X-Scope-OrgID",
-                axum::http::HeaderValue::from_bytes(value).unwrap(),
-            );
+            headers.insert("X-Scope-OrgID", http::HeaderValue::from_bytes(value).unwrap());
         }
-        let tenants = tenancy
-            .tenants(&headers)
-            .map_err(|error| error.status().as_u16())?;
+        let tenants = tenancy.tenants(&headers).map_err(|error| error.status().as_u16())?;
         Ok(tenants.into_iter().map(String::from).collect())
     }
 
     #[test]
     fn without_tenancy_the_header_means_nothing() {
-        let off = Tenancy {
-            enabled: false,
-            several: true,
-        };
+        let off = Tenancy { enabled: false, several: true };
         for header in [None, Some(&b"a"[..]), Some(b"/")] {
             assert_eq!(tenants(off, header), Ok(vec!["single-tenant".into()]));
         }
@@ -82,10 +70,7 @@ mod tests {
 
     #[test]
     fn with_tenancy_the_header_is_required_and_checked() {
-        let on = Tenancy {
-            enabled: true,
-            several: true,
-        };
+        let on = Tenancy { enabled: true, several: true };
         assert_eq!(tenants(on, None), Err(401));
         assert_eq!(tenants(on, Some(b"")), Err(401));
         assert_eq!(tenants(on, Some(b"a")), Ok(vec!["a".into()]));
@@ -93,19 +78,13 @@ mod tests {
         for wrong in [&b"a/b"[..], b"..", b"a||b", b"a|", b"\xff"] {
             assert_eq!(tenants(on, Some(wrong)), Err(400), "{wrong:?}");
         }
-        let many = (0..=TENANTS_MAX)
-            .map(|number| number.to_string())
-            .collect::<Vec<_>>()
-            .join("|");
+        let many = (0..=TENANTS_MAX).map(|number| number.to_string()).collect::<Vec<_>>().join("|");
         assert_eq!(tenants(on, Some(many.as_bytes())), Err(400));
     }
 
     #[test]
     fn several_tenants_can_be_refused() {
-        let one = Tenancy {
-            enabled: true,
-            several: false,
-        };
+        let one = Tenancy { enabled: true, several: false };
         assert_eq!(tenants(one, Some(b"a")), Ok(vec!["a".into()]));
         assert_eq!(tenants(one, Some(b"a|b")), Err(400));
     }

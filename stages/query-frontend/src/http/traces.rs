@@ -1,6 +1,5 @@
 //! `/api/traces/{id}` and `/api/v2/traces/{id}`.
 
-use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
@@ -48,9 +47,7 @@ pub(super) async fn v1(
         not_found()
     } else {
         let (format, spans, held) = (Format::of(&headers), found.spans, found.held);
-        let trace = Trace {
-            resource_spans: found.trace.resource_spans,
-        };
+        let trace = Trace { resource_spans: found.trace.resource_spans };
         match format {
             Format::Protobuf => protobuf(trace, spans, held).await?,
             Format::Json => written(spans, held, move |out| json::trace_v1(out, &trace.resource_spans)),
@@ -68,32 +65,20 @@ pub(super) async fn v2(
     headers: HeaderMap,
 ) -> Result<Response, QueryError> {
     if Params::of(&uri)?.get("q").is_some() {
-        return Err(QueryError::Invalid(
-            "filtering a trace by q is not supported".into(),
-        ));
+        return Err(QueryError::Invalid("filtering a trace by q is not supported".into()));
     }
     let found = find(&inner, &id, &uri, &headers).await?;
     let described = description(&inner, &found);
-    let status = if found.truncated.is_some() {
-        PartialStatus::Partial
-    } else {
-        PartialStatus::Complete
-    };
+    let status = if found.truncated.is_some() { PartialStatus::Partial } else { PartialStatus::Complete };
     let answer = TraceByIdResponse {
-        trace: Some(Trace {
-            resource_spans: found.trace.resource_spans,
-        }),
-        metrics: Some(TraceByIdMetrics {
-            inspected_bytes: found.metrics.bytes_read,
-        }),
+        trace: Some(Trace { resource_spans: found.trace.resource_spans }),
+        metrics: Some(TraceByIdMetrics { inspected_bytes: found.metrics.bytes_read }),
         status: status.into(),
         message: found.truncated.unwrap_or_default(),
     };
     let mut response = match Format::of(&headers) {
         Format::Protobuf => protobuf(answer, found.spans, found.held).await?,
-        Format::Json => written(found.spans, found.held, move |out| {
-            json::trace_by_id_response(out, &answer)
-        }),
+        Format::Json => written(found.spans, found.held, move |out| json::trace_by_id_response(out, &answer)),
     };
     response.headers_mut().extend(described);
     Ok(response)
@@ -101,33 +86,18 @@ pub(super) async fn v2(
 
 async fn find(inner: &Inner, id: &str, uri: &Uri, headers: &HeaderMap) -> Result<Found, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
-    let trace_id: TraceId = id
-        .parse()
-        .map_err(|error| QueryError::Invalid(format!("{error}")))?;
+    let trace_id: TraceId = id.parse().map_err(|error| QueryError::Invalid(format!("{error}")))?;
     let range = Params::of(uri)?.range()?;
-    let question = |tenant| Question {
-        tenant,
-        trace_id,
-        range: range.clone(),
-    };
-    inner
-        .limited(inner.finder.find(tenants.into_iter().map(question).collect()))
-        .await
+    let question = |tenant| Question { tenant, trace_id, range: range.clone() };
+    inner.limited(inner.finder.find(tenants.into_iter().map(question).collect())).await
 }
 
 /// What is said about an answer beside it.
 fn description(inner: &Inner, found: &Found) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let mut through = String::new();
-    for (partition, offset) in &found.through {
-        let comma = if through.is_empty() { "" } else { "," };
-        // Writing to a string cannot fail.
-        drop(write!(
-            through,
-            "{comma}{}/{partition}@{offset}",
-            inner.finder.views.topic()
-        ));
-    }
+    let topic = inner.finder.views.topic();
+    let through = found.through.iter().map(|(partition, offset)| format!("{topic}/{partition}@{offset}"));
+    let through = through.collect::<Vec<_>>().join(",");
     if through.len() <= HEADER_BYTES_MAX
         && let Ok(value) = HeaderValue::from_str(&through)
     {
@@ -140,12 +110,7 @@ fn description(inner: &Inner, found: &Found) -> HeaderMap {
 }
 
 fn response(format: Format, body: Body) -> Response {
-    (
-        StatusCode::OK,
-        [(header::CONTENT_TYPE, format.content_type())],
-        body,
-    )
-        .into_response()
+    (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], body).into_response()
 }
 
 /// `held` is given back when the answer has been encoded: from then on hyper holds it.
@@ -157,9 +122,7 @@ async fn protobuf(message: impl Message + 'static, spans: usize, held: Held) -> 
     let bytes = if spans <= SPANS_INLINE_MAX {
         encode()
     } else {
-        tokio::task::spawn_blocking(encode)
-            .await
-            .map_err(|_| QueryError::Stopped)?
+        tokio::task::spawn_blocking(encode).await.map_err(|_| QueryError::Stopped)?
     };
     Ok(response(Format::Protobuf, bytes.into()))
 }

@@ -20,18 +20,10 @@ pub(crate) fn trace_v1<W: Write>(out: &mut W, batches: &[ResourceSpans]) -> io::
 /// `/api/v2/traces/{id}`: trace and metrics are there even when they are empty.
 pub(crate) fn trace_by_id_response<W: Write>(out: &mut W, response: &TraceByIdResponse) -> io::Result<()> {
     Object::write(out, |object| {
-        let trace = response
-            .trace
-            .as_ref()
-            .map(|trace| trace.resource_spans.as_slice())
-            .unwrap_or_default();
-        Object::write(object.field("trace")?, |object| {
-            object.list("resourceSpans", trace, resource_spans)
-        })?;
+        let trace = response.trace.as_ref().map(|trace| trace.resource_spans.as_slice()).unwrap_or_default();
+        Object::write(object.field("trace")?, |object| object.list("resourceSpans", trace, resource_spans))?;
         let inspected = response.metrics.map_or(0, |metrics| metrics.inspected_bytes);
-        Object::write(object.field("metrics")?, |object| {
-            object.u64("inspectedBytes", inspected)
-        })?;
+        Object::write(object.field("metrics")?, |object| object.u64("inspectedBytes", inspected))?;
         let status = PartialStatus::try_from(response.status).ok();
         let status_name = status.map(|status| match status {
             PartialStatus::Complete => "COMPLETE",
@@ -46,10 +38,7 @@ fn resource_spans<W: Write>(out: &mut W, value: &ResourceSpans) -> io::Result<()
     Object::write(out, |object| {
         // Clients look into resource, scope and status without asking whether they are there.
         let empty = Resource::default();
-        resource(
-            object.field("resource")?,
-            value.resource.as_ref().unwrap_or(&empty),
-        )?;
+        resource(object.field("resource")?, value.resource.as_ref().unwrap_or(&empty))?;
         object.list("scopeSpans", &value.scope_spans, scope_spans)?;
         object.string("schemaUrl", &value.schema_url)
     })
@@ -68,9 +57,7 @@ fn entity_ref<W: Write>(out: &mut W, value: &EntityRef) -> io::Result<()> {
         object.string("schemaUrl", &value.schema_url)?;
         object.string("type", &value.r#type)?;
         object.list("idKeys", &value.id_keys, |out, key| string(out, key))?;
-        object.list("descriptionKeys", &value.description_keys, |out, key| {
-            string(out, key)
-        })
+        object.list("descriptionKeys", &value.description_keys, |out, key| string(out, key))
     })
 }
 
@@ -191,11 +178,7 @@ mod tests {
     }
 
     fn attribute(key: &str, value: Value) -> KeyValue {
-        KeyValue {
-            key: key.into(),
-            value: Some(any(value)),
-            key_strindex: 0,
-        }
+        KeyValue { key: key.into(), value: Some(any(value)), key_strindex: 0 }
     }
 
     fn values() -> Vec<KeyValue> {
@@ -223,18 +206,10 @@ mod tests {
             attribute("empty array", Value::ArrayValue(ArrayValue::default())),
             attribute(
                 "map",
-                Value::KvlistValue(KeyValueList {
-                    values: vec![attribute("k", Value::DoubleValue(0.0))],
-                }),
+                Value::KvlistValue(KeyValueList { values: vec![attribute("k", Value::DoubleValue(0.0))] }),
             ),
-            KeyValue {
-                key: "none".into(),
-                ..KeyValue::default()
-            },
-            KeyValue {
-                value: Some(AnyValue { value: None }),
-                ..KeyValue::default()
-            },
+            KeyValue { key: "none".into(), ..KeyValue::default() },
+            KeyValue { value: Some(AnyValue { value: None }), ..KeyValue::default() },
         ]
     }
 
@@ -262,12 +237,8 @@ mod tests {
     fn every_field_is_written_in_the_dialect() {
         let one = || vec![attribute("k", Value::IntValue(1))];
         let one_json = || json!([{"key": "k", "value": {"intValue": "1"}}]);
-        let event = Event {
-            time_unix_nano: 3,
-            name: "e".into(),
-            attributes: one(),
-            dropped_attributes_count: 4,
-        };
+        let event =
+            Event { time_unix_nano: 3, name: "e".into(), attributes: one(), dropped_attributes_count: 4 };
         let link = Link {
             trace_id: vec![1; 16],
             span_id: vec![2; 8],
@@ -292,10 +263,7 @@ mod tests {
             dropped_events_count: 8,
             links: vec![link],
             dropped_links_count: 9,
-            status: Some(Status {
-                message: "bad".into(),
-                code: StatusCode::Error.into(),
-            }),
+            status: Some(Status { message: "bad".into(), code: StatusCode::Error.into() }),
         };
         let scope = InstrumentationScope {
             name: "lib".into(),
@@ -309,18 +277,10 @@ mod tests {
             id_keys: vec!["i".into()],
             description_keys: vec!["d".into()],
         };
-        let resource = Resource {
-            attributes: one(),
-            dropped_attributes_count: 1,
-            entity_refs: vec![entity],
-        };
+        let resource = Resource { attributes: one(), dropped_attributes_count: 1, entity_refs: vec![entity] };
         let batch = ResourceSpans {
             resource: Some(resource),
-            scope_spans: vec![ScopeSpans {
-                scope: Some(scope),
-                spans: vec![span],
-                schema_url: "s".into(),
-            }],
+            scope_spans: vec![ScopeSpans { scope: Some(scope), spans: vec![span], schema_url: "s".into() }],
             schema_url: "r".into(),
         };
         let expected = json!({"batches": [{
@@ -367,14 +327,8 @@ mod tests {
 
     #[test]
     fn empty_fields_are_left_out_but_three_messages_are_always_there() {
-        let scope_spans = vec![ScopeSpans {
-            spans: vec![Span::default()],
-            ..ScopeSpans::default()
-        }];
-        let batch = ResourceSpans {
-            scope_spans,
-            ..ResourceSpans::default()
-        };
+        let scope_spans = vec![ScopeSpans { spans: vec![Span::default()], ..ScopeSpans::default() }];
+        let batch = ResourceSpans { scope_spans, ..ResourceSpans::default() };
         let expected = json!({"batches": [
             {"resource": {}, "scopeSpans": [{"scope": {}, "spans": [{"status": {}}]}]}
         ]});
@@ -384,19 +338,10 @@ mod tests {
     #[test]
     fn enums_without_a_name_are_numbers() {
         let mut out = Vec::new();
-        let value = Span {
-            kind: 99,
-            status: Some(Status {
-                code: -1,
-                ..Status::default()
-            }),
-            ..Span::default()
-        };
+        let value =
+            Span { kind: 99, status: Some(Status { code: -1, ..Status::default() }), ..Span::default() };
         span(&mut out, &value).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            r#"{"kind":99,"status":{"code":-1}}"#
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"kind":99,"status":{"code":-1}}"#);
     }
 
     #[test]
@@ -406,14 +351,9 @@ mod tests {
             trace_by_id_response(&mut out, response).unwrap();
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(
-            written(&TraceByIdResponse::default()),
-            r#"{"trace":{},"metrics":{}}"#
-        );
+        assert_eq!(written(&TraceByIdResponse::default()), r#"{"trace":{},"metrics":{}}"#);
         let full = TraceByIdResponse {
-            trace: Some(Trace {
-                resource_spans: vec![ResourceSpans::default()],
-            }),
+            trace: Some(Trace { resource_spans: vec![ResourceSpans::default()] }),
             metrics: Some(TraceByIdMetrics { inspected_bytes: 12 }),
             status: PartialStatus::Partial.into(),
             message: "too \"large\"".into(),

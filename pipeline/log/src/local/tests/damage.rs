@@ -129,7 +129,10 @@ async fn damage_in_an_earlier_segment_is_named() {
     let position = segment::header_len(1) as usize + 3 * frame_len;
     flip(&files[1], position + 5);
     let text = open_error(dir.path());
-    assert!(text.contains(files[1].to_str().unwrap()) && text.contains(&format!("position {position}")), "{text}");
+    assert!(
+        text.contains(files[1].to_str().unwrap()) && text.contains(&format!("position {position}")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -140,7 +143,10 @@ async fn damage_of_an_earlier_value_is_named_when_it_is_read() {
     flip(&files[1], position + 500);
     let log = open(dir.path());
     let Err(LogError::Corrupt(text)) = read(&log, ZERO, Offset(0)).await else { panic!("it is damaged") };
-    assert!(text.contains(files[1].to_str().unwrap()) && text.contains(&format!("position {position}")), "{text}");
+    assert!(
+        text.contains(files[1].to_str().unwrap()) && text.contains(&format!("position {position}")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -187,6 +193,8 @@ async fn offsets_that_were_committed_are_never_given_again() {
     for number in 0..10 {
         append(&log, record(0, number, 10)).await.unwrap();
     }
+    // A second group, so that nothing is deleted.
+    drop(log.join(TOPIC, "other").await.unwrap());
     let mut member = log.join(TOPIC, "g").await.unwrap();
     member.next().await.unwrap();
     member.commit(ZERO, Offset(8)).await.unwrap();
@@ -211,7 +219,14 @@ async fn damaged_small_files_are_named() {
         let dir = TempDir::new().unwrap();
         filled(dir.path()).await;
         let path = dir.path().join(TOPIC).join(name);
-        OpenOptions::new().create(true).write(true).truncate(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         assert!(open_error(dir.path()).contains(name));
     }
 }

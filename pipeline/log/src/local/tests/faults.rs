@@ -98,19 +98,19 @@ async fn no_room_for_a_new_segment_heals_too() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new(1 << 20);
     let log = open_on(dir.path(), &disk).await;
-    for number in 0..17 {
+    for number in 0..16 {
         append(&log, record(0, number, 1000)).await.unwrap();
     }
     assert_eq!(segments(dir.path()).len(), 1);
     for room in [0, 10] {
         disk.room.store(room, Ordering::SeqCst);
-        assert_eq!(code(append(&log, record(0, 17, 1000)).await), Some(ENOSPC));
+        assert_eq!(code(append(&log, record(0, 16, 1000)).await), Some(ENOSPC));
     }
     disk.room.store(1 << 20, Ordering::SeqCst);
-    assert_eq!(append(&log, record(0, 17, 1000)).await.unwrap(), Offset(17));
+    assert_eq!(append(&log, record(0, 16, 1000)).await.unwrap(), Offset(16));
     assert_eq!(segments(dir.path()).len(), 2);
     drop(log);
-    assert_eq!(read(&open(dir.path()), ZERO, Offset(0)).await.unwrap().len(), 18);
+    assert_eq!(read(&open(dir.path()), ZERO, Offset(0)).await.unwrap().len(), 17);
 }
 
 #[tokio::test]

@@ -119,7 +119,8 @@ async fn a_compacted_topic_ignores_groups() {
 async fn a_topic_is_left_alone_until_it_is_ensured() {
     let dir = TempDir::new().unwrap();
     drop(open_topic(dir.path(), 1).await);
-    let log = LocalLog::open(dir.path(), LocalConfig { unjoined_bytes_max: ByteSize(0), ..config() }).unwrap();
+    let log =
+        LocalLog::open(dir.path(), LocalConfig { unjoined_bytes_max: ByteSize(0), ..config() }).unwrap();
     fill(&log, 0, 40).await;
     log.keep();
     assert_eq!(start(&log, 0).await, 0);

@@ -1,0 +1,120 @@
+//! OTLP in, OTLP out: through the open block, the sealed block and the file.
+
+#[path = "support/otlp.rs"]
+mod otlp;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use proptest::prelude::*;
+use prost::Message;
+use vivace_block::{
+    BlockConfig, BlockReader, Description, DuplicateFilter, Metrics, OpenBlock, ReaderConfig, TraceCombiner,
+    to_traces_data, write_block,
+};
+use vivace_model::{ByteSize, Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
+use vivace_proto::otlp::trace::TracesData;
+
+use self::otlp::{normal, traces_data};
+
+fn config() -> impl Strategy<Value = BlockConfig> {
+    let choose = |values: Vec<usize>| prop::sample::select(values);
+    (choose(vec![0, 3, 256]), choose(vec![1, 4]), choose(vec![1, 3, 1000]), choose(vec![1, 2, 1000])).prop_map(
+        |(columns_max, promote_one_in, row_group_rows_max, page_rows_max)| BlockConfig {
+            columns_max,
+            promote_one_in,
+            row_group_rows_max,
+            page_rows_max,
+            ..BlockConfig::default()
+        },
+    )
+}
+
+fn open(data: &TracesData, config: &BlockConfig) -> OpenBlock {
+    let mut block = OpenBlock::new(TenantId::default(), config);
+    let appended = block.append(&data.encode_to_vec(), &mut DuplicateFilter::new(1));
+    assert!(appended.rejected.is_empty(), "{:?}", appended.rejected);
+    assert_eq!(appended.duplicates, 0);
+    block
+}
+
+fn trace_ids(data: &TracesData) -> BTreeSet<Vec<u8>> {
+    let scopes = data.resource_spans.iter().flat_map(|group| &group.scope_spans);
+    scopes.flat_map(|group| &group.spans).map(|span| span.trace_id.clone()).collect()
+}
+
+/// The spans of one trace alone.
+fn only(data: &TracesData, id: &[u8]) -> TracesData {
+    let mut data = data.clone();
+    let scopes = data.resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans);
+    scopes.for_each(|group| group.spans.retain(|span| span.trace_id == id));
+    data
+}
+
+fn combined(batches: &[RecordBatch]) -> TracesData {
+    let mut combiner = TraceCombiner::new(usize::MAX);
+    combiner.push(to_traces_data(batches).unwrap());
+    combiner.finish().traces_data
+}
+
+async fn stored(block: OpenBlock, config: &BlockConfig) -> (Arc<InMemory>, Path, u64) {
+    let description = Description {
+        tenant: TenantId::default(),
+        partition: Partition(0),
+        partition_count: 1,
+        offsets: OffsetRange::new(Offset(0), Offset(1)),
+        level: 0,
+        created: UnixNanos(0),
+    };
+    let bytes = write_block(&block.seal(), &description, config).unwrap();
+    let (store, path, length) = (Arc::new(InMemory::new()), Path::from("block"), bytes.len() as u64);
+    store.put(&path, bytes.into()).await.unwrap();
+    (store, path, length)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sealed_batches_give_back_what_came(data in traces_data(), config in config()) {
+        let sealed = open(&data, &config).seal();
+        let back = to_traces_data(&sealed.batches).unwrap();
+        prop_assert_eq!(normal(&back), normal(&data));
+        for id in trace_ids(&data) {
+            let batches = sealed.trace(&TraceId::new(&id).unwrap());
+            prop_assert_eq!(normal(&to_traces_data(&batches).unwrap()), normal(&only(&data, &id)));
+        }
+    }
+
+    #[test]
+    fn open_blocks_give_back_each_trace(data in traces_data(), config in config()) {
+        let block = open(&data, &config);
+        for id in trace_ids(&data) {
+            let batch = block.trace(&TraceId::new(&id).unwrap()).unwrap();
+            prop_assert_eq!(normal(&combined(&[batch])), normal(&only(&data, &id)));
+        }
+    }
+
+    #[test]
+    fn files_give_back_each_trace(data in traces_data(), config in config(), at_once: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (store, path, length) = stored(open(&data, &config), &config).await;
+            let lookup_read_bytes_max = if at_once { ByteSize::mib(8) } else { ByteSize(0) };
+            let reader_config = ReaderConfig { lookup_read_bytes_max, ..ReaderConfig::default() };
+            let reader = BlockReader::new(store as Arc<dyn ObjectStore>, reader_config, Metrics::default());
+            for id in trace_ids(&data) {
+                let rows = reader.trace(&path, length, &TraceId::new(&id).unwrap()).await.unwrap();
+                prop_assert!(!rows.skipped && rows.bytes_read > 0);
+                prop_assert_eq!(normal(&to_traces_data(&rows.batches).unwrap()), normal(&only(&data, &id)));
+            }
+            let absent = reader.trace(&path, length, &TraceId::new(&[0xee; 16]).unwrap()).await.unwrap();
+            prop_assert!(absent.batches.is_empty());
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,103 @@
+//! Creates topics on Kafka and compares those that are there.
+
+use std::sync::Arc;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::Producer as _;
+use tokio::time::{Duration, Instant, sleep};
+use tracing::info;
+
+use super::Shared;
+use super::client::{self, LogContext, drop_aside, unavailable};
+use crate::{KafkaConfig, LogError, Retention, TopicSpec};
+
+/// Between looks at a topic that was just created.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Room that a batch of one record takes besides the record.
+const BATCH_BYTES: u64 = 4096;
+/// Largest batch that brokers take by themselves.
+const BROKER_BATCH_BYTES_MAX: u64 = 1_048_588;
+
+/// A topic as the brokers describe it.
+struct Found {
+    partitions: u32,
+    /// Whether every partition has a leader.
+    ready: bool,
+}
+
+pub(super) async fn ensure(shared: &Arc<Shared>, spec: &TopicSpec) -> Result<(), LogError> {
+    let deadline = Instant::now() + shared.config.request_timeout;
+    let mut created = false;
+    loop {
+        match find(shared, &spec.name).await? {
+            None if created => {}
+            None if !shared.config.topics_create => return Err(LogError::TopicMissing(spec.name.clone())),
+            None => {
+                create(&shared.config, spec).await?;
+                created = true;
+                continue;
+            }
+            // Brokers may tell of a new topic before they tell of its partitions.
+            Some(found) if created && found.partitions == 0 => {}
+            Some(found) if found.partitions != spec.partitions => {
+                let (expected, actual) = (spec.partitions, found.partitions);
+                return Err(LogError::TopicDiffers { topic: spec.name.clone(), expected, actual });
+            }
+            Some(found) if found.ready => return Ok(()),
+            Some(_) => {}
+        }
+        if Instant::now() >= deadline {
+            let code = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            return Err(unavailable(format!("topic {} did not become ready", spec.name), code));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn find(shared: &Arc<Shared>, topic: &str) -> Result<Option<Found>, LogError> {
+    let name = topic.to_owned();
+    let found = shared.ask(format!("failed to look topic {topic} up"), move |shared| {
+        let producer = shared.producer.current();
+        // All topics: asked for one alone, brokers would create it if they may.
+        let metadata = producer.client().fetch_metadata(None, shared.config.request_timeout)?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        Ok(topic.map(|topic| Found {
+            partitions: u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX),
+            ready: topic.partitions().iter().all(|partition| partition.leader() >= 0),
+        }))
+    });
+    Ok(found.await?)
+}
+
+async fn create(config: &KafkaConfig, spec: &TopicSpec) -> Result<(), LogError> {
+    let action = || format!("failed to create topic {}", spec.name);
+    let admin: AdminClient<LogContext> = client::admin(config)
+        .create_with_context(LogContext)
+        .map_err(|error| unavailable(action(), error))?;
+    let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
+    let replication = TopicReplication::Fixed(i32::from(spec.replication));
+    let retention = match spec.retention {
+        Retention::Time(time) => ("retention.ms", time.as_millis().to_string()),
+        Retention::Compacted => ("cleanup.policy", "compact".to_owned()),
+    };
+    let batch_bytes_max = (config.message_bytes_max.as_u64() + BATCH_BYTES).to_string();
+    let mut topic = NewTopic::new(&spec.name, partitions, replication).set(retention.0, &retention.1);
+    if config.message_bytes_max.as_u64() + BATCH_BYTES > BROKER_BATCH_BYTES_MAX {
+        topic = topic.set("max.message.bytes", &batch_bytes_max);
+    }
+    let options = AdminOptions::new()
+        .request_timeout(Some(config.request_timeout))
+        .operation_timeout(Some(config.request_timeout));
+    let result = admin.create_topics([&topic], &options).await;
+    drop_aside(admin);
+    for result in result.map_err(|error| unavailable(action(), error))? {
+        match result {
+            Ok(_) => info!(topic = spec.name, partitions, "topic created"),
+            // Another process was faster.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(unavailable(action(), KafkaError::AdminOp(code))),
+        }
+    }
+    Ok(())
+}

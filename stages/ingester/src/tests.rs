@@ -1,0 +1,5 @@
+//! The ingester as a whole, on the in-memory log and store.
+
+mod limits;
+mod ownership;
+mod storing;

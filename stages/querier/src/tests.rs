@@ -1,0 +1,5 @@
+//! The querier as a whole: real log in memory, real blocks, ingesters that answer as told.
+
+mod fixture;
+mod jobs;
+mod recent;

@@ -1,0 +1,259 @@
+//! One process: which stages it runs, what they share, and the order of start and stop.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use object_store::ObjectStore;
+use tokio::net::TcpListener;
+use tracing::info;
+use vivace_block::BlockReader;
+use vivace_distributor::{BoundDistributor, Distributor};
+use vivace_ingester::{Compute, Ingester, Random};
+use vivace_ledger::ViewKeeper;
+use vivace_log::{LogConfig, SharedLog};
+use vivace_model::{Clock, SystemClock};
+use vivace_proto::owners::LOCAL_ADDRESS;
+use vivace_querier::{Querier, RecentServices};
+use vivace_query_frontend::QueryFrontend;
+use vivace_runtime::{
+    AdminState, BuildInfo, Readiness, Setting, SharedRegistry, Supervisor, admin_router, new_registry,
+    serve_http, shutdown_signal,
+};
+
+use crate::settings::Settings;
+use crate::{demo, servers, storage};
+
+/// Stop what takes spans in first, then what stores them, then what answers: in the order the data flows.
+const PHASE_INTAKE: u8 = 0;
+const PHASE_STORE: u8 = 1;
+const PHASE_ANSWER: u8 = 2;
+const PHASE_SERVE: u8 = 3;
+
+/// The stages of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stages {
+    pub(crate) distributor: bool,
+    pub(crate) ingester: bool,
+    pub(crate) querier: bool,
+    pub(crate) query_frontend: bool,
+}
+
+impl Stages {
+    pub(crate) const NONE: Self =
+        Self { distributor: false, ingester: false, querier: false, query_frontend: false };
+    pub(crate) const ALL: Self =
+        Self { distributor: true, ingester: true, querier: true, query_frontend: true };
+
+    const fn is_all(self) -> bool {
+        self.distributor && self.ingester && self.querier && self.query_frontend
+    }
+
+    /// One line for each that runs.
+    fn names(self) -> String {
+        let names = [
+            (self.distributor, "distributor"),
+            (self.ingester, "ingester"),
+            (self.querier, "querier"),
+            (self.query_frontend, "query-frontend"),
+        ];
+        names.iter().filter(|(runs, _)| *runs).map(|(_, name)| format!("{name}\n")).collect()
+    }
+}
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) settings: Settings,
+    pub(crate) list: Vec<Setting>,
+    pub(crate) stages: Stages,
+    pub(crate) demo: bool,
+}
+
+/// What the stages of a process share.
+struct Common {
+    settings: Settings,
+    stages: Stages,
+    log: SharedLog,
+    store: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    registry: SharedRegistry,
+    readiness: Readiness,
+    build: BuildInfo,
+    /// Address by which queriers reach the ingester of this process.
+    address: String,
+}
+
+impl Process {
+    /// Runs until SIGTERM or SIGINT, or until something fails.
+    pub(crate) async fn run(self) -> Result<()> {
+        let Self { settings, list, stages, demo } = self;
+        let log_config =
+            LogConfig { local: settings.local.clone(), kafka: settings.kafka.clone(), topics: settings.topics.clone() };
+        let embedded = !log_config.is_kafka();
+        if embedded && !stages.is_all() {
+            bail!("VIVACE_KAFKA_BROKERS must be set to run a stage as a process of its own");
+        }
+        let mut supervisor = Supervisor::new(settings.process.shutdown_grace);
+        let readiness = Readiness::new(supervisor.draining());
+        let build = BuildInfo::new(env!("CARGO_PKG_VERSION"));
+        let registry = new_registry(&build);
+        // Ports first: a port that is taken should stop the start before anything is touched.
+        let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
+        let grpc = match embedded {
+            true => None,
+            false => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
+        };
+        let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
+        let log = log_config.open(&settings.process.data_dir.join("log"))?;
+        for spec in settings.topics.specs() {
+            log.ensure_topic(&spec).await?;
+        }
+        let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let common =
+            Common { settings, stages, log, store, clock, registry, readiness, build, address };
+        common.start(&mut supervisor, http, grpc, list, demo).await?;
+        supervisor.run_until(shutdown_signal()).await?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+impl Common {
+    async fn start(
+        self,
+        supervisor: &mut Supervisor,
+        http: TcpListener,
+        grpc: Option<TcpListener>,
+        list: Vec<Setting>,
+        demo: bool,
+    ) -> Result<()> {
+        let http_address = http.local_addr()?;
+        let mut routes = admin_router(AdminState {
+            registry: Arc::clone(&self.registry),
+            readiness: self.readiness.clone(),
+            build: self.build.clone(),
+            settings: list.into(),
+        });
+        let mut recent = RecentServices::default();
+        let mut services = servers::Services::default();
+        if self.stages.ingester {
+            let ingester = self.ingester()?;
+            let data = ingester.recent();
+            services.recent = Some(Arc::clone(&data));
+            recent = recent.with_local(self.address.clone(), data);
+            supervisor.spawn_ordered(PHASE_STORE, "ingester", |shutdown| ingester.run(shutdown));
+        }
+        let mut local_querier = None;
+        if self.stages.querier {
+            let querier = self.querier(recent);
+            local_querier = Some(querier.service());
+            services.querier = Some(querier.clone());
+            let ready = self.readiness.check("querier");
+            supervisor.spawn_ordered(PHASE_ANSWER, "querier", |shutdown| querier.run(ready, shutdown));
+        }
+        if self.stages.query_frontend {
+            let frontend = self.query_frontend(local_querier);
+            routes = routes.merge(frontend.router());
+            let ready = self.readiness.check("query-frontend");
+            supervisor.spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
+        }
+        if self.stages.distributor {
+            let distributor = self.distributor().await?;
+            self.say_where(&distributor, http_address);
+            if demo {
+                let (target, clock) = (distributor.grpc_address(), Arc::clone(&self.clock));
+                supervisor.spawn_ordered(PHASE_INTAKE, "demo", move |shutdown| demo::run(target, clock, shutdown));
+            }
+            supervisor.spawn_ordered(PHASE_INTAKE, "distributor", |shutdown| distributor.run(shutdown));
+        } else {
+            info!(http = %http_address, address = self.address, stages = self.stages.names().trim(), "started");
+        }
+        if let Some(listener) = grpc.filter(|_| services.any()) {
+            supervisor.spawn_ordered(PHASE_SERVE, "grpc", |shutdown| services.serve(listener, shutdown));
+        }
+        supervisor.spawn_ordered(PHASE_SERVE, "http", move |shutdown| serve_http(http, routes, shutdown));
+        Ok(())
+    }
+
+    fn say_where(&self, distributor: &BoundDistributor, http: std::net::SocketAddr) {
+        let (grpc_port, http_port) = (distributor.grpc_address().port(), distributor.http_address().port());
+        info!("send spans by OTLP: gRPC to port {grpc_port}, HTTP to port {http_port} at /v1/traces");
+        if self.stages.query_frontend {
+            let port = http.port();
+            info!("look at a trace: http://localhost:{port}/api/v2/traces/<id>; Grafana: a Tempo data source at http://localhost:{port}");
+        }
+        let storage = &self.settings.process.storage_url;
+        let data = self.settings.process.data_dir.display();
+        if storage.is_empty() {
+            info!("data is kept in {data}");
+        } else {
+            info!("blocks and ledger are kept in {storage}");
+        }
+    }
+
+    async fn distributor(&self) -> Result<BoundDistributor> {
+        let Settings { distributor, topics, .. } = &self.settings;
+        let metrics = vivace_distributor::Metrics::new(&mut self.registry.lock());
+        let distributor = Distributor::new(
+            distributor.clone(),
+            Arc::clone(&self.log),
+            topics.spans.clone(),
+            topics.partitions,
+            metrics,
+        );
+        Ok(distributor.bind().await?)
+    }
+
+    fn ingester(&self) -> Result<Ingester> {
+        let mut registry = self.registry.lock();
+        let environment = vivace_ingester::Environment {
+            log: Arc::clone(&self.log),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            random: Arc::new(Random::from_system()),
+            compute: Compute::Threads,
+            metrics: vivace_ingester::Metrics::new(&mut registry),
+            ledger_metrics: vivace_ledger::Metrics::new(&mut registry),
+        };
+        let Settings { ingester, block, topics, .. } = self.settings.clone();
+        let ready = self.readiness.check("ingester");
+        Ok(Ingester::new(ingester, block, topics, environment, self.address.clone(), ready)?)
+    }
+
+    fn querier(&self, recent: RecentServices) -> Querier {
+        let Settings { querier, reader, topics, .. } = self.settings.clone();
+        let mut registry = self.registry.lock();
+        let block_metrics = vivace_block::Metrics::new(&mut registry);
+        let parts = vivace_querier::Parts {
+            blocks: Arc::new(BlockReader::new(Arc::clone(&self.store), reader, block_metrics)),
+            log: Arc::clone(&self.log),
+            spans_topic: topics.spans,
+            owners_topic: topics.owners,
+            recent,
+            metrics: vivace_querier::Metrics::new(&mut registry),
+        };
+        Querier::new(querier, parts)
+    }
+
+    fn query_frontend(&self, querier: Option<vivace_proto::internal::QuerierService>) -> QueryFrontend {
+        let Settings { query_frontend, topics, process, .. } = self.settings.clone();
+        let stages = self.stages;
+        let parts = vivace_query_frontend::Parts {
+            views: ViewKeeper::new(
+                Arc::clone(&self.store),
+                &topics.spans,
+                topics.partitions,
+                Arc::clone(&self.clock),
+            ),
+            log: Arc::clone(&self.log),
+            ledger_topic: topics.ledger,
+            querier,
+            multitenancy_enabled: process.multitenancy_enabled,
+            build: self.build.clone(),
+            services: Arc::new(move || stages.names()),
+            metrics: vivace_query_frontend::Metrics::new(&mut self.registry.lock()),
+        };
+        QueryFrontend::new(query_frontend, parts)
+    }
+}
