@@ -3,10 +3,10 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test check bench
+.PHONY: help setup run demo test check bench bench-parts
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: ## install the packages that building needs, where they are missing
 	@scripts/setup.sh
@@ -24,5 +24,9 @@ check: setup ## formatting and lints, as CI wants them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: setup ## benchmarks of the parts
-	cargo bench --package vivace-bench
+bench: setup ## what a whole server costs, from OTLP to blocks and lookups: the table in the README
+	cargo build --release --locked --package vivace --package vivace-bench --bins
+	target/release/vivace-bench whole
+
+bench-parts: setup ## CPU time of the parts: walk, columns, sort, file, lookup
+	cargo bench --locked --package vivace-bench

@@ -12,7 +12,7 @@ trap 'rm -rf "$logs"' EXIT
 
 # Usage: lane NAME COMMAND...
 lane() {
-    local name="$1" log="$logs/$1" passed
+    local name="$1" log="$logs/$1" passed began="$SECONDS"
     shift
     echo "== lane '$name': $*"
     "$@" 2>&1 | tee "$log"
@@ -21,7 +21,7 @@ lane() {
         echo "lane '$name' ran no test" >&2
         exit 1
     fi
-    echo "== lane '$name': $passed tests passed"
+    echo "== lane '$name': $passed tests passed in $((SECONDS - began)) s"
 }
 
 # The binaries that the tests start, and everything else with the same features: nothing is compiled twice.

@@ -17,7 +17,7 @@ use vivace_model::otlp::{Limits, walk};
 use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SPANS: usize = 120_000;
 const START: u64 = 1_779_494_400_000_000_000;
@@ -64,7 +64,8 @@ fn parts(criterion: &mut Criterion) {
     let sealed = open_block(&payload).seal();
     let config = BlockConfig::default();
     group.bench_function("write", |bencher| {
-        bencher.iter(|| write_block(&sealed, &description(), &config).expect("a sealed block can be written"));
+        bencher
+            .iter(|| write_block(&sealed, &description(), &config).expect("a sealed block can be written"));
     });
     group.finish();
     let bytes = write_block(&sealed, &description(), &config).expect("a sealed block can be written");

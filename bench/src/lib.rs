@@ -16,8 +16,5 @@ pub use stored::{Stored, stored};
 #[must_use]
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    sorted
-        .get((last as f64 * share).round() as usize)
-        .copied()
-        .unwrap_or(0.0)
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(0.0)
 }

@@ -34,11 +34,7 @@ impl LookupReport {
     fn new(mut latencies: Vec<f64>) -> Self {
         latencies.sort_by(f64::total_cmp);
         let (p50_ms, p99_ms) = (quantile(&latencies, 0.5), quantile(&latencies, 0.99));
-        Self {
-            count: latencies.len(),
-            p50_ms,
-            p99_ms,
-        }
+        Self { count: latencies.len(), p50_ms, p99_ms }
     }
 }
 
@@ -53,19 +49,11 @@ impl Lookups<'_> {
         for id in self.trace_ids.iter().cycle().take(self.count) {
             let url = format!("{}/api/traces/{}", self.api, hex::encode(id));
             let sent = Instant::now();
-            let answer = client
-                .get(&url)
-                .header("accept", "application/protobuf")
-                .send()
-                .await?;
+            let answer = client.get(&url).header("accept", "application/protobuf").send().await?;
             let status = answer.status();
             let body = answer.bytes().await?;
             latencies.push(sent.elapsed().as_secs_f64() * 1e3);
-            ensure!(
-                status.is_success() && !body.is_empty(),
-                "{url} gave {status}, {} bytes",
-                body.len()
-            );
+            ensure!(status.is_success() && !body.is_empty(), "{url} gave {status}, {} bytes", body.len());
         }
         Ok(LookupReport::new(latencies))
     }
@@ -86,25 +74,13 @@ pub async fn freshness(
     let mut latencies = Vec::with_capacity(count);
     for round in 0..count as u64 {
         let payload = Payload::build(seed.wrapping_add(round), now_unix_nano, 1);
-        let id = payload
-            .trace_ids
-            .first()
-            .copied()
-            .context("the first request holds a root")?;
+        let id = payload.trace_ids.first().copied().context("the first request holds a root")?;
         let url = format!("{api}/api/traces/{}", hex::encode(id));
-        let options = LoadOptions {
-            connections: 1,
-            in_flight: 1,
-            rate: None,
-            ..options.clone()
-        };
+        let options = LoadOptions { connections: 1, in_flight: 1, rate: None, ..options.clone() };
         send(&Arc::new(payload), &options).await?;
         let acked = Instant::now();
         while client.get(&url).send().await?.status() != reqwest::StatusCode::OK {
-            ensure!(
-                acked.elapsed() < Duration::from_secs(10),
-                "{url} was not found within ten seconds"
-            );
+            ensure!(acked.elapsed() < Duration::from_secs(10), "{url} was not found within ten seconds");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         latencies.push(acked.elapsed().as_secs_f64() * 1e3);

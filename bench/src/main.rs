@@ -11,7 +11,7 @@ use vivace_bench::{LoadOptions, Lookups, Payload, Server, Stored, freshness, sen
 use vivace_model::{Clock, SystemClock};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 #[command(about = "Load generator and whole-system benchmark of Vivace")]
@@ -46,7 +46,7 @@ enum Command {
 #[derive(Args, Clone)]
 struct Load {
     /// Spans to send.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 3_000_000)]
     spans: usize,
     /// Seed of the traces.
     #[arg(long, default_value_t = 1)]
@@ -64,12 +64,7 @@ struct Load {
 
 impl Load {
     fn options(&self, endpoint: String) -> LoadOptions {
-        LoadOptions {
-            endpoint,
-            connections: self.connections,
-            in_flight: self.in_flight,
-            rate: self.rate,
-        }
+        LoadOptions { endpoint, connections: self.connections, in_flight: self.in_flight, rate: self.rate }
     }
 
     fn payload(&self) -> Arc<Payload> {
@@ -125,18 +120,11 @@ async fn full_speed(binary: &Path, data: &Path, load: &Load, payload: &Arc<Paylo
     let million = payload.spans as f64 / 1e6;
     let cpu = after.total() - before.total();
     row("server CPU-seconds per million spans", cpu / million);
-    row(
-        "  of which in the kernel",
-        (after.system - before.system) / million,
-    );
+    row("  of which in the kernel", (after.system - before.system) / million);
     row("peak memory, MiB", server.peak_bytes()? as f64 / 1024.0 / 1024.0);
     row("bytes stored per span", stored.bytes as f64 / stored.rows as f64);
     row("blocks", stored.blocks as f64);
-    let lookups = Lookups {
-        api: &server.api(),
-        trace_ids: &payload.trace_ids,
-        count: 1000,
-    };
+    let lookups = Lookups { api: &server.api(), trace_ids: &payload.trace_ids, count: 1000 };
     lookups.run().await?; // warms footers and filters
     let found = lookups.run().await?;
     row("trace by id from blocks, p50 ms", found.p50_ms);
@@ -150,15 +138,8 @@ async fn moderate(binary: &Path, data: &Path, load: &Load) -> Result<()> {
     const SECONDS: f64 = 20.0;
     fresh(data)?;
     let server = Server::start(binary, data, &settings("2min")).await?;
-    let payload = Arc::new(Payload::build(
-        load.seed,
-        SystemClock.now().0,
-        (RATE * SECONDS) as usize,
-    ));
-    let options = LoadOptions {
-        rate: Some(RATE),
-        ..load.options(server.otlp())
-    };
+    let payload = Arc::new(Payload::build(load.seed, SystemClock.now().0, (RATE * SECONDS) as usize));
+    let options = LoadOptions { rate: Some(RATE), ..load.options(server.otlp()) };
     let probes = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         freshness(&options, &server.api(), 1_000_000, SystemClock.now().0, 200).await
@@ -169,11 +150,7 @@ async fn moderate(binary: &Path, data: &Path, load: &Load) -> Result<()> {
     row("acknowledgement at a moderate load, p99 ms", sent.ack_p99_ms);
     row("acknowledgement to found by id, p50 ms", fresh.p50_ms);
     row("acknowledgement to found by id, p99 ms", fresh.p99_ms);
-    let lookups = Lookups {
-        api: &server.api(),
-        trace_ids: &payload.trace_ids,
-        count: 1000,
-    };
+    let lookups = Lookups { api: &server.api(), trace_ids: &payload.trace_ids, count: 1000 };
     let found = lookups.run().await?;
     row("trace by id from recent data, p50 ms", found.p50_ms);
     row("trace by id from recent data, p99 ms", found.p99_ms);
@@ -190,27 +167,17 @@ async fn replay(binary: &Path, data: &Path, load: &Load, payload: &Arc<Payload>)
     send(payload, &load.options(server.otlp())).await?;
     server.kill()?;
     let listed = stored(data)?.rows;
-    ensure!(
-        listed == 0,
-        "{listed} spans were stored before the kill, nothing is left to replay"
-    );
+    ensure!(listed == 0, "{listed} spans were stored before the kill, nothing is left to replay");
     let server = Server::start(binary, data, &settings("1s")).await?;
     wait_stored(data, payload.spans as u64).await?;
-    row(
-        "replayed and stored, spans per CPU-second",
-        payload.spans as f64 / server.cpu()?.total(),
-    );
+    row("replayed and stored, spans per CPU-second", payload.spans as f64 / server.cpu()?.total());
     Ok(())
 }
 
 async fn wait_stored(data: &Path, spans: u64) -> Result<Stored> {
     for _ in 0..600 {
         let found = stored(data)?;
-        ensure!(
-            found.rows <= spans,
-            "{} spans are stored, but only {spans} were sent",
-            found.rows
-        );
+        ensure!(found.rows <= spans, "{} spans are stored, but only {spans} were sent", found.rows);
         if found.rows == spans {
             return Ok(found);
         }

@@ -60,15 +60,9 @@ impl Server {
         for _ in 0..START_SECONDS_MAX * 20 {
             tokio::time::sleep(Duration::from_millis(50)).await;
             if let Some(status) = server.child.try_wait()? {
-                bail!(
-                    "the server ended with {status}; see {}",
-                    data.with_extension("log").display()
-                );
+                bail!("the server ended with {status}; see {}", data.with_extension("log").display());
             }
-            if reqwest::get(&ready)
-                .await
-                .is_ok_and(|answer| answer.status().is_success())
-            {
+            if reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(server);
             }
         }
@@ -94,19 +88,11 @@ impl Server {
     pub fn cpu(&self) -> Result<CpuSeconds> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields after it.
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |index: usize| -> Result<f64> {
             Ok(fields.get(index).context("short /proc/stat")?.parse::<f64>()? / TICKS_PER_SECOND)
         };
-        Ok(CpuSeconds {
-            user: ticks(11)?,
-            system: ticks(12)?,
-        })
+        Ok(CpuSeconds { user: ticks(11)?, system: ticks(12)? })
     }
 
     /// Peak resident memory so far, in bytes.
@@ -115,10 +101,7 @@ impl Server {
     /// When the process is gone.
     pub fn peak_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmHWM:"))
-            .context("no VmHWM")?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
         let kilobytes: u64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
         Ok(kilobytes * 1024)
     }
@@ -143,9 +126,8 @@ impl Drop for Server {
 }
 
 fn free_ports() -> Result<[u16; 4]> {
-    let listeners: Vec<_> = (0..4)
-        .map(|_| std::net::TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()?;
+    let listeners: Vec<_> =
+        (0..4).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let mut ports = [0; 4];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();

@@ -34,33 +34,18 @@ impl Payload {
     /// Builds requests of the sample shop until they hold `spans` spans. Equal arguments give equal payloads.
     #[must_use]
     pub fn build(seed: u64, start_unix_nano: u64, spans: usize) -> Self {
-        let options = Options {
-            seed,
-            start: start_unix_nano,
-            ..Options::default()
-        };
+        let options = Options { seed, start: start_unix_nano, ..Options::default() };
         let mut shop = Shop::new(options);
-        let mut payload = Self {
-            requests: Vec::new(),
-            spans: 0,
-            bytes: 0,
-            trace_ids: Vec::new(),
-        };
+        let mut payload = Self { requests: Vec::new(), spans: 0, bytes: 0, trace_ids: Vec::new() };
         while payload.spans < spans {
             let request = shop.next_request();
-            let ids = request
-                .resource_spans
-                .iter()
-                .flat_map(|r| &r.scope_spans)
-                .flat_map(|s| &s.spans);
+            let ids = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
             let before = payload.spans;
             for span in ids {
                 payload.spans += 1;
                 // A root is there once; of every hundredth request the first root's trace is kept for lookups.
                 if span.parent_span_id.is_empty() && payload.requests.len().is_multiple_of(20) {
-                    payload
-                        .trace_ids
-                        .extend(<[u8; 16]>::try_from(span.trace_id.as_slice()));
+                    payload.trace_ids.extend(<[u8; 16]>::try_from(span.trace_id.as_slice()));
                 }
             }
             if payload.spans == before {
@@ -118,10 +103,7 @@ pub async fn send(payload: &Arc<Payload>, options: &LoadOptions) -> Result<LoadR
         let endpoint = tonic::transport::Endpoint::from_shared(options.endpoint.clone())?
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20);
-        let channel = endpoint
-            .connect()
-            .await
-            .context("failed to connect to the distributor")?;
+        let channel = endpoint.connect().await.context("failed to connect to the distributor")?;
         for _ in 0..options.in_flight.max(1) {
             let (payload, next, channel) = (Arc::clone(payload), Arc::clone(&next), channel.clone());
             let rate = options.rate;
@@ -172,19 +154,14 @@ async fn worker(
             let path = http::uri::PathAndQuery::from_static(
                 "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             );
-            match client
-                .unary(tonic::Request::new(request.clone()), path, Raw)
-                .await
-            {
+            match client.unary(tonic::Request::new(request.clone()), path, Raw).await {
                 Ok(_) => {
                     latencies.push(sent.elapsed().as_secs_f64() * 1e3);
                     break;
                 }
                 Err(status)
-                    if matches!(
-                        status.code(),
-                        tonic::Code::Unavailable | tonic::Code::ResourceExhausted
-                    ) && attempt < ATTEMPTS_MAX =>
+                    if matches!(status.code(), tonic::Code::Unavailable | tonic::Code::ResourceExhausted)
+                        && attempt < ATTEMPTS_MAX =>
                 {
                     attempt += 1;
                     retries += 1;

@@ -33,11 +33,7 @@ pub fn stored(data: &Path) -> Result<Stored> {
                 folders.push(path);
                 continue;
             }
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_entry = name.ends_with(".json") && name.starts_with(|c: char| c.is_ascii_digit());
             if is_entry && folder.components().any(|part| part.as_os_str() == "ledger") {
                 add_blocks(&serde_json::from_slice(&std::fs::read(&path)?)?, &mut sum);

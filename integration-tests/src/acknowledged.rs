@@ -85,6 +85,12 @@ impl Acknowledged {
         self.inner.lock().resent.contains(span)
     }
 
+    /// Spans that were sent more than once.
+    #[must_use]
+    pub fn resent_count(&self) -> usize {
+        self.inner.lock().resent.len()
+    }
+
     /// At most `count` traces with acknowledged spans, chosen by the seed.
     #[must_use]
     pub fn sample(&self, count: usize, seed: u64) -> Vec<TraceId> {

@@ -55,13 +55,14 @@ impl KafkaBroker {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Kills the broker with SIGKILL.
+    /// Kills the broker with SIGKILL, if it runs.
     ///
     /// # Errors
     /// When it cannot be killed.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        eprintln!("kafka: killing the broker");
-        self.process.take().map_or(Ok(()), |mut process| process.sigkill())
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        eprintln!("kafka: SIGKILL");
+        process.sigkill()
     }
 
     /// Starts it again on the same port and data, killing it before if it runs.

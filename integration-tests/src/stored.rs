@@ -52,12 +52,12 @@ pub async fn all_stored_once(
         let strange = stored.keys().filter(|span| !acknowledged.contains(span)).count();
         ensure!(strange == 0, "{strange} spans are stored that were never sent");
         let entries: u64 = chains.values().map(|chain| chain.entries).sum();
+        let (all, blocks, took) = (acknowledged.len(), live.len(), started.elapsed());
+        eprintln!("stored: all {all} spans in {blocks} live blocks of {entries} entries after {took:.1?}");
         eprintln!(
-            "stored: all {} spans in {} live blocks of {entries} entries, {} of them resent and there twice, after {:.1?}",
-            acknowledged.len(),
-            live.len(),
-            resent.len(),
-            started.elapsed()
+            "stored: {} spans were resent, {} of them are there twice",
+            noted.resent_count(),
+            resent.len()
         );
         return Ok(());
     }

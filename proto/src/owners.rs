@@ -67,12 +67,7 @@ mod tests {
     fn keys_round_trip_even_with_slashes_in_the_topic() {
         assert_eq!(Owner::key("vivace.spans", 3), "vivace.spans/3");
         assert_eq!(Owner::parse_key(b"a/b/12"), Some(("a/b", 12)));
-        for wrong in [
-            &b"vivace.spans"[..],
-            b"vivace.spans/",
-            b"vivace.spans/x",
-            b"\xff/1",
-        ] {
+        for wrong in [&b"vivace.spans"[..], b"vivace.spans/", b"vivace.spans/x", b"\xff/1"] {
             assert_eq!(Owner::parse_key(wrong), None);
         }
     }

@@ -33,22 +33,13 @@ struct Splitter {
 
 impl Splitter {
     fn new(traces: TracesData, bytes_max: usize) -> Self {
-        Self {
-            resources: traces.resource_spans.into_iter(),
-            resource: None,
-            scope: None,
-            bytes_max,
-        }
+        Self { resources: traces.resource_spans.into_iter(), resource: None, scope: None, bytes_max }
     }
 
     /// Makes sure that there is a scope with a span left; false at the end.
     fn advance(&mut self) -> bool {
         loop {
-            if self
-                .scope
-                .as_mut()
-                .is_some_and(|(_, spans)| spans.peek().is_some())
-            {
+            if self.scope.as_mut().is_some_and(|(_, spans)| spans.peek().is_some()) {
                 return true;
             }
             self.scope = None;
@@ -89,14 +80,8 @@ impl Iterator for Splitter {
             }
             let full = spans.peek().is_some();
             if !taken.is_empty() {
-                let scope_spans = vec![ScopeSpans {
-                    spans: taken,
-                    ..scope.clone()
-                }];
-                part.push(ResourceSpans {
-                    scope_spans,
-                    ..resource.clone()
-                });
+                let scope_spans = vec![ScopeSpans { spans: taken, ..scope.clone() }];
+                part.push(ResourceSpans { scope_spans, ..resource.clone() });
             }
             if full {
                 break;
@@ -112,15 +97,9 @@ mod tests {
     use crate::otlp::common::InstrumentationScope;
 
     fn traces(resources: usize, scopes: usize, spans: usize) -> TracesData {
-        let span = |number: usize| Span {
-            name: format!("span {number}"),
-            ..Span::default()
-        };
+        let span = |number: usize| Span { name: format!("span {number}"), ..Span::default() };
         let scope = |number: usize| ScopeSpans {
-            scope: Some(InstrumentationScope {
-                name: format!("scope {number}"),
-                ..Default::default()
-            }),
+            scope: Some(InstrumentationScope { name: format!("scope {number}"), ..Default::default() }),
             spans: (0..spans).map(span).collect(),
             schema_url: "s".into(),
         };
@@ -129,9 +108,7 @@ mod tests {
             scope_spans: (0..scopes).map(scope).collect(),
             schema_url: format!("resource {number}"),
         };
-        TracesData {
-            resource_spans: (0..resources).map(resource).collect(),
-        }
+        TracesData { resource_spans: (0..resources).map(resource).collect() }
     }
 
     /// Every span with its surroundings, in order.
@@ -159,11 +136,7 @@ mod tests {
             let mut all = Vec::new();
             for part in &parts {
                 let decoded = TracesData::decode(part.clone()).unwrap();
-                assert!(
-                    part.len() <= bytes_max || flat(&decoded).len() == 1,
-                    "{} > {bytes_max}",
-                    part.len()
-                );
+                assert!(part.len() <= bytes_max || flat(&decoded).len() == 1, "{} > {bytes_max}", part.len());
                 all.extend(flat(&decoded));
             }
             assert_eq!(all, flat(&whole), "{bytes_max}");

@@ -60,9 +60,6 @@ mod tests {
             status: PartialStatus::Partial.into(),
             message: "m".into(),
         };
-        assert_eq!(
-            response.encode_to_vec(),
-            [0x0a, 0, 0x12, 2, 8, 1, 0x18, 1, 0x22, 1, b'm']
-        );
+        assert_eq!(response.encode_to_vec(), [0x0a, 0, 0x12, 2, 8, 1, 0x18, 1, 0x22, 1, b'm']);
     }
 }

@@ -153,10 +153,8 @@ impl OpenBlock {
     #[must_use]
     pub fn trace(&self, trace_id: &TraceId) -> Option<RecordBatch> {
         let ids = self.spans.trace_id.iter().zip(0_u32..);
-        let mut rows: Vec<u32> = ids
-            .filter(|(id, _)| *id == trace_id.as_bytes())
-            .map(|(_, row)| row)
-            .collect();
+        let mut rows: Vec<u32> =
+            ids.filter(|(id, _)| *id == trace_id.as_bytes()).map(|(_, row)| row).collect();
         if rows.is_empty() {
             return None;
         }
@@ -168,12 +166,7 @@ impl OpenBlock {
 
     fn sort_key(&self, row: u32) -> ([u8; 16], u64, [u8; 8], u32) {
         let index = row as usize;
-        (
-            self.spans.trace_id[index],
-            self.spans.start[index],
-            self.spans.span_id[index],
-            row,
-        )
+        (self.spans.trace_id[index], self.spans.start[index], self.spans.span_id[index], row)
     }
 
     /// Nested sets and roots of rows that are sorted by trace.

@@ -138,7 +138,12 @@ mod tests {
         let groups = combined.traces_data.resource_spans.iter();
         groups
             .map(|group| {
-                group.scope_spans.iter().flat_map(|scope| &scope.spans).map(|s| s.start_time_unix_nano).collect()
+                group
+                    .scope_spans
+                    .iter()
+                    .flat_map(|scope| &scope.spans)
+                    .map(|s| s.start_time_unix_nano)
+                    .collect()
             })
             .collect()
     }

@@ -27,12 +27,7 @@ impl DuplicateFilter {
     /// An empty filter. The seed should be random, so that nobody can prepare spans that collide.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            seen: HashMap::default(),
-            generation: 0,
-            oldest: 0,
-        }
+        Self { seed, seen: HashMap::default(), generation: 0, oldest: 0 }
     }
 
     /// What comes now belongs to a new generation.
@@ -70,13 +65,7 @@ impl DuplicateFilter {
     /// What the fingerprints of all spans under this resource and scope have in common.
     pub(crate) fn context(&self, tenant: &TenantId, resource: [&[u8]; 2], scope: [&[u8]; 2]) -> u64 {
         let mut hasher = Xxh3::with_seed(self.seed);
-        for part in [
-            tenant.as_str().as_bytes(),
-            resource[0],
-            resource[1],
-            scope[0],
-            scope[1],
-        ] {
+        for part in [tenant.as_str().as_bytes(), resource[0], resource[1], scope[0], scope[1]] {
             hasher.update(&part.len().to_le_bytes());
             hasher.update(part);
         }

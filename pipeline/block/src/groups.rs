@@ -67,7 +67,12 @@ impl Groups {
     }
 
     /// The place of the group of this scope within a resource's group.
-    pub(crate) fn scope(&mut self, resource: usize, scope: InstrumentationScope, schema_url: String) -> ScopeAt {
+    pub(crate) fn scope(
+        &mut self,
+        resource: usize,
+        scope: InstrumentationScope,
+        schema_url: String,
+    ) -> ScopeAt {
         let Self { equality, resources, by_scope, .. } = self;
         let hash = equality.hash_one((resource, equality.hash_scope(&scope), &schema_url));
         let same = |at: &ScopeAt| {
@@ -99,17 +104,14 @@ impl Groups {
 
     /// The message, with spans in order of their start and groups in order of their first spans.
     pub(crate) fn into_sorted_traces_data(mut self) -> TracesData {
-        let key = |span: &Span| (span.start_time_unix_nano, span.span_id.clone());
         for group in &mut self.resources {
             for scope in &mut group.scopes {
-                scope.spans.sort_by(|a, b| {
-                    (a.start_time_unix_nano, &a.span_id).cmp(&(b.start_time_unix_nano, &b.span_id))
-                });
+                scope.spans.sort_by_cached_key(order);
             }
-            group.scopes.sort_by_cached_key(|scope| scope.spans.first().map(key));
+            group.scopes.sort_by_cached_key(|scope| scope.spans.first().map(order));
         }
         self.resources.sort_by_cached_key(|group| {
-            group.scopes.iter().filter_map(|scope| scope.spans.first()).map(key).min()
+            group.scopes.iter().filter_map(|scope| scope.spans.first()).map(order).min()
         });
         self.into_traces_data()
     }
@@ -134,4 +136,10 @@ impl Groups {
         let filled = resource_spans.filter(|group| !group.scope_spans.is_empty());
         TracesData { resource_spans: filled.collect() }
     }
+}
+
+/// By start; the id makes it the same however the spans came.
+fn order(span: &Span) -> (u64, u64) {
+    let id = span.span_id.first_chunk().map_or(0, |id| u64::from_be_bytes(*id));
+    (span.start_time_unix_nano, id)
 }

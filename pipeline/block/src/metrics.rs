@@ -31,7 +31,11 @@ impl Metrics {
         };
         counter("reads", "Ranges of blocks asked of object storage", &metrics.reads);
         counter("read_bytes", "Bytes of blocks read from object storage", &metrics.read_bytes);
-        counter("lookups_skipped", "Lookups of a trace in a block that its filter answered", &metrics.skipped);
+        counter(
+            "lookups_skipped",
+            "Lookups of a trace in a block that its filter answered",
+            &metrics.skipped,
+        );
         counter("lookups_searched", "Lookups of a trace in a block that read rows", &metrics.searched);
         let hits = "Lookups of a block's description that found it in memory";
         registry.register("vivace_block_cache_hits", hits, metrics.cache_hits.clone());

@@ -58,12 +58,7 @@ impl Numbering {
     fn link(&mut self, nodes: impl ExactSizeIterator<Item = ([u8; 8], Option<[u8; 8]>)> + Clone) {
         let count = nodes.len();
         self.by_id.clear();
-        self.by_id.extend(
-            nodes
-                .clone()
-                .zip(0_u32..)
-                .map(|((id, _), position)| (id, position)),
-        );
+        self.by_id.extend(nodes.clone().zip(0_u32..).map(|((id, _), position)| (id, position)));
         self.by_id.sort_unstable();
         for list in [&mut self.parent, &mut self.first_child, &mut self.next_sibling] {
             list.clear();
@@ -134,19 +129,10 @@ mod tests {
     /// (left, right, parent) of each, and the root.
     fn number(nodes: &[(u8, u8)]) -> (Vec<(i32, i32, i32)>, Option<usize>) {
         let (mut left, mut right, mut parent) = (vec![], vec![], vec![]);
-        let nodes = nodes
-            .iter()
-            .map(|&(own, parent)| (id(own), (parent != 0).then(|| id(parent))));
+        let nodes = nodes.iter().map(|&(own, parent)| (id(own), (parent != 0).then(|| id(parent))));
         let nodes: Vec<_> = nodes.collect();
         let root = Numbering::default().number(nodes.iter().copied(), &mut left, &mut right, &mut parent);
-        (
-            left.into_iter()
-                .zip(right)
-                .zip(parent)
-                .map(|((l, r), p)| (l, r, p))
-                .collect(),
-            root,
-        )
+        (left.into_iter().zip(right).zip(parent).map(|((l, r), p)| (l, r, p)).collect(), root)
     }
 
     #[test]
@@ -167,10 +153,7 @@ mod tests {
     fn cycles_and_repeated_ids_end() {
         let (numbers, root) = number(&[(1, 2), (2, 1), (3, 3), (7, 0), (7, 0), (8, 7)]);
         assert_eq!(root, Some(3));
-        assert_eq!(
-            numbers[5].2, numbers[3].0,
-            "the first span of an id is the parent"
-        );
+        assert_eq!(numbers[5].2, numbers[3].0, "the first span of an id is the parent");
         assert!(numbers.iter().all(|&(left, right, _)| 0 < left && left < right));
     }
 

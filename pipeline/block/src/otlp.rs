@@ -7,6 +7,8 @@ mod column;
 mod list;
 mod origins;
 mod spans;
+#[cfg(test)]
+mod tests;
 
 use arrow::array::RecordBatch;
 use vivace_proto::otlp::trace::TracesData;

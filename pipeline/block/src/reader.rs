@@ -13,8 +13,6 @@ mod inflate;
 mod levels;
 mod pages;
 mod source;
-#[cfg(test)]
-mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -103,8 +101,7 @@ impl BlockReader {
         if candidates.is_empty() {
             return Ok(None);
         }
-        let reads =
-            candidates.into_iter().map(|(number, rows)| self.read(source, &index, number, rows, id));
+        let reads = candidates.into_iter().map(|(number, rows)| self.read(source, &index, number, rows, id));
         let batches: Vec<Vec<_>> = stream::iter(reads).buffered(ROW_GROUPS_AT_ONCE).try_collect().await?;
         Ok(Some(batches.into_iter().flatten().collect()))
     }

@@ -122,9 +122,7 @@ impl AttributeScope {
     /// Scope and key of a promoted column's name; none for a fixed column.
     #[must_use]
     pub fn parse_column(name: &str) -> Option<(Self, &str)> {
-        Self::ALL
-            .into_iter()
-            .find_map(|scope| Some((scope, name.strip_prefix(scope.prefix())?)))
+        Self::ALL.into_iter().find_map(|scope| Some((scope, name.strip_prefix(scope.prefix())?)))
     }
 }
 

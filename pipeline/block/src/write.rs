@@ -62,10 +62,7 @@ impl Description {
             ("start_min_unix_nano", stats.start_min.0.to_string()),
             ("end_max_unix_nano", stats.end_max.0.to_string()),
         ];
-        pairs
-            .into_iter()
-            .map(|(key, value)| KeyValue::new(format!("vivace.{key}"), value))
-            .collect()
+        pairs.into_iter().map(|(key, value)| KeyValue::new(format!("vivace.{key}"), value)).collect()
     }
 }
 
@@ -100,27 +97,14 @@ fn properties(
     description: &Description,
     config: &BlockConfig,
 ) -> Result<WriterProperties, ParquetError> {
-    let group_rows = sealed
-        .batches
-        .iter()
-        .map(RecordBatch::num_rows)
-        .max()
-        .unwrap_or(1);
+    let group_rows = sealed.batches.iter().map(RecordBatch::num_rows).max().unwrap_or(1);
     let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("vivace ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(description.metadata(&sealed.stats)))
         .set_sorting_columns(Some(vec![
-            SortingColumn {
-                column_idx: 0,
-                descending: false,
-                nulls_first: false,
-            },
-            SortingColumn {
-                column_idx: 3,
-                descending: false,
-                nulls_first: false,
-            },
+            SortingColumn { column_idx: 0, descending: false, nulls_first: false },
+            SortingColumn { column_idx: 3, descending: false, nulls_first: false },
         ]))
         .set_max_row_group_row_count(Some(group_rows))
         .set_data_page_row_count_limit(config.page_rows_max)
@@ -139,12 +123,7 @@ fn properties(
             .set_column_dictionary_enabled(path(name), false)
             .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
     }
-    builder = filtered(
-        builder,
-        path(TRACE_ID),
-        sealed.stats.traces,
-        TRACE_ID_FALSE_POSITIVES,
-    );
+    builder = filtered(builder, path(TRACE_ID), sealed.stats.traces, TRACE_ID_FALSE_POSITIVES);
     for needle in &sealed.needles {
         let column = path(&needle.column);
         if needle.plain {

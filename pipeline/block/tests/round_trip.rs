@@ -17,21 +17,23 @@ use vivace_block::{
     to_traces_data, write_block,
 };
 use vivace_model::{ByteSize, Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
-use vivace_proto::otlp::trace::TracesData;
+use vivace_proto::otlp::common::any_value::Value;
+use vivace_proto::otlp::common::{AnyValue, ArrayValue, KeyValue, KeyValueList};
+use vivace_proto::otlp::trace::span::Event;
+use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
 use self::otlp::{normal, traces_data};
 
 fn config() -> impl Strategy<Value = BlockConfig> {
     let choose = |values: Vec<usize>| prop::sample::select(values);
-    (choose(vec![0, 3, 256]), choose(vec![1, 4]), choose(vec![1, 3, 1000]), choose(vec![1, 2, 1000])).prop_map(
-        |(columns_max, promote_one_in, row_group_rows_max, page_rows_max)| BlockConfig {
+    (choose(vec![0, 3, 256]), choose(vec![1, 4]), choose(vec![1, 3, 1000]), choose(vec![1, 2, 1000]))
+        .prop_map(|(columns_max, promote_one_in, row_group_rows_max, page_rows_max)| BlockConfig {
             columns_max,
             promote_one_in,
             row_group_rows_max,
             page_rows_max,
             ..BlockConfig::default()
-        },
-    )
+        })
 }
 
 fn open(data: &TracesData, config: &BlockConfig) -> OpenBlock {
@@ -117,4 +119,47 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Whoever reads a trace decodes it with a limit on nesting; what is stored must pass that.
+#[test]
+fn what_is_taken_in_can_be_read_back_however_deep_it_is_nested() {
+    let nested = |depth: usize, kvlist: bool| {
+        let mut value = AnyValue { value: Some(Value::BoolValue(true)) };
+        for _ in 0..depth {
+            let outer = if kvlist {
+                let item = KeyValue { key: "k".into(), value: Some(value), key_strindex: 0 };
+                Value::KvlistValue(KeyValueList { values: vec![item] })
+            } else {
+                Value::ArrayValue(ArrayValue { values: vec![value] })
+            };
+            value = AnyValue { value: Some(outer) };
+        }
+        KeyValue { key: "deep".into(), value: Some(value), key_strindex: 0 }
+    };
+    let mut refused = 0;
+    for (depth, kvlist) in (1..120).flat_map(|depth| [(depth, false), (depth, true)]) {
+        let event = Event { attributes: vec![nested(depth, kvlist)], ..Event::default() };
+        let span = Span {
+            trace_id: vec![1; 16],
+            span_id: vec![1; 8],
+            events: vec![event],
+            attributes: vec![nested(depth, kvlist)],
+            ..Span::default()
+        };
+        let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+        let data =
+            TracesData { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] };
+        let mut block = OpenBlock::new(TenantId::default(), &BlockConfig::default());
+        if block.append(&data.encode_to_vec(), &mut DuplicateFilter::new(1)).spans == 0 {
+            refused += 1;
+            continue;
+        }
+        let back = to_traces_data(&block.seal().batches)
+            .unwrap_or_else(|error| panic!("depth {depth}, kvlist {kvlist}: {error}"));
+        assert_eq!(normal(&back), normal(&data));
+        let decoded = TracesData::decode(back.encode_to_vec().as_slice());
+        decoded.unwrap_or_else(|error| panic!("depth {depth}, kvlist {kvlist}: {error}"));
+    }
+    assert!(refused > 0 && refused < 200, "{refused}");
 }

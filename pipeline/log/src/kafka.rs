@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rdkafka::producer::Producer as _;
+use tokio::time::{Duration, Instant, sleep};
 use vivace_model::{Offset, OffsetRange, Partition};
 
 use self::client::{Failure, partition_id};
@@ -23,6 +24,9 @@ use self::member::KafkaMembership;
 use self::producer::Producer;
 use self::reader::KafkaReader;
 use crate::{KafkaConfig, Log, LogError, Membership, NewRecord, Reader, TopicSpec};
+
+/// Between questions about something that settles soon: a new topic, a partition that changes its leader.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The log on Kafka.
 pub struct KafkaLog {
@@ -67,22 +71,39 @@ impl Shared {
         }
     }
 
+    /// Asks until the partition's leader is settled, within the request timeout.
     async fn watermarks(
         self: &Arc<Self>,
         topic: &str,
         partition: Partition,
     ) -> Result<OffsetRange, LogError> {
+        let deadline = Instant::now() + self.config.request_timeout;
+        loop {
+            match self.ask_watermarks(topic, partition).await {
+                Ok((low, high)) => {
+                    let offset = |number: i64| Offset(u64::try_from(number).unwrap_or_default());
+                    return Ok(OffsetRange::new(offset(low), offset(high.max(low))));
+                }
+                Err(failure) if failure.is_between_leaders() && Instant::now() < deadline => {
+                    sleep(ASK_AGAIN).await;
+                }
+                Err(failure) => return Err(failure.of_partition(topic, partition)),
+            }
+        }
+    }
+
+    async fn ask_watermarks(
+        self: &Arc<Self>,
+        topic: &str,
+        partition: Partition,
+    ) -> Result<(i64, i64), Failure> {
         let (name, id) = (topic.to_owned(), partition_id(partition));
         let action = format!("failed to get the watermarks of {topic}/{partition}");
-        let answer = self
-            .ask(action, move |shared| {
-                let producer = shared.producer.current();
-                producer.client().fetch_watermarks(&name, id, shared.config.request_timeout)
-            })
-            .await;
-        let (low, high) = answer.map_err(|failure| failure.of_partition(topic, partition))?;
-        let offset = |number: i64| Offset(u64::try_from(number).unwrap_or_default());
-        Ok(OffsetRange::new(offset(low), offset(high.max(low))))
+        self.ask(action, move |shared| {
+            let producer = shared.producer.current();
+            producer.client().fetch_watermarks(&name, id, shared.config.request_timeout)
+        })
+        .await
     }
 }
 

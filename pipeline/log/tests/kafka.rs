@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset as RdOffset, TopicPartitionList};
 use vivace_log::contract::{self, Subject};
-use vivace_log::{KafkaConfig, KafkaLog, Log, LogError, NewRecord, Retention, TopicSpec};
+use vivace_log::{Assignment, KafkaConfig, KafkaLog, Log, LogError, NewRecord, Retention, TopicSpec};
 use vivace_model::{ByteSize, Offset, OffsetRange, Partition};
 
 fn config() -> KafkaConfig {
@@ -101,4 +102,53 @@ async fn missing_topics_are_created_only_if_that_is_allowed() {
     assert!(matches!(log.ensure_topic(&spec).await, Err(LogError::TopicMissing(_))));
     connect().ensure_topic(&spec).await.unwrap();
     log.ensure_topic(&spec).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka"]
+async fn commits_reach_the_group() {
+    let log = connect();
+    let name = prefix("committed");
+    log.ensure_topic(&spec(name.clone(), Retention::Time(Duration::from_secs(3600)))).await.unwrap();
+    log.append(&name, vec![record(None, b"x"); 5]).await.unwrap();
+    let mut member = log.join(&name, &name).await.unwrap();
+    assert_eq!(member.next().await.unwrap(), Assignment::Gained(vec![Partition(0)]));
+    member.commit(Partition(0), Offset(3)).await.unwrap();
+    assert!(matches!(member.commit(Partition(1), Offset(3)).await, Err(LogError::Fenced(_))));
+
+    let other: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", config().brokers)
+        .set("group.id", &name)
+        .create()
+        .unwrap();
+    let committed = || {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&name, 0);
+        let list = other.committed_offsets(list, Duration::from_secs(10)).unwrap();
+        list.find_partition(&name, 0).unwrap().offset()
+    };
+    while committed() != RdOffset::Offset(3) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka"]
+async fn static_members_come_back_and_fence_each_other() {
+    let name = prefix("static");
+    let log = KafkaLog::connect(KafkaConfig { group_instance_id: Some("one".into()), ..config() }).unwrap();
+    log.ensure_topic(&spec(name.clone(), Retention::Compacted)).await.unwrap();
+    let mine = Assignment::Gained(vec![Partition(0)]);
+    let mut first = log.join(&name, &name).await.unwrap();
+    assert_eq!(first.next().await.unwrap(), mine);
+    first.leave().await;
+    let mut second = log.join(&name, &name).await.unwrap();
+    assert_eq!(second.next().await.unwrap(), mine, "it comes back under its name");
+    let mut third = log.join(&name, &name).await.unwrap();
+    assert_eq!(third.next().await.unwrap(), mine, "another takes the name over");
+    let mut told = second.next().await;
+    if matches!(told, Ok(Assignment::Lost(_))) {
+        told = second.next().await;
+    }
+    assert!(matches!(told, Err(LogError::Fenced(_))), "{told:?}");
 }

@@ -63,9 +63,7 @@ impl FromStr for ByteSize {
     type Err = ByteSizeError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let digits = text
-            .find(|c: char| c != '.' && !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -84,11 +82,7 @@ impl FromStr for ByteSize {
         }
         let bytes = number.parse::<f64>().map_err(|_| ByteSizeError)? * factor as f64;
         // Beyond 2^53 a float no longer holds each whole number; nobody writes fractions of petabytes.
-        if bytes < 9e15 {
-            Ok(Self(bytes as u64))
-        } else {
-            Err(ByteSizeError)
-        }
+        if bytes < 9e15 { Ok(Self(bytes as u64)) } else { Err(ByteSizeError) }
     }
 }
 
@@ -110,9 +104,7 @@ impl<'de> Deserialize<'de> for ByteSize {
                 Ok(ByteSize(bytes))
             }
             fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
-                u64::try_from(bytes)
-                    .map(ByteSize)
-                    .map_err(|_| E::custom(ByteSizeError))
+                u64::try_from(bytes).map(ByteSize).map_err(|_| E::custom(ByteSizeError))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
                 text.parse().map_err(E::custom)
@@ -146,29 +138,16 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in [
-            "",
-            "MiB",
-            "-1",
-            "1.2.3MiB",
-            "1 furlong",
-            "99999999999GiB",
-            "1e3",
-            "∞",
-        ] {
+        for text in ["", "MiB", "-1", "1.2.3MiB", "1 furlong", "99999999999GiB", "1e3", "∞"] {
             assert_eq!(text.parse::<ByteSize>(), Err(ByteSizeError), "{text}");
         }
     }
 
     #[test]
     fn shown_text_reads_back_equal() {
-        for (bytes, text) in [
-            (0, "0"),
-            (1000, "1000"),
-            (1536, "1536"),
-            (64 << 20, "64MiB"),
-            (3 << 40, "3TiB"),
-        ] {
+        for (bytes, text) in
+            [(0, "0"), (1000, "1000"), (1536, "1536"), (64 << 20, "64MiB"), (3 << 40, "3TiB")]
+        {
             assert_eq!(ByteSize(bytes).to_string(), text);
             assert_eq!(text.parse(), Ok(ByteSize(bytes)));
         }

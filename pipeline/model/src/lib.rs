@@ -8,11 +8,11 @@ mod clock;
 mod error_kind;
 mod ids;
 mod offset;
+pub mod otlp;
 mod partitioner;
 mod secret;
 mod settings;
 mod tenant;
-pub mod otlp;
 pub mod wire;
 
 pub use block_id::BlockId;

@@ -127,40 +127,22 @@ mod tests {
     fn every_field_is_described_in_order() {
         assert_eq!(Config::PREFIX, "VIVACE_TEST_");
         let names: Vec<_> = Config::SETTINGS.iter().map(|[name, ..]| *name).collect();
-        assert_eq!(
-            names,
-            ["age_max", "patience", "memory", "rows_max", "users", "password"]
-        );
-        assert_eq!(
-            Config::SETTINGS[0],
-            ["age_max", "", " How old it may get, in two lines."]
-        );
-        assert_eq!(
-            Config::SETTINGS[3],
-            ["rows_max", "spans", " How many it may hold."]
-        );
+        assert_eq!(names, ["age_max", "patience", "memory", "rows_max", "users", "password"]);
+        assert_eq!(Config::SETTINGS[0], ["age_max", "", " How old it may get, in two lines."]);
+        assert_eq!(Config::SETTINGS[3], ["rows_max", "spans", " How many it may hold."]);
     }
 
     #[test]
     fn durations_and_sizes_are_text_in_serde() {
-        let config = Config {
-            patience: Some(Duration::from_millis(1500)),
-            ..Config::default()
-        };
+        let config = Config { patience: Some(Duration::from_millis(1500)), ..Config::default() };
         let json = serde_json::to_value(&config).unwrap();
         assert_eq!(json["age_max"], "1m 30s");
         assert_eq!(json["patience"], "1s 500ms");
         assert_eq!(json["memory"], "64MiB");
         let back: Config =
             serde_json::from_value(serde_json::json!({"age_max": "2min", "memory": 7})).unwrap();
-        assert_eq!(
-            (back.age_max, back.memory),
-            (Duration::from_secs(120), ByteSize(7))
-        );
-        assert_eq!(
-            (back.patience, back.rows_max, back.users.len()),
-            (None, 500_000, 2)
-        );
+        assert_eq!((back.age_max, back.memory), (Duration::from_secs(120), ByteSize(7)));
+        assert_eq!((back.patience, back.rows_max, back.users.len()), (None, 500_000, 2));
         assert!(back.password.is_empty());
     }
 
@@ -176,18 +158,9 @@ mod tests {
         ];
         let config: Config =
             envy::from_iter(variables.map(|(name, value)| (name.into(), value.into()))).unwrap();
-        assert_eq!(
-            (config.age_max, config.memory),
-            (Duration::from_secs(120), ByteSize::gib(1))
-        );
-        assert_eq!(
-            (config.patience, config.rows_max),
-            (Some(Duration::from_millis(100)), 7)
-        );
-        assert_eq!(
-            (config.users.join(" ").as_str(), config.password.reveal()),
-            ("c d e", "hunter2")
-        );
+        assert_eq!((config.age_max, config.memory), (Duration::from_secs(120), ByteSize::gib(1)));
+        assert_eq!((config.patience, config.rows_max), (Some(Duration::from_millis(100)), 7));
+        assert_eq!((config.users.join(" ").as_str(), config.password.reveal()), ("c d e", "hunter2"));
     }
 
     #[test]

@@ -39,11 +39,7 @@ pub struct AdminState {
 pub fn new_registry(build: &BuildInfo) -> SharedRegistry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(ProcessCollector));
-    registry.register(
-        "vivace_build",
-        "Which build this is",
-        Info::new(build.labels().to_vec()),
-    );
+    registry.register("vivace_build", "Which build this is", Info::new(build.labels().to_vec()));
     Arc::new(Mutex::new(registry))
 }
 
@@ -83,11 +79,7 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
         Ok(Ok(page)) => (StatusCode::OK, [(header::CONTENT_TYPE, OPEN_METRICS)], page),
         Ok(Err(_)) | Err(_) => {
             let problem = "failed to encode the metrics\n".to_owned();
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                [(header::CONTENT_TYPE, PLAIN_TEXT)],
-                problem,
-            )
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, PLAIN_TEXT)], problem)
         }
     }
 }

@@ -56,18 +56,8 @@ impl BuildInfo {
 /// In the words of Prometheus and its relatives.
 impl fmt::Display for BuildInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            version,
-            revision,
-            branch,
-            build_user,
-            build_date,
-            compiler,
-        } = self;
-        writeln!(
-            f,
-            "vivace, version {version} (branch: {branch}, revision: {revision})"
-        )?;
+        let Self { version, revision, branch, build_user, build_date, compiler } = self;
+        writeln!(f, "vivace, version {version} (branch: {branch}, revision: {revision})")?;
         writeln!(f, "  build user:       {build_user}")?;
         writeln!(f, "  build date:       {build_date}")?;
         writeln!(f, "  rust version:     {compiler}")
@@ -82,10 +72,7 @@ mod tests {
     fn json_has_the_keys_that_clients_read() {
         let json = serde_json::to_value(BuildInfo::new("1.2.3")).unwrap();
         assert_eq!(json["version"], "1.2.3");
-        assert!(
-            json["goVersion"].as_str().unwrap().starts_with("rustc 1."),
-            "{json}"
-        );
+        assert!(json["goVersion"].as_str().unwrap().starts_with("rustc 1."), "{json}");
         for key in ["revision", "branch", "buildUser", "buildDate"] {
             assert!(json[key].is_string(), "{key}");
         }

@@ -96,10 +96,7 @@ impl Environment {
         let ours = |(name, value): &(String, String)| {
             name.starts_with(PREFIX) && !value.is_empty() && !is_service_link(name, value)
         };
-        Self {
-            given: variables.into_iter().filter(ours).collect(),
-            settings: Vec::new(),
-        }
+        Self { given: variables.into_iter().filter(ours).collect(), settings: Vec::new() }
     }
 
     /// The variables of this process; those that are not UTF-8 are taken with replacement characters.
@@ -140,10 +137,7 @@ impl Environment {
                 value: value.clone(),
                 problem,
                 default: default.clone(),
-                unit: about
-                    .iter()
-                    .find(|[name, ..]| name == field)
-                    .map_or("", |[_, unit, _]| *unit),
+                unit: about.iter().find(|[name, ..]| name == field).map_or("", |[_, unit, _]| *unit),
             })?;
         }
         let config: T = read(&pairs).map_err(declaration)?;
@@ -161,14 +155,9 @@ impl Environment {
         defaults: &BTreeMap<String, String>,
     ) {
         let undescribed = |field: &&String| !about.iter().any(|[name, ..]| name == field);
-        let rest = values
-            .keys()
-            .filter(undescribed)
-            .map(|field| (field.as_str(), "", ""));
-        for (field, unit, meaning) in about
-            .iter()
-            .map(|&[field, unit, meaning]| (field, unit, meaning))
-            .chain(rest)
+        let rest = values.keys().filter(undescribed).map(|field| (field.as_str(), "", ""));
+        for (field, unit, meaning) in
+            about.iter().map(|&[field, unit, meaning]| (field, unit, meaning)).chain(rest)
         {
             self.settings.push(Setting {
                 variable: variable_of(prefix, field),
@@ -185,11 +174,7 @@ impl Environment {
     /// # Errors
     /// [`ConfigError::Unknown`] names the others.
     pub fn finish(self) -> Result<Vec<Setting>, ConfigError> {
-        let known: Vec<&str> = self
-            .settings
-            .iter()
-            .map(|setting| setting.variable.as_str())
-            .collect();
+        let known: Vec<&str> = self.settings.iter().map(|setting| setting.variable.as_str()).collect();
         let unknown = self.given.keys().filter(|name| !known.contains(&name.as_str()));
         let names: Vec<_> = unknown
             .map(|name| match nearest::nearest(name, &known) {
@@ -197,11 +182,7 @@ impl Environment {
                 None => name.clone(),
             })
             .collect();
-        if names.is_empty() {
-            Ok(self.settings)
-        } else {
-            Err(ConfigError::Unknown { names })
-        }
+        if names.is_empty() { Ok(self.settings) } else { Err(ConfigError::Unknown { names }) }
     }
 }
 
@@ -209,29 +190,16 @@ impl Environment {
 #[must_use]
 pub fn render(settings: &[Setting]) -> String {
     let mut text = String::new();
-    for Setting {
-        variable,
-        value,
-        default,
-        unit,
-        meaning,
-    } in settings
-    {
+    for Setting { variable, value, default, unit, meaning } in settings {
         let default = if default.is_empty() { "none" } else { default };
-        let unit = if unit.is_empty() {
-            String::new()
-        } else {
-            format!(" Unit: {unit}.")
-        };
+        let unit = if unit.is_empty() { String::new() } else { format!(" Unit: {unit}.") };
         let mark = if value.is_empty() { "# " } else { "" };
         let value = if value.contains(|c: char| c.is_whitespace() || "\"'$`\\;&|<>()#*?".contains(c)) {
             format!("'{}'", value.replace('\'', r"'\''"))
         } else {
             value.clone()
         };
-        text.push_str(&format!(
-            "# {meaning}{unit} Default: {default}.\n{mark}{variable}={value}\n\n"
-        ));
+        text.push_str(&format!("# {meaning}{unit} Default: {default}.\n{mark}{variable}={value}\n\n"));
     }
     text
 }
@@ -259,10 +227,9 @@ fn read<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, String> {
 /// Each field's value as the text that a variable would set it to.
 fn fields_of<T: Serialize>(config: &T) -> Result<BTreeMap<String, String>, String> {
     match serde_json::to_value(config) {
-        Ok(Value::Object(fields)) => Ok(fields
-            .into_iter()
-            .map(|(name, value)| (name, text_of(value)))
-            .collect()),
+        Ok(Value::Object(fields)) => {
+            Ok(fields.into_iter().map(|(name, value)| (name, text_of(value))).collect())
+        }
         Ok(_) => Err("not a struct of fields".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -283,10 +250,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
     let port_part = name.rsplit_once("_PORT_").is_some_and(|(_, rest)| {
         let mut words = rest.split('_');
         let number = words.next().is_some_and(|word| word.parse::<u16>().is_ok());
-        number
-            && words
-                .next()
-                .is_some_and(|word| ["TCP", "UDP", "SCTP"].contains(&word))
+        number && words.next().is_some_and(|word| ["TCP", "UDP", "SCTP"].contains(&word))
     });
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

@@ -76,10 +76,7 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .expect("nobody closes the semaphore");
+    let slot = Arc::clone(slots).acquire_owned().await.expect("nobody closes the semaphore");
     let (stream, _peer) = listener.accept().await?;
     Ok((stream, slot))
 }
@@ -94,15 +91,8 @@ async fn serve_connection(
         debug!(%error, "failed to set TCP_NODELAY");
     }
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT_MAX);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_EVERY);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT_MAX);
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_EVERY);
     let mut connection =
         pin!(server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
     let ended = tokio::select! {

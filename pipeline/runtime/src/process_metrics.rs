@@ -26,38 +26,17 @@ impl Collector for ProcessCollector {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let kib = |key: &str| field(&status, key).map(|kib| kib * 1024.0);
         gauge("process_resident_memory_bytes", "Memory in use", kib("VmRSS:"))?;
-        gauge(
-            "process_resident_memory_peak_bytes",
-            "Most memory ever in use",
-            kib("VmHWM:"),
-        )?;
-        gauge(
-            "process_virtual_memory_bytes",
-            "Address space in use",
-            kib("VmSize:"),
-        )?;
+        gauge("process_resident_memory_peak_bytes", "Most memory ever in use", kib("VmHWM:"))?;
+        gauge("process_virtual_memory_bytes", "Address space in use", kib("VmSize:"))?;
         gauge("process_threads", "Threads", field(&status, "Threads:"))?;
         gauge("process_open_fds", "Open file descriptors", open_files())?;
-        gauge(
-            "process_max_fds",
-            "Most file descriptors that may be open",
-            open_files_max(),
-        )?;
-        gauge(
-            "process_start_time_seconds",
-            "Start, in seconds since 1970-01-01 UTC",
-            start_time(&stat),
-        )?;
+        gauge("process_max_fds", "Most file descriptors that may be open", open_files_max())?;
+        gauge("process_start_time_seconds", "Start, in seconds since 1970-01-01 UTC", start_time(&stat))?;
         match cpu_seconds(&stat) {
             // OpenMetrics adds _total to counters itself.
             Some(seconds) => {
                 let help = "CPU time used, user and system, in seconds";
-                encode(
-                    &mut encoder,
-                    "process_cpu_seconds",
-                    help,
-                    &ConstCounter::new(seconds),
-                )
+                encode(&mut encoder, "process_cpu_seconds", help, &ConstCounter::new(seconds))
             }
             None => Ok(()),
         }
@@ -111,10 +90,7 @@ mod tests {
 
     #[test]
     fn fields_are_found() {
-        assert_eq!(
-            field("VmSize:\t  10 kB\nVmRSS:\t   2048 kB\n", "VmRSS:"),
-            Some(2048.0)
-        );
+        assert_eq!(field("VmSize:\t  10 kB\nVmRSS:\t   2048 kB\n", "VmRSS:"), Some(2048.0));
         assert_eq!(field("VmRSS: lots\n", "VmRSS:"), None);
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 9 0 4242 1 1";
         assert_eq!(cpu_seconds(stat), Some(2.0));
@@ -136,10 +112,7 @@ mod tests {
             "process_max_fds",
             "process_start_time_seconds",
         ] {
-            assert!(
-                page.lines().any(|line| line.starts_with(&format!("{name} "))),
-                "{name} in {page}"
-            );
+            assert!(page.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {page}");
         }
     }
 }

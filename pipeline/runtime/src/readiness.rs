@@ -22,24 +22,15 @@ impl Readiness {
     /// Ready while all its checks pass and `draining` is not cancelled.
     #[must_use]
     pub fn new(draining: CancellationToken) -> Self {
-        Self {
-            checks: Arc::default(),
-            draining,
-        }
+        Self { checks: Arc::default(), draining }
     }
 
     /// Adds a check. It does not pass until its owner says so.
     #[must_use]
     pub fn check(&self, name: impl Into<Cow<'static, str>>) -> ReadinessCheck {
         let mut checks = self.checks.lock();
-        checks.push(Check {
-            name: name.into(),
-            problem: Some("starting".into()),
-        });
-        ReadinessCheck {
-            checks: Arc::clone(&self.checks),
-            index: checks.len() - 1,
-        }
+        checks.push(Check { name: name.into(), problem: Some("starting".into()) });
+        ReadinessCheck { checks: Arc::clone(&self.checks), index: checks.len() - 1 }
     }
 
     /// Whether all is well.
@@ -53,18 +44,9 @@ impl Readiness {
         let checks = self.checks.lock();
         let problems: String = checks
             .iter()
-            .filter_map(|check| {
-                check
-                    .problem
-                    .as_ref()
-                    .map(|problem| format!("{}: {problem}\n", check.name))
-            })
+            .filter_map(|check| check.problem.as_ref().map(|problem| format!("{}: {problem}\n", check.name)))
             .collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 }
 
@@ -96,10 +78,7 @@ mod tests {
         let readiness = Readiness::default();
         assert_eq!(readiness.state(), Ok(()));
         let (log, storage) = (readiness.check("log"), readiness.check("storage"));
-        assert_eq!(
-            readiness.state(),
-            Err("log: starting\nstorage: starting\n".to_owned())
-        );
+        assert_eq!(readiness.state(), Err("log: starting\nstorage: starting\n".to_owned()));
         log.ready();
         storage.not_ready("no such bucket");
         assert_eq!(readiness.state(), Err("storage: no such bucket\n".to_owned()));

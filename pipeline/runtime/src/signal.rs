@@ -35,10 +35,7 @@ mod tests {
     async fn sigterm_is_heard() {
         let mut heard = Box::pin(shutdown_signal());
         assert_eq!((&mut heard).now_or_never(), None, "now listening");
-        let kill = Command::new("kill")
-            .args(["-TERM", &std::process::id().to_string()])
-            .status()
-            .unwrap();
+        let kill = Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status().unwrap();
         assert!(kill.success());
         heard.await;
     }

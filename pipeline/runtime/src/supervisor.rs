@@ -113,9 +113,7 @@ impl Supervisor {
         let name = name.into();
         debug!(task = %name, phase, "task started");
         let stop = self.stops.entry(phase).or_default().clone();
-        let task = self
-            .tasks
-            .spawn(async move { make(stop).await.map_err(Into::into) });
+        let task = self.tasks.spawn(async move { make(stop).await.map_err(Into::into) });
         self.running.insert(task.id(), Running { name, phase });
     }
 
@@ -170,17 +168,11 @@ impl Supervisor {
             }
         }
         if !self.running.is_empty() {
-            let mut names: Vec<_> = self
-                .running
-                .values()
-                .map(|task| task.name.clone().into_owned())
-                .collect();
+            let mut names: Vec<_> =
+                self.running.values().map(|task| task.name.clone().into_owned()).collect();
             names.sort();
             warn!(grace = ?self.grace, tasks = %names.join(", "), "tasks did not stop in time and are aborted");
-            failure.get_or_insert(SupervisorError::Aborted {
-                grace: self.grace,
-                names,
-            });
+            failure.get_or_insert(SupervisorError::Aborted { grace: self.grace, names });
             self.abort().await;
         }
         failure.map_or(Ok(()), Err)
@@ -202,19 +194,14 @@ fn failure_of(name: &str, result: Result<Result<(), BoxError>, JoinError>) -> Op
         Ok(Err(source)) => Some(SupervisorError::Failed { name, source }),
         Err(error) => {
             let panic = error.try_into_panic().ok()?; // else we aborted it
-            Some(SupervisorError::Panicked {
-                name,
-                message: message_of(panic.as_ref()),
-            })
+            Some(SupervisorError::Panicked { name, message: message_of(panic.as_ref()) })
         }
     }
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }
 
 /// An error and its causes in one line.

@@ -31,10 +31,7 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self {
-            log_level: "info".to_owned(),
-            log_format: LogFormat::Text,
-        }
+        Self { log_level: "info".to_owned(), log_format: LogFormat::Text }
     }
 }
 
@@ -57,9 +54,7 @@ impl TelemetryConfig {
     /// One line that names the variable.
     pub fn validate(&self) -> Result<(), String> {
         let filter = EnvFilter::builder().parse(&self.log_level);
-        filter
-            .map(drop)
-            .map_err(|error| format!("VIVACE_LOG_LEVEL={:?}: {error}", self.log_level))
+        filter.map(drop).map_err(|error| format!("VIVACE_LOG_LEVEL={:?}: {error}", self.log_level))
     }
 }
 
@@ -103,21 +98,12 @@ mod tests {
     #[test]
     fn levels_are_checked() {
         for right in ["info", "debug", "info,vivace_ingester=debug", "warn,h2=error"] {
-            let config = TelemetryConfig {
-                log_level: right.to_owned(),
-                ..TelemetryConfig::default()
-            };
+            let config = TelemetryConfig { log_level: right.to_owned(), ..TelemetryConfig::default() };
             assert_eq!(config.validate(), Ok(()), "{right}");
         }
-        let config = TelemetryConfig {
-            log_level: "info,x=loud".to_owned(),
-            ..TelemetryConfig::default()
-        };
+        let config = TelemetryConfig { log_level: "info,x=loud".to_owned(), ..TelemetryConfig::default() };
         let error = config.validate().unwrap_err();
-        assert!(
-            error.starts_with(r#"VIVACE_LOG_LEVEL="info,x=loud": "#),
-            "{error}"
-        );
+        assert!(error.starts_with(r#"VIVACE_LOG_LEVEL="info,x=loud": "#), "{error}");
     }
 
     #[test]
@@ -125,16 +111,9 @@ mod tests {
         let given = [("VIVACE_LOG_LEVEL", "debug"), ("VIVACE_LOG_FORMAT", "json")];
         let mut environment = crate::Environment::new(given.map(|(name, value)| (name.into(), value.into())));
         let config = environment
-            .load(
-                TelemetryConfig::PREFIX,
-                TelemetryConfig::SETTINGS,
-                TelemetryConfig::validate,
-            )
+            .load(TelemetryConfig::PREFIX, TelemetryConfig::SETTINGS, TelemetryConfig::validate)
             .unwrap();
-        assert_eq!(
-            (config.log_level.as_str(), config.log_format),
-            ("debug", LogFormat::Json)
-        );
+        assert_eq!((config.log_level.as_str(), config.log_format), ("debug", LogFormat::Json));
         environment.finish().unwrap();
     }
 }

@@ -35,22 +35,11 @@ impl Trace<'_> {
         if !query.is_empty() {
             attributes.push(text("url.query", query));
         }
-        let draft = Draft {
-            pod,
-            kind: SpanKind::Server,
-            name: format!("{method} {route}"),
-            attributes,
-        };
+        let draft = Draft { pod, kind: SpanKind::Server, name: format!("{method} {route}"), attributes };
         let (index, result) = self.span(draft, work);
         let status = result.as_ref().map_or_else(|fault| fault.http_status, |()| 200);
         let size = self.rng.random_range(400..90_000_i64);
-        self.add(
-            index,
-            [
-                int("http.response.status_code", status),
-                int("http.response.body.size", size),
-            ],
-        );
+        self.add(index, [int("http.response.status_code", status), int("http.response.body.size", size)]);
         result
     }
 
@@ -68,21 +57,13 @@ impl Trace<'_> {
             text("rpc.system", "grpc"),
             text("rpc.service", callee.rpc()),
             text("rpc.method", method),
-            text(
-                "server.address",
-                format!("{}.shop.svc.cluster.local", callee.name()),
-            ),
+            text("server.address", format!("{}.shop.svc.cluster.local", callee.name())),
             int("server.port", 8080),
             text("network.peer.address", world.pods[there].address.as_str()),
             int("network.peer.port", 8080),
             text("peer.service", callee.name()),
         ];
-        let draft = Draft {
-            pod: self.pod(),
-            kind: SpanKind::Client,
-            name: name.clone(),
-            attributes,
-        };
+        let draft = Draft { pod: self.pod(), kind: SpanKind::Client, name: name.clone(), attributes };
         let (index, result) = self.span(draft, |trace| {
             trace.work(180); // the network
             let result = trace.serve(callee, method, name, there, work);
@@ -115,12 +96,7 @@ impl Trace<'_> {
             text("thread.name", format!("grpc-worker-{thread}")),
             text("request.id", self.shopper.request.as_str()),
         ];
-        let draft = Draft {
-            pod,
-            kind: SpanKind::Server,
-            name,
-            attributes,
-        };
+        let draft = Draft { pod, kind: SpanKind::Server, name, attributes };
         let (index, result) = self.span(draft, |trace| {
             trace.work(60);
             trace.fails(0.003, "DeadlineExceeded", "deadline exceeded after 2.000s", 504)?;
@@ -139,10 +115,7 @@ impl Trace<'_> {
         work: impl FnOnce(&mut Self) -> Done,
     ) -> Done {
         let (file, name) = function.split_once('#').unwrap_or(("main", function));
-        let line = name
-            .bytes()
-            .fold(7_i64, |line, byte| (line * 31 + i64::from(byte)) % 400)
-            + 12;
+        let line = name.bytes().fold(7_i64, |line, byte| (line * 31 + i64::from(byte)) % 400) + 12;
         let thread = self.rng.random_range(1..16_i64);
         let mut all = vec![
             text("code.function.name", name),
@@ -153,12 +126,8 @@ impl Trace<'_> {
             text("request.id", self.shopper.request.as_str()),
         ];
         all.extend(attributes);
-        let draft = Draft {
-            pod: self.pod(),
-            kind: SpanKind::Internal,
-            name: name.to_owned(),
-            attributes: all,
-        };
+        let draft =
+            Draft { pod: self.pod(), kind: SpanKind::Internal, name: name.to_owned(), attributes: all };
         let (_, result) = self.span(draft, |trace| {
             trace.work(micros);
             work(trace)
@@ -175,11 +144,7 @@ impl Trace<'_> {
         http_status: u16,
     ) -> Done {
         if self.chance(probability) {
-            return Err(Fault {
-                exception,
-                message: message.to_owned(),
-                http_status,
-            });
+            return Err(Fault { exception, message: message.to_owned(), http_status });
         }
         Ok(())
     }

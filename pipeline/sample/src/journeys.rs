@@ -71,39 +71,28 @@ impl Trace<'_> {
     fn search(&mut self) -> Done {
         let words = self.pick(&words::QUERIES);
         let page = self.rng.random_range(1..4_u8);
-        self.page(
-            "GET",
-            "/search",
-            "/search".to_owned(),
-            &format!("q={words}&page={page}"),
-            |trace| {
-                let hits = trace.rng.random_range(4..16_u8);
-                trace.rpc(Service::Inventory, "SearchProducts", |trace| {
-                    trace.sql(SEARCH_PRODUCTS, i64::from(hits))?;
-                    for _ in 0..hits {
-                        let key = format!("product:{}", trace.product_id());
-                        trace.redis("GET", &key)?;
-                    }
-                    Ok(())
-                })?;
-                trace.render("results")
-            },
-        )
+        self.page("GET", "/search", "/search".to_owned(), &format!("q={words}&page={page}"), |trace| {
+            let hits = trace.rng.random_range(4..16_u8);
+            trace.rpc(Service::Inventory, "SearchProducts", |trace| {
+                trace.sql(SEARCH_PRODUCTS, i64::from(hits))?;
+                for _ in 0..hits {
+                    let key = format!("product:{}", trace.product_id());
+                    trace.redis("GET", &key)?;
+                }
+                Ok(())
+            })?;
+            trace.render("results")
+        })
     }
 
     fn add_to_cart(&mut self) -> Done {
         let id = self.product_id();
         self.page("POST", "/cart", "/cart".to_owned(), "", |trace| {
-            trace.rpc(Service::Inventory, "CheckStock", |trace| {
-                trace.sql(SELECT_STOCK, 1)
-            })?;
+            trace.rpc(Service::Inventory, "CheckStock", |trace| trace.sql(SELECT_STOCK, 1))?;
             trace.rpc(Service::Cart, "AddItem", |trace| {
                 let user = trace.shopper.user.clone();
                 let quantity = trace.rng.random_range(1..4_i64);
-                let about = [
-                    text("shop.product.id", id.to_string()),
-                    int("shop.item.quantity", quantity),
-                ];
+                let about = [text("shop.product.id", id.to_string()), int("shop.item.quantity", quantity)];
                 trace.inside("cart/add.go#validateItem", 90, about, |_| Ok(()))?;
                 trace.redis("HSET", &format!("cart:{user}"))?;
                 trace.redis("EXPIRE", &format!("cart:{user}"))?;
@@ -128,33 +117,22 @@ impl Trace<'_> {
     fn reindex(&mut self) -> Done {
         let pod = self.world.pod_of(Service::Inventory, self.rng);
         let products = self.rng.random_range(30..160_u8);
-        let attributes = vec![
-            text("job.name", "reindex-catalogue"),
-            int("job.products", products),
-        ];
+        let attributes = vec![text("job.name", "reindex-catalogue"), int("job.products", products)];
         let name = "reindex catalogue".to_owned();
-        self.span(
-            Draft {
-                pod,
-                kind: SpanKind::Internal,
-                name,
-                attributes,
-            },
-            |trace| {
-                for _ in 0..products {
-                    let id = trace.product_id();
-                    let about = [text("shop.product.id", id.to_string())];
-                    // One product that fails does not stop the job.
-                    trace
-                        .inside("index/Reindex.java#indexProduct", 150, about, |trace| {
-                            trace.sql(SELECT_PRODUCT, 1)?;
-                            trace.redis("SET", &format!("product:{id}")).map(drop)
-                        })
-                        .ok();
-                }
-                Ok(())
-            },
-        )
+        self.span(Draft { pod, kind: SpanKind::Internal, name, attributes }, |trace| {
+            for _ in 0..products {
+                let id = trace.product_id();
+                let about = [text("shop.product.id", id.to_string())];
+                // One product that fails does not stop the job.
+                trace
+                    .inside("index/Reindex.java#indexProduct", 150, about, |trace| {
+                        trace.sql(SELECT_PRODUCT, 1)?;
+                        trace.redis("SET", &format!("product:{id}")).map(drop)
+                    })
+                    .ok();
+            }
+            Ok(())
+        })
         .1
     }
 

@@ -95,17 +95,9 @@ impl Trace<'_> {
             flag("shop.payment.three_ds", total > 250.0),
         ];
         self.inside("gateway/charge.java#checkCard", 700, about, |_| Ok(()))?;
-        let query = format!(
-            "/v1/charges?idempotency_key={order}&currency={}",
-            self.shopper.currency
-        );
+        let query = format!("/v1/charges?idempotency_key={order}&currency={}", self.shopper.currency);
         let gateway = "gateway.pay.example";
-        self.http(&Request {
-            method: "POST",
-            host: gateway,
-            path_and_query: query,
-            failing: 0.06,
-        })?;
+        self.http(&Request { method: "POST", host: gateway, path_and_query: query, failing: 0.06 })?;
         self.fails(0.01, "CardDeclined", "card declined: insufficient funds", 402)?;
         self.sql(INSERT_PAYMENT, 1)
     }
@@ -114,18 +106,10 @@ impl Trace<'_> {
     fn after_order(&mut self, message: (usize, i64), order: &str) {
         // Nobody waits for these; each failure ends in its own spans.
         self.consume(message, Service::Email, "orders", |trace| {
-            let about = [
-                text("shop.template", "order-confirmation"),
-                text("shop.order.id", order),
-            ];
+            let about = [text("shop.template", "order-confirmation"), text("shop.order.id", order)];
             trace.inside("mailer.rb#render", 3_000, about, |_| Ok(()))?;
             let path = format!("/v3/mail/send?campaign=order-confirmation&order={order}");
-            trace.http(&Request {
-                method: "POST",
-                host: "mail.example",
-                path_and_query: path,
-                failing: 0.03,
-            })
+            trace.http(&Request { method: "POST", host: "mail.example", path_and_query: path, failing: 0.03 })
         })
         .ok();
         self.consume(message, Service::Recommendation, "orders", |trace| {
@@ -138,10 +122,7 @@ impl Trace<'_> {
         .ok();
         self.consume(message, Service::Inventory, "orders", |trace| {
             trace.sql(UPDATE_STOCK, 0)?;
-            let about = [
-                text("shop.order.id", order),
-                flag("shop.restock.needed", trace.chance(0.1)),
-            ];
+            let about = [text("shop.order.id", order), flag("shop.restock.needed", trace.chance(0.1))];
             trace.inside("stock/Watch.java#checkLevels", 500, about, |_| Ok(()))
         })
         .ok();
@@ -152,11 +133,6 @@ impl Trace<'_> {
         let country = self.shopper.country;
         let path_and_query =
             format!("/v2/{what}?from=DE&to={country}&weight={weight}&unit=kg&service=standard");
-        self.http(&Request {
-            method: "GET",
-            host: "api.carrier.example",
-            path_and_query,
-            failing: 0.02,
-        })
+        self.http(&Request { method: "GET", host: "api.carrier.example", path_and_query, failing: 0.02 })
     }
 }

@@ -28,11 +28,7 @@ pub(crate) struct Request {
 impl Trace<'_> {
     /// A statement on PostgreSQL.
     pub(crate) fn sql(&mut self, statement: Sql, rows: i64) -> Done {
-        let Sql {
-            operation,
-            table,
-            text: query,
-        } = statement;
+        let Sql { operation, table, text: query } = statement;
         let attributes = vec![
             text("db.system.name", "postgresql"),
             text("db.namespace", "shop"),
@@ -58,13 +54,9 @@ impl Trace<'_> {
         });
         match result {
             Ok(()) => self.add(index, [int("db.response.returned_rows", rows)]),
-            Err(_) => self.add(
-                index,
-                [
-                    text("db.response.status_code", "55P03"),
-                    text("error.type", "55P03"),
-                ],
-            ),
+            Err(_) => {
+                self.add(index, [text("db.response.status_code", "55P03"), text("error.type", "55P03")])
+            }
         }
         result
     }
@@ -84,20 +76,10 @@ impl Trace<'_> {
             text("peer.service", "redis"),
             flag("cache.hit", hit),
         ];
-        let draft = Draft {
-            pod: self.pod(),
-            kind: SpanKind::Client,
-            name: command.to_owned(),
-            attributes,
-        };
+        let draft = Draft { pod: self.pod(), kind: SpanKind::Client, name: command.to_owned(), attributes };
         let (_, result) = self.span(draft, |trace| {
             trace.work(220);
-            trace.fails(
-                0.007,
-                "redis.TimeoutError",
-                "i/o timeout reading from 10.42.2.77:6379",
-                503,
-            )
+            trace.fails(0.007, "redis.TimeoutError", "i/o timeout reading from 10.42.2.77:6379", 503)
         });
         result.map(|()| hit)
     }
@@ -116,12 +98,7 @@ impl Trace<'_> {
     }
 
     fn http_attempt(&mut self, request: &Request, resend: u8) -> Done {
-        let Request {
-            method,
-            host,
-            path_and_query,
-            failing,
-        } = request;
+        let Request { method, host, path_and_query, failing } = request;
         let mut attributes = vec![
             text("http.request.method", *method),
             text("url.full", format!("https://{host}{path_and_query}")),
@@ -134,39 +111,21 @@ impl Trace<'_> {
         if resend > 0 {
             attributes.push(int("http.request.resend_count", resend));
         }
-        let draft = Draft {
-            pod: self.pod(),
-            kind: SpanKind::Client,
-            name: (*method).to_owned(),
-            attributes,
-        };
+        let draft = Draft { pod: self.pod(), kind: SpanKind::Client, name: (*method).to_owned(), attributes };
         let (index, result) = self.span(draft, |trace| {
             trace.work(35_000);
-            trace.fails(
-                *failing,
-                "UpstreamError",
-                "upstream answered 503 Service Unavailable",
-                502,
-            )
+            trace.fails(*failing, "UpstreamError", "upstream answered 503 Service Unavailable", 502)
         });
         let status = if result.is_ok() { 200 } else { 503 };
         let size = self.rng.random_range(80..3000_i64);
-        self.add(
-            index,
-            [
-                int("http.response.status_code", status),
-                int("http.response.body.size", size),
-            ],
-        );
+        self.add(index, [int("http.response.status_code", status), int("http.response.body.size", size)]);
         result
     }
 
     /// Puts a message on a topic; gives the span that its receivers continue, and the offset.
     pub(crate) fn publish(&mut self, topic: &'static str, key: &str) -> (usize, i64) {
-        let (partition, offset) = (
-            self.rng.random_range(0..12_i32),
-            self.rng.random_range(1_000_000..90_000_000),
-        );
+        let (partition, offset) =
+            (self.rng.random_range(0..12_i32), self.rng.random_range(1_000_000..90_000_000));
         let attributes = vec![
             text("messaging.system", "kafka"),
             text("messaging.operation.name", "send"),
@@ -179,12 +138,8 @@ impl Trace<'_> {
             text("server.address", "kafka-bootstrap.shop.svc.cluster.local"),
             int("server.port", 9092),
         ];
-        let draft = Draft {
-            pod: self.pod(),
-            kind: SpanKind::Producer,
-            name: format!("send {topic}"),
-            attributes,
-        };
+        let draft =
+            Draft { pod: self.pod(), kind: SpanKind::Producer, name: format!("send {topic}"), attributes };
         let (index, _always_ok) = self.span(draft, |trace| {
             trace.work(2_500);
             Ok(())
@@ -207,25 +162,14 @@ impl Trace<'_> {
             text("messaging.operation.name", "process"),
             text("messaging.operation.type", "process"),
             text("messaging.destination.name", topic),
-            text(
-                "messaging.consumer.group.name",
-                format!("{}-{topic}", consumer.name()),
-            ),
+            text("messaging.consumer.group.name", format!("{}-{topic}", consumer.name())),
             int("messaging.kafka.offset", offset),
-            int(
-                "messaging.message.body.size",
-                self.rng.random_range(300..2200_i64),
-            ),
+            int("messaging.message.body.size", self.rng.random_range(300..2200_i64)),
             text("messaging.client.id", format!("{}-consumer-1", consumer.name())),
             text("server.address", "kafka-bootstrap.shop.svc.cluster.local"),
         ];
         let pod = self.world.pod_of(consumer, self.rng);
-        let draft = Draft {
-            pod,
-            kind: SpanKind::Consumer,
-            name: format!("process {topic}"),
-            attributes,
-        };
+        let draft = Draft { pod, kind: SpanKind::Consumer, name: format!("process {topic}"), attributes };
         self.child_of(Some(sent_by), draft, work).1
     }
 }

@@ -88,9 +88,7 @@ impl Shop {
     #[must_use]
     pub fn next_trace(&mut self) -> TracesData {
         let spans = self.play();
-        TracesData {
-            resource_spans: self.grouped(spans),
-        }
+        TracesData { resource_spans: self.grouped(spans) }
     }
 
     /// The next batch that some collector sends: exactly `spans_per_request` spans of many traces.
@@ -99,9 +97,7 @@ impl Shop {
         loop {
             if let Some(node) = self.step() {
                 let spans = std::mem::take(&mut self.collected[node]);
-                return ExportTraceServiceRequest {
-                    resource_spans: self.grouped(spans),
-                };
+                return ExportTraceServiceRequest { resource_spans: self.grouped(spans) };
             }
         }
     }
@@ -124,9 +120,7 @@ impl Shop {
         for mut spans in std::mem::take(&mut self.collected) {
             while !spans.is_empty() {
                 let later = spans.split_off(spans.len().min(self.options.spans_per_request.max(1)));
-                requests.push(ExportTraceServiceRequest {
-                    resource_spans: self.grouped(spans),
-                });
+                requests.push(ExportTraceServiceRequest { resource_spans: self.grouped(spans) });
                 spans = later;
             }
         }
@@ -159,17 +153,12 @@ impl Shop {
     }
 
     fn play(&mut self) -> Vec<Sent> {
-        let spans = Trace::new(&self.world, &mut self.rng, self.next_start, self.earlier)
-            .play()
-            .spans;
+        let spans = Trace::new(&self.world, &mut self.rng, self.next_start, self.earlier).play().spans;
         let interval = u64::try_from(self.options.trace_interval.as_nanos()).unwrap_or(u64::MAX);
         self.next_start += self.rng.random_range(0..=interval.saturating_mul(2));
         let last = spans.last().map(|sent| &sent.span);
         self.earlier = last.and_then(|span| {
-            Some((
-                span.trace_id.as_slice().try_into().ok()?,
-                span.span_id.as_slice().try_into().ok()?,
-            ))
+            Some((span.trace_id.as_slice().try_into().ok()?, span.span_id.as_slice().try_into().ok()?))
         });
         spans
     }
@@ -182,11 +171,7 @@ impl Shop {
         }
         let resource_spans = |(pod, spans): (usize, [Vec<Span>; 2])| {
             let pod = &self.world.pods[pod];
-            let scopes = pod
-                .scopes
-                .iter()
-                .zip(spans)
-                .filter(|(_, spans)| !spans.is_empty());
+            let scopes = pod.scopes.iter().zip(spans).filter(|(_, spans)| !spans.is_empty());
             ResourceSpans {
                 resource: Some(pod.resource.clone()),
                 scope_spans: scopes

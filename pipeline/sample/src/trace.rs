@@ -89,32 +89,14 @@ impl<'w> Trace<'w> {
             user: format!("user-{:06}", rng.random_range(0..USERS)),
             session: format!("{:016x}", rng.random::<u64>()),
             request: format!("req-{:016x}", rng.random::<u64>()),
-            address: format!(
-                "203.0.{}.{}",
-                rng.random_range(0..114_u8),
-                rng.random_range(1..255_u8)
-            ),
+            address: format!("203.0.{}.{}", rng.random_range(0..114_u8), rng.random_range(1..255_u8)),
             currency: pick(rng, &words::CURRENCIES),
             country: pick(rng, &words::COUNTRIES),
             user_agent: pick(rng, &words::USER_AGENTS),
         };
-        let trace_state = if rng.random_bool(0.03) {
-            "ot=th:c;rv:9b8233f7e3a151"
-        } else {
-            ""
-        };
+        let trace_state = if rng.random_bool(0.03) { "ot=th:c;rv:9b8233f7e3a151" } else { "" };
         let (trace_id, spans, open) = (rng.random(), Vec::with_capacity(24), Vec::with_capacity(8));
-        Self {
-            world,
-            rng,
-            shopper,
-            now,
-            spans,
-            open,
-            trace_id,
-            trace_state,
-            earlier,
-        }
+        Self { world, rng, shopper, now, spans, open, trace_id, trace_state, earlier }
     }
 
     /// The pod that is at work.
@@ -133,11 +115,7 @@ impl<'w> Trace<'w> {
     /// Time passes: around that many microseconds, sometimes a lot more.
     pub(crate) fn work(&mut self, micros: u64) {
         let luck: f64 = self.rng.random();
-        let slow = if luck > 0.985 {
-            4.0 + (luck - 0.985) * 2000.0
-        } else {
-            0.0
-        };
+        let slow = if luck > 0.985 { 4.0 + (luck - 0.985) * 2000.0 } else { 0.0 };
         self.now += (micros as f64 * 1000.0 * (0.4 + luck + slow)) as u64 + self.rng.random_range(0..1000);
     }
 
@@ -169,19 +147,12 @@ impl<'w> Trace<'w> {
         work: impl FnOnce(&mut Self) -> Done,
     ) -> (usize, Done) {
         let index = self.spans.len();
-        let Draft {
-            pod,
-            kind,
-            name,
-            attributes,
-        } = draft;
+        let Draft { pod, kind, name, attributes } = draft;
         let span = Span {
             trace_id: self.trace_id.to_vec(),
             span_id: self.rng.random::<[u8; 8]>().to_vec(),
             trace_state: self.trace_state.to_owned(),
-            parent_span_id: parent
-                .map(|index| self.spans[index].span.span_id.clone())
-                .unwrap_or_default(),
+            parent_span_id: parent.map(|index| self.spans[index].span.span_id.clone()).unwrap_or_default(),
             flags: match parent {
                 Some(index) if self.spans[index].pod != pod => REMOTE,
                 Some(_) | None => LOCAL,
@@ -217,10 +188,7 @@ impl<'w> Trace<'w> {
         }
         let mut status = Status::default();
         if let Err(fault) = result {
-            status = Status {
-                code: StatusCode::Error.into(),
-                message: fault.message.clone(),
-            };
+            status = Status { code: StatusCode::Error.into(), message: fault.message.clone() };
             events.push(self.exception(index, fault));
         } else if self.chance(0.03) {
             status.code = StatusCode::Ok.into();
@@ -243,49 +211,25 @@ impl<'w> Trace<'w> {
 
     fn small_event(&mut self, time: u64) -> Event {
         let (name, attributes) = match self.rng.random_range(0..4) {
-            0 => (
-                "cache.miss",
-                vec![text(
-                    "cache.key",
-                    format!("product:{}", self.rng.random_range(0..5000)),
-                )],
-            ),
+            0 => {
+                ("cache.miss", vec![text("cache.key", format!("product:{}", self.rng.random_range(0..5000)))])
+            }
             1 => (
                 "pool.acquired",
-                vec![double(
-                    "pool.wait_ms",
-                    self.rng.random_range(0..4000) as f64 / 1000.0,
-                )],
+                vec![double("pool.wait_ms", self.rng.random_range(0..4000) as f64 / 1000.0)],
             ),
             2 => {
                 let variant = if self.chance(0.5) { "on" } else { "off" };
                 let key = self.pick(&words::FLAGS);
-                let values = [
-                    ("feature_flag.key", key),
-                    ("feature_flag.result.variant", variant),
-                ];
-                (
-                    "feature_flag.evaluation",
-                    values.map(|(key, value)| text(key, value)).to_vec(),
-                )
+                let values = [("feature_flag.key", key), ("feature_flag.result.variant", variant)];
+                ("feature_flag.evaluation", values.map(|(key, value)| text(key, value)).to_vec())
             }
             _ => {
                 let size = self.rng.random_range(20..4000_i64);
-                (
-                    "rpc.message",
-                    vec![
-                        int("rpc.message.id", 1),
-                        int("rpc.message.uncompressed_size", size),
-                    ],
-                )
+                ("rpc.message", vec![int("rpc.message.id", 1), int("rpc.message.uncompressed_size", size)])
             }
         };
-        Event {
-            time_unix_nano: time,
-            name: name.to_owned(),
-            attributes,
-            ..Event::default()
-        }
+        Event { time_unix_nano: time, name: name.to_owned(), attributes, ..Event::default() }
     }
 
     fn exception(&self, index: usize, fault: &Fault) -> Event {
@@ -297,10 +241,7 @@ impl<'w> Trace<'w> {
             attributes: vec![
                 text("exception.type", fault.exception),
                 text("exception.message", fault.message.as_str()),
-                text(
-                    "exception.stacktrace",
-                    format!("{}: {}\n{trace}", fault.exception, fault.message),
-                ),
+                text("exception.stacktrace", format!("{}: {}\n{trace}", fault.exception, fault.message)),
             ],
             ..Event::default()
         }
@@ -325,10 +266,7 @@ impl<'w> Trace<'w> {
         if self.chance(0.003) {
             let (one, other) = (self.pick(&words::RARE), self.pick(&words::RARE));
             let value = self.rng.random_range(0..100_000_u32).to_string();
-            extra.push(attribute(
-                format!("shop.debug.{one}.{other}"),
-                Value::StringValue(value),
-            ));
+            extra.push(attribute(format!("shop.debug.{one}.{other}"), Value::StringValue(value)));
         }
         extra
     }

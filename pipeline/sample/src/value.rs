@@ -3,11 +3,7 @@ use vivace_proto::otlp::common::{AnyValue, ArrayValue, KeyValue};
 
 /// An attribute with a value of any type.
 pub(crate) fn attribute(key: impl Into<String>, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.into(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }
+    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
 pub(crate) fn text(key: &str, value: impl Into<String>) -> KeyValue {
@@ -27,13 +23,6 @@ pub(crate) fn flag(key: &str, value: bool) -> KeyValue {
 }
 
 pub(crate) fn texts(key: &str, values: impl IntoIterator<Item = String>) -> KeyValue {
-    let any = |text| AnyValue {
-        value: Some(Value::StringValue(text)),
-    };
-    attribute(
-        key,
-        Value::ArrayValue(ArrayValue {
-            values: values.into_iter().map(any).collect(),
-        }),
-    )
+    let any = |text| AnyValue { value: Some(Value::StringValue(text)) };
+    attribute(key, Value::ArrayValue(ArrayValue { values: values.into_iter().map(any).collect() }))
 }

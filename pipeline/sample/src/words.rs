@@ -9,14 +9,8 @@ pub(crate) const USER_AGENTS: [&str; 5] = [
 ];
 pub(crate) const CURRENCIES: [&str; 5] = ["EUR", "USD", "GBP", "CHF", "SEK"];
 pub(crate) const COUNTRIES: [&str; 8] = ["DE", "FR", "US", "GB", "SE", "CH", "NL", "JP"];
-pub(crate) const FLAGS: [&str; 6] = [
-    "new-checkout",
-    "fast-search",
-    "related-v2",
-    "guest-orders",
-    "dark-mode",
-    "one-click",
-];
+pub(crate) const FLAGS: [&str; 6] =
+    ["new-checkout", "fast-search", "related-v2", "guest-orders", "dark-mode", "one-click"];
 pub(crate) const QUERIES: [&str; 10] = [
     "red+shoes",
     "coffee+grinder",

@@ -85,20 +85,13 @@ impl Service {
                 ["@opentelemetry/instrumentation-grpc", "0.206.0"],
             ],
             Self::Cart | Self::Checkout => [
-                [
-                    "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc",
-                    "0.63.0",
-                ],
+                ["go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc", "0.63.0"],
                 ["github.com/redis/go-redis/extra/redisotel", "9.14.0"],
             ],
-            Self::Payment | Self::Inventory => [
-                ["io.opentelemetry.grpc-1.6", "2.20.1-alpha"],
-                ["io.opentelemetry.jdbc", "2.20.1-alpha"],
-            ],
-            Self::Shipping => [
-                ["tonic-tracing-opentelemetry", "0.30.0"],
-                ["reqwest-tracing", "0.5.8"],
-            ],
+            Self::Payment | Self::Inventory => {
+                [["io.opentelemetry.grpc-1.6", "2.20.1-alpha"], ["io.opentelemetry.jdbc", "2.20.1-alpha"]]
+            }
+            Self::Shipping => [["tonic-tracing-opentelemetry", "0.30.0"], ["reqwest-tracing", "0.5.8"]],
             Self::Recommendation => [
                 ["opentelemetry.instrumentation.grpc", "0.58b0"],
                 ["opentelemetry.instrumentation.redis", "0.58b0"],
@@ -143,19 +136,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(rng: &mut ChaCha8Rng) -> Self {
-        let places = PLACES
-            .iter()
-            .enumerate()
-            .flat_map(|(node, services)| services.map(|service| (node, service)));
-        let pods: Vec<_> = places
-            .enumerate()
-            .map(|(index, (node, service))| pod(index, node, service, rng))
-            .collect();
-        let of_service = Service::ALL.map(|service| {
-            (0..pods.len())
-                .filter(|&pod| pods[pod].service == service)
-                .collect()
-        });
+        let places =
+            PLACES.iter().enumerate().flat_map(|(node, services)| services.map(|service| (node, service)));
+        let pods: Vec<_> =
+            places.enumerate().map(|(index, (node, service))| pod(index, node, service, rng)).collect();
+        let of_service =
+            Service::ALL.map(|service| (0..pods.len()).filter(|&pod| pods[pod].service == service).collect());
         Self { pods, of_service }
     }
 
@@ -169,23 +155,10 @@ impl World {
 fn pod(index: usize, node: usize, service: Service, rng: &mut ChaCha8Rng) -> Pod {
     let name = service.name();
     let [language, sdk, version] = service.build();
-    let host = format!(
-        "ip-10-0-{}-{}.eu-central-1.compute.internal",
-        node + 16,
-        20 + node * 7
-    );
-    let pod_name = format!(
-        "{name}-{:09x}-{:05x}",
-        index * 0x1f3_5a79,
-        rng.random_range(0..0x10_0000)
-    );
+    let host = format!("ip-10-0-{}-{}.eu-central-1.compute.internal", node + 16, 20 + node * 7);
+    let pod_name = format!("{name}-{:09x}-{:05x}", index * 0x1f3_5a79, rng.random_range(0..0x10_0000));
     let (high, low): (u64, u64) = (rng.random(), rng.random());
-    let instance = format!(
-        "{:08x}-{:04x}-4{:03x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xfff
-    );
+    let instance = format!("{:08x}-{:04x}-4{:03x}", high >> 32, (high >> 16) & 0xffff, high & 0xfff);
     let instance = format!("{instance}-8{:03x}-{:012x}", low >> 52, low & 0xffff_ffff_ffff);
     let resource = Resource {
         attributes: vec![
@@ -212,11 +185,5 @@ fn pod(index: usize, node: usize, service: Service, rng: &mut ChaCha8Rng) -> Pod
         ..InstrumentationScope::default()
     };
     let address = format!("10.42.{node}.{}", 10 + index);
-    Pod {
-        service,
-        node,
-        address,
-        resource,
-        scopes: service.scopes().map(scope),
-    }
+    Pod { service, node, address, resource, scopes: service.scopes().map(scope) }
 }

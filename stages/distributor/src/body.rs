@@ -135,7 +135,7 @@ mod tests {
         for frames in cases {
             assert_eq!(read_frames(frames, PLAIN, 3).await.unwrap(), frames.concat());
         }
-        let long = vec![7; 100];
+        let long = [7; 100];
         assert_eq!(read_frames(&[&long[..]; 10], PLAIN, 1000).await.unwrap(), [7; 1000][..]);
     }
 

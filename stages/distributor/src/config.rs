@@ -10,9 +10,6 @@ settings! {
         grpc_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 4317)),
         /// Where OTLP over HTTP is taken, at `/v1/traces`.
         http_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 4318)),
-        /// Whether each request must name its tenant in `X-Scope-OrgID`. If not, all is one tenant's and the header is
-        /// ignored.
-        multitenancy_enabled: bool = false,
         /// Largest request, both as it arrives and after decompression.
         request_bytes_max: ByteSize = ByteSize::mib(16),
         /// Largest record to write to the log. A span that does not fit with its resource and scope is rejected, so this

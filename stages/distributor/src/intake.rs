@@ -41,6 +41,8 @@ pub(crate) struct Intake {
     log: SharedLog,
     topic: String,
     partitions: u32,
+    /// Whether each request must name its tenant.
+    pub(crate) multitenancy_enabled: bool,
     limits: Limits,
     inflight: Arc<Inflight>,
     /// One permit for each job off the async threads. More at once would only take memory.
@@ -70,12 +72,13 @@ impl Intake {
         let inflight = Inflight::new(config.inflight_bytes_max.as_usize(), metrics.inflight_bytes.clone());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = Arc::new(Semaphore::new(threads));
-        Self { config, metrics, log, topic, partitions, limits, inflight, threads }
+        let multitenancy_enabled = false;
+        Self { config, metrics, log, topic, partitions, multitenancy_enabled, limits, inflight, threads }
     }
 
     /// The tenant of a request; `header` is the value of its tenant header.
     pub(crate) fn tenant(&self, header: Option<&[u8]>) -> Result<Option<TenantId>, RequestError> {
-        if !self.config.multitenancy_enabled {
+        if !self.multitenancy_enabled {
             return Ok(None);
         }
         let text = String::from_utf8_lossy(header.ok_or(TenantError::Missing)?);

@@ -50,6 +50,14 @@ impl Distributor {
         Self { intake: Intake::new(config, log, topic, partitions, metrics) }
     }
 
+    /// Sets whether each request must name its tenant in `X-Scope-OrgID`. If not (the default), all is one tenant's and the
+    /// header is ignored.
+    #[must_use]
+    pub const fn multitenancy(mut self, enabled: bool) -> Self {
+        self.intake.multitenancy_enabled = enabled;
+        self
+    }
+
     /// Opens the ports.
     ///
     /// # Errors

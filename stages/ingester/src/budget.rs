@@ -2,9 +2,11 @@
 //! Owns: the sum of what is held and how pressing it is. Does not own: what to do about it (see `fetch`).
 //! Guarantee: what a holder reports is taken off when the holder is dropped.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// Above this part of the maximum, blocks are cut early and listed spans are let go.
 const SOFT_PERCENT: usize = 70;
@@ -24,7 +26,9 @@ pub(crate) enum Pressure {
 #[derive(Debug)]
 pub(crate) struct Budget {
     max: usize,
-    state: watch::Sender<State>,
+    state: Mutex<State>,
+    /// The pressure has changed. No watch channel: that wakes its receivers in random order, and simulations must repeat.
+    changed: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,27 +41,33 @@ struct State {
 impl Budget {
     pub(crate) fn new(max: usize) -> Arc<Self> {
         let state = State { used: 0, holders: 0, pressure: Pressure::None };
-        Arc::new(Self { max, state: watch::Sender::new(state) })
+        Arc::new(Self { max, state: Mutex::new(state), changed: Notify::new() })
     }
 
     /// A new holder, of one partition.
     pub(crate) fn charge(self: &Arc<Self>) -> Charge {
         self.update(|state| state.holders += 1);
-        Charge { budget: Arc::clone(self), bytes: 0, pressure: self.state.subscribe() }
+        Charge { budget: Arc::clone(self), bytes: 0, seen: self.pressure() }
+    }
+
+    fn pressure(&self) -> Pressure {
+        self.state.lock().pressure
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
-        self.state.send_if_modified(|state| {
-            let before = state.pressure;
-            change(state);
-            state.pressure = match state.used {
-                used if used >= self.max => Pressure::Hard,
-                used if used >= self.max / 100 * SOFT_PERCENT => Pressure::Soft,
-                _ => Pressure::None,
-            };
-            // Only a change of pressure is news to those who wait.
-            state.pressure != before
-        });
+        let mut state = self.state.lock();
+        let before = state.pressure;
+        change(&mut state);
+        state.pressure = match state.used {
+            used if used >= self.max => Pressure::Hard,
+            used if used >= self.max / 100 * SOFT_PERCENT => Pressure::Soft,
+            _ => Pressure::None,
+        };
+        let news = state.pressure != before;
+        drop(state);
+        if news {
+            self.changed.notify_waiters();
+        }
     }
 }
 
@@ -66,7 +76,8 @@ impl Budget {
 pub(crate) struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
-    pressure: watch::Receiver<State>,
+    /// The pressure that [`Self::changed`] told last.
+    seen: Pressure,
 }
 
 impl Charge {
@@ -78,18 +89,26 @@ impl Charge {
 
     /// How pressing it is at the moment.
     pub(crate) fn pressure(&self) -> Pressure {
-        self.pressure.borrow().pressure
+        self.budget.pressure()
     }
 
-    /// Waits until the pressure changes. Safe to drop.
+    /// Waits until the pressure is another than when this returned last. Safe to drop.
     pub(crate) async fn changed(&mut self) {
-        // The budget, and the sender with it, lives as long as this charge.
-        self.pressure.changed().await.unwrap_or_else(|_| unreachable!("the charge holds the budget"));
+        loop {
+            let mut changed = pin!(self.budget.changed.notified());
+            changed.as_mut().enable();
+            let pressure = self.budget.pressure();
+            if pressure != self.seen {
+                self.seen = pressure;
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// An equal part of the whole for each partition.
     pub(crate) fn share(&self) -> usize {
-        self.budget.max / self.pressure.borrow().holders.max(1)
+        self.budget.max / self.budget.state.lock().holders.max(1)
     }
 }
 

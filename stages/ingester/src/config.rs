@@ -13,17 +13,17 @@ settings! {
         instance: String = String::new(),
         /// Seal what is open of a partition when it holds that many spans: about two seconds of replay.
         #[unit = "spans"]
-        rows_max: usize = 300_000,
+        rows_max: usize = 150_000,
         /// Seal what is open of a partition when its first record is that old, however small it is.
         block_age_max: Duration = Duration::from_secs(120),
         /// Memory for open, sealed and recent spans of all partitions together. Near it blocks are cut early; at it
         /// fetching pauses.
-        memory_bytes_max: ByteSize = ByteSize::mib(512),
+        memory_bytes_max: ByteSize = ByteSize::mib(384),
         /// Sealed sets of blocks per partition that wait for or are in sorting, upload and listing.
         #[unit = "sets"]
         sealing_max: usize = 2,
         /// Fetch about that much from a partition at once.
-        fetch_bytes_max: ByteSize = ByteSize::mib(4),
+        fetch_bytes_max: ByteSize = ByteSize::mib(1),
         /// Reject records with a larger value.
         record_bytes_max: ByteSize = ByteSize::mib(16),
         /// Keep listed spans in memory for that long, for readers whose View is a little older; less when the memory

@@ -18,6 +18,10 @@ use vivace_proto::internal::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a connection is probed, so that one to a machine that vanished fails soon.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Bytes of one answer, and of all together, that may be under way: two parts, so that a large trace does not wait for
+/// a round trip every 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
 /// Ingesters by address. Those that run in this process are registered; to all others a connection is made when it is
 /// needed first.
@@ -55,7 +59,9 @@ impl RecentServices {
             })?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE);
+            .keep_alive_timeout(KEEP_ALIVE)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let client = RecentClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let service: RecentService = Arc::new(Remote(client));
         let announced = announced();

@@ -87,7 +87,6 @@ impl QueryFrontend {
     }
 
     /// The routes of the API.
-    #[must_use]
     pub fn router(&self) -> Router {
         http::router(Arc::clone(&self.0))
     }

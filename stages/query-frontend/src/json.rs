@@ -20,10 +20,7 @@ pub(crate) struct Object<'w, W: Write> {
 
 impl<'w, W: Write> Object<'w, W> {
     /// Writes an object whose fields `fill` writes.
-    pub(crate) fn write(
-        out: &'w mut W,
-        fill: impl FnOnce(&mut Object<'w, W>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub(crate) fn write(out: &'w mut W, fill: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
         out.write_all(b"{")?;
         let mut object = Self { out, empty: true };
         fill(&mut object)?;

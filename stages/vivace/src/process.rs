@@ -10,7 +10,7 @@ use vivace_block::BlockReader;
 use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
-use vivace_log::{LogConfig, SharedLog};
+use vivace_log::{LogConfig, Measured, SharedLog};
 use vivace_model::{Clock, SystemClock};
 use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
@@ -87,8 +87,11 @@ impl Process {
     /// Runs until SIGTERM or SIGINT, or until something fails.
     pub(crate) async fn run(self) -> Result<()> {
         let Self { settings, list, stages, demo } = self;
-        let log_config =
-            LogConfig { local: settings.local.clone(), kafka: settings.kafka.clone(), topics: settings.topics.clone() };
+        let log_config = LogConfig {
+            local: settings.local.clone(),
+            kafka: settings.kafka.clone(),
+            topics: settings.topics.clone(),
+        };
         let embedded = !log_config.is_kafka();
         if embedded && !stages.is_all() {
             bail!("VIVACE_KAFKA_BROKERS must be set to run a stage as a process of its own");
@@ -105,13 +108,13 @@ impl Process {
         };
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
+        let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
         for spec in settings.topics.specs() {
             log.ensure_topic(&spec).await?;
         }
         let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let common =
-            Common { settings, stages, log, store, clock, registry, readiness, build, address };
+        let common = Common { settings, stages, log, store, clock, registry, readiness, build, address };
         common.start(&mut supervisor, http, grpc, list, demo).await?;
         supervisor.run_until(shutdown_signal()).await?;
         info!("stopped");
@@ -132,7 +135,7 @@ impl Common {
         let mut routes = admin_router(AdminState {
             registry: Arc::clone(&self.registry),
             readiness: self.readiness.clone(),
-            build: self.build.clone(),
+            build: self.build,
             settings: list.into(),
         });
         let mut recent = RecentServices::default();
@@ -156,14 +159,16 @@ impl Common {
             let frontend = self.query_frontend(local_querier);
             routes = routes.merge(frontend.router());
             let ready = self.readiness.check("query-frontend");
-            supervisor.spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
+            supervisor
+                .spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
         }
         if self.stages.distributor {
             let distributor = self.distributor().await?;
             self.say_where(&distributor, http_address);
             if demo {
                 let (target, clock) = (distributor.grpc_address(), Arc::clone(&self.clock));
-                supervisor.spawn_ordered(PHASE_INTAKE, "demo", move |shutdown| demo::run(target, clock, shutdown));
+                supervisor
+                    .spawn_ordered(PHASE_INTAKE, "demo", move |shutdown| demo::run(target, clock, shutdown));
             }
             supervisor.spawn_ordered(PHASE_INTAKE, "distributor", |shutdown| distributor.run(shutdown));
         } else {
@@ -181,7 +186,9 @@ impl Common {
         info!("send spans by OTLP: gRPC to port {grpc_port}, HTTP to port {http_port} at /v1/traces");
         if self.stages.query_frontend {
             let port = http.port();
-            info!("look at a trace: http://localhost:{port}/api/v2/traces/<id>; Grafana: a Tempo data source at http://localhost:{port}");
+            info!(
+                "look at a trace: http://localhost:{port}/api/v2/traces/<id>; Grafana: a Tempo data source at http://localhost:{port}"
+            );
         }
         let storage = &self.settings.process.storage_url;
         let data = self.settings.process.data_dir.display();
@@ -193,7 +200,7 @@ impl Common {
     }
 
     async fn distributor(&self) -> Result<BoundDistributor> {
-        let Settings { distributor, topics, .. } = &self.settings;
+        let Settings { distributor, topics, process, .. } = &self.settings;
         let metrics = vivace_distributor::Metrics::new(&mut self.registry.lock());
         let distributor = Distributor::new(
             distributor.clone(),
@@ -202,7 +209,9 @@ impl Common {
             topics.partitions,
             metrics,
         );
-        Ok(distributor.bind().await?)
+        let bound = distributor.multitenancy(process.multitenancy_enabled).bind().await?;
+        self.readiness.check("distributor").ready();
+        Ok(bound)
     }
 
     fn ingester(&self) -> Result<Ingester> {
@@ -250,7 +259,7 @@ impl Common {
             ledger_topic: topics.ledger,
             querier,
             multitenancy_enabled: process.multitenancy_enabled,
-            build: self.build.clone(),
+            build: self.build,
             services: Arc::new(move || stages.names()),
             metrics: vivace_query_frontend::Metrics::new(&mut self.registry.lock()),
         };

@@ -73,7 +73,38 @@ impl Settings {
             querier: load!(environment, vivace_querier::Config),
             query_frontend: load!(environment, vivace_query_frontend::Config),
         };
+        settings
+            .agree()
+            .map_err(|problem| ConfigError::Invalid { prefix: ProcessConfig::PREFIX, problem })?;
         Ok((settings, environment.finish()?))
+    }
+
+    /// Checks settings of different parts against each other.
+    fn agree(&self) -> Result<(), String> {
+        let record = self.distributor.record_bytes_max;
+        let (log, variable) = if self.kafka.brokers.trim().is_empty() {
+            (self.local.record_bytes_max, "VIVACE_LOG_RECORD_BYTES_MAX")
+        } else {
+            (self.kafka.message_bytes_max, "VIVACE_KAFKA_MESSAGE_BYTES_MAX")
+        };
+        // Room for headers and the record's own frame.
+        if record.0.saturating_add(4096) > log.0 {
+            return Err(format!(
+                "VIVACE_DISTRIBUTOR_RECORD_BYTES_MAX must be at least 4KiB below {variable}"
+            ));
+        }
+        if self.ingester.record_bytes_max < record {
+            return Err(
+                "VIVACE_INGESTER_RECORD_BYTES_MAX must not be below VIVACE_DISTRIBUTOR_RECORD_BYTES_MAX"
+                    .into(),
+            );
+        }
+        if self.process.shutdown_grace < self.distributor.shutdown_delay + self.distributor.shutdown_grace {
+            return Err(
+                "VIVACE_SHUTDOWN_GRACE must not be below what VIVACE_DISTRIBUTOR_SHUTDOWN_* allow".into()
+            );
+        }
+        Ok(())
     }
 }
 

@@ -176,16 +176,9 @@ impl AttributeColumns {
         };
         let key = Box::from(std::str::from_utf8(key)?);
         let number = self.columns.len() as u32;
-        self.columns.push(AttributeColumn {
-            key,
-            rows: Vec::new(),
-            values,
-            next: NONE,
-        });
+        self.columns.push(AttributeColumn { key, rows: Vec::new(), values, next: NONE });
         let (columns, hasher) = (&self.columns, &self.hasher);
-        self.table.insert_unique(hash, number, |&n| {
-            hasher.hash_one(columns[n as usize].key.as_bytes())
-        });
+        self.table.insert_unique(hash, number, |&n| hasher.hash_one(columns[n as usize].key.as_bytes()));
         Ok(Some(number))
     }
 
@@ -208,9 +201,7 @@ impl AttributeColumns {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         let columns = self.columns.iter();
-        columns
-            .map(|c| 128 + c.key.len() + 4 * c.rows.capacity() + c.values.memory_bytes())
-            .sum::<usize>()
+        columns.map(|c| 128 + c.key.len() + 4 * c.rows.capacity() + c.values.memory_bytes()).sum::<usize>()
             + self.overflow.memory_bytes()
             + 4 * self.overflow_rows.capacity()
     }

@@ -156,12 +156,8 @@ impl OpenBlock {
         shared: Option<&SharedStrings>,
     ) -> Vec<ArrayRef> {
         let spans = &self.spans;
-        let names = shared.map_or(Strings::Growing(&self.names), |shared| {
-            Strings::Shared(&shared.names)
-        });
-        let texts = shared.map_or(Strings::Growing(&self.texts), |shared| {
-            Strings::Shared(&shared.texts)
-        });
+        let names = shared.map_or(Strings::Growing(&self.names), |shared| Strings::Shared(&shared.names));
+        let texts = shared.map_or(Strings::Growing(&self.texts), |shared| Strings::Shared(&shared.texts));
         let text_column = |numbers: &[u32]| {
             let number = |number: u32| if number == 0 { NULL } else { number as i32 };
             texts.column(selection.gather(numbers).into_iter().map(number).collect())
@@ -182,13 +178,7 @@ impl OpenBlock {
             fixed_binary(&parents, parent_nulls),
             Arc::new(TimestampNanosecondArray::from_iter_values(starts)),
             Arc::new(Int64Array::from_iter_values(selection.rows.iter().map(duration))),
-            names.column(
-                selection
-                    .rows
-                    .iter()
-                    .map(|&row| spans.name[row as usize] as i32)
-                    .collect(),
-            ),
+            names.column(selection.rows.iter().map(|&row| spans.name[row as usize] as i32).collect()),
             Arc::new(Int32Array::from(selection.gather(&spans.kind))),
             Arc::new(Int32Array::from(selection.gather(&spans.status_code))),
             text_column(&spans.status_message),
@@ -228,9 +218,9 @@ impl OpenBlock {
     }
 
     /// The fixed columns of scopes and resources.
-    fn origin_columns<'a>(&'a self, resources: &Local, scopes: &Local) -> Vec<ArrayRef> {
+    fn origin_columns(&self, resources: &Local, scopes: &Local) -> Vec<ArrayRef> {
         let (resource_list, scope_list) = (&self.resources.list, &self.scopes.list);
-        let text = |local: &Local, text: &dyn Fn(usize) -> &'a str| {
+        let text = |local: &Local, text: &dyn Fn(usize) -> &'_ str| {
             let mut texts = Distinct::default();
             let number = |&origin: &u32| match text(origin as usize) {
                 "" => NULL,
@@ -240,10 +230,7 @@ impl OpenBlock {
             dictionary_column(local.spread(&numbers), texts.into_array())
         };
         let dropped = |local: &Local, origins: &Origins| -> ArrayRef {
-            let counts = local
-                .used
-                .iter()
-                .map(|&o| origins.list[o as usize].dropped_attributes_count);
+            let counts = local.used.iter().map(|&o| origins.list[o as usize].dropped_attributes_count);
             Arc::new(UInt32Array::from(local.spread(&counts.collect::<Vec<_>>())))
         };
         vec![
@@ -273,13 +260,9 @@ impl OpenBlock {
         match &column.values {
             Values::Strings(numbers, interner) => {
                 let mut dense = vec![NULL; count];
-                selection.scatter(&column.rows, |position, index| {
-                    dense[position] = numbers[index] as i32
-                });
+                selection.scatter(&column.rows, |position, index| dense[position] = numbers[index] as i32);
                 let taken = shared.and_then(|shared| shared.attributes[promoted.column].as_ref());
-                taken
-                    .map_or(Strings::Growing(interner), Strings::Shared)
-                    .column(dense)
+                taken.map_or(Strings::Growing(interner), Strings::Shared).column(dense)
             }
             Values::Ints(values) => {
                 let mut dense = vec![0; count];
@@ -307,13 +290,7 @@ impl OpenBlock {
         }
         // (position, column or NONE for an overflow item, index)
         let mut entries: Vec<(u32, u32, u32)> = Vec::new();
-        for (number, column) in self
-            .attributes
-            .columns
-            .iter()
-            .enumerate()
-            .filter(|(n, _)| !promoted[*n])
-        {
+        for (number, column) in self.attributes.columns.iter().enumerate().filter(|(n, _)| !promoted[*n]) {
             selection.scatter(&column.rows, |position, index| {
                 entries.push((position as u32, number as u32, index as u32));
             });
@@ -417,9 +394,7 @@ impl Local {
 fn origin_column(promoted: &Promoted, origins: &Origins, local: &Local) -> ArrayRef {
     let value_of = |&origin: &u32| {
         let mut attributes = first_attributes(&origins.list[origin as usize]);
-        let found = attributes
-            .find(|(key, _)| **key == *promoted.key)
-            .map(|(_, value)| value);
+        let found = attributes.find(|(key, _)| **key == *promoted.key).map(|(_, value)| value);
         found.filter(|value| Kind::of(value) == Some(promoted.kind))
     };
     let values: Vec<Option<AnyValue<'_>>> = local.used.iter().map(value_of).collect();
@@ -443,11 +418,7 @@ fn origin_column(promoted: &Promoted, origins: &Origins, local: &Local) -> Array
         }
         Kind::Double => {
             let double = |v: &Option<AnyValue<'_>>| {
-                if let Some(AnyValue::Double(v)) = v {
-                    *v
-                } else {
-                    0.0
-                }
+                if let Some(AnyValue::Double(v)) = v { *v } else { 0.0 }
             };
             let dense = local.spread(&values.iter().map(double).collect::<Vec<_>>());
             Arc::new(Float64Array::new(dense.into(), valid))

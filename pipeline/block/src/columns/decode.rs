@@ -34,10 +34,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn read(message: &'a [u8]) -> Result<Self, WireError> {
-        let mut group = Self {
-            origin: &[],
-            schema_url: &[],
-        };
+        let mut group = Self { origin: &[], schema_url: &[] };
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
@@ -53,9 +50,7 @@ impl<'a> Group<'a> {
     }
 
     fn members(message: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let fields = Fields::new(message)
-            .map_while(Result::ok)
-            .filter(|field| field.number == 2);
+        let fields = Fields::new(message).map_while(Result::ok).filter(|field| field.number == 2);
         fields.filter_map(|field| field.bytes().ok())
     }
 
@@ -87,11 +82,7 @@ impl OpenBlock {
                 Ok(None) => {}
                 Err(error) => {
                     let reason = error.to_string();
-                    let rejected = RejectedSpans {
-                        reason,
-                        spans: 0,
-                        traces_data: record.to_vec(),
-                    };
+                    let rejected = RejectedSpans { reason, spans: 0, traces_data: record.to_vec() };
                     appended.rejected.push(rejected);
                 }
             }
@@ -136,11 +127,7 @@ impl OpenBlock {
             }
         };
         let context = seen.context(&self.tenant, parent.parts(), group.parts());
-        let home = Home {
-            resource,
-            scope,
-            context,
-        };
+        let home = Home { resource, scope, context };
         for span in Group::members(message) {
             let fingerprint = DuplicateFilter::fingerprint(home.context, span);
             if !seen.insert(fingerprint) {
@@ -160,9 +147,7 @@ impl OpenBlock {
 
     fn append_span(&mut self, message: &[u8], home: Home) -> Result<(), DecodeError> {
         let row = u32::try_from(self.rows()).expect("a block is sealed long before 2^32 rows");
-        let result = self
-            .read_span(message, row)
-            .and_then(|scalars| self.push_scalars(&scalars, home));
+        let result = self.read_span(message, row).and_then(|scalars| self.push_scalars(&scalars, home));
         if result.is_err() {
             self.attributes.rollback(row);
             self.events.rollback(row);
@@ -209,11 +194,7 @@ impl OpenBlock {
         let span_id = id("span", scalars.span_id)?;
         let parent_span_id = match scalars.parent_span_id {
             [] => None,
-            bytes => Some(
-                bytes
-                    .try_into()
-                    .map_err(|_| DecodeError::IdLength("parent span", bytes.len()))?,
-            ),
+            bytes => Some(bytes.try_into().map_err(|_| DecodeError::IdLength("parent span", bytes.len()))?),
         };
         let name = self.names.intern(scalars.name)?;
         let status_message = self.text(scalars.status_message)?;
@@ -239,11 +220,7 @@ impl OpenBlock {
     }
 
     fn text(&mut self, text: &[u8]) -> Result<u32, DecodeError> {
-        if text.is_empty() {
-            Ok(0)
-        } else {
-            Ok(self.texts.intern(text)?)
-        }
+        if text.is_empty() { Ok(0) } else { Ok(self.texts.intern(text)?) }
     }
 }
 
@@ -262,14 +239,8 @@ fn read_status(message: &[u8]) -> Result<(&[u8], i32), DecodeError> {
 }
 
 fn id<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], DecodeError> {
-    let id: [u8; N] = bytes
-        .try_into()
-        .map_err(|_| DecodeError::IdLength(what, bytes.len()))?;
-    if id == [0; N] {
-        Err(DecodeError::IdZero(what))
-    } else {
-        Ok(id)
-    }
+    let id: [u8; N] = bytes.try_into().map_err(|_| DecodeError::IdLength(what, bytes.len()))?;
+    if id == [0; N] { Err(DecodeError::IdZero(what)) } else { Ok(id) }
 }
 
 /// A message of the group's kind with the given members only.
@@ -294,9 +265,5 @@ fn reject(appended: &mut Appended, error: DecodeError, resource_spans: &[&[u8]],
         put_bytes_header(&mut traces_data, 1, message.len());
         traces_data.extend_from_slice(message);
     }
-    appended.rejected.push(RejectedSpans {
-        reason: error.to_string(),
-        spans,
-        traces_data,
-    });
+    appended.rejected.push(RejectedSpans { reason: error.to_string(), spans, traces_data });
 }

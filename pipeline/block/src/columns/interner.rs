@@ -49,18 +49,13 @@ impl Interner {
         self.lookups += 1;
         let hash = self.hasher.hash_one(value);
         let (offsets, bytes) = (&self.offsets, &self.bytes);
-        if let Some(&number) = self
-            .table
-            .find(hash, |&number| slice(offsets, bytes, number) == value)
-        {
+        if let Some(&number) = self.table.find(hash, |&number| slice(offsets, bytes, number) == value) {
             return Ok(number);
         }
         std::str::from_utf8(value)?;
         let number = self.push(value);
         let (offsets, bytes, hasher) = (&self.offsets, &self.bytes, &self.hasher);
-        self.table.insert_unique(hash, number, |&number| {
-            hasher.hash_one(slice(offsets, bytes, number))
-        });
+        self.table.insert_unique(hash, number, |&number| hasher.hash_one(slice(offsets, bytes, number)));
         if self.lookups >= TRIAL_LOOKUPS && self.len() as u32 > self.lookups / 2 {
             self.distinct = false;
             self.table = HashTable::new();
@@ -71,8 +66,7 @@ impl Interner {
     fn push(&mut self, value: &[u8]) -> u32 {
         let number = self.len() as u32;
         self.bytes.extend_from_slice(value);
-        self.offsets
-            .push(i32::try_from(self.bytes.len()).expect("a block is sealed long before 2 GiB"));
+        self.offsets.push(i32::try_from(self.bytes.len()).expect("a block is sealed long before 2 GiB"));
         number
     }
 
@@ -118,16 +112,11 @@ mod tests {
     #[test]
     fn equal_values_share_a_number() {
         let mut interner = Interner::default();
-        let numbers: Vec<_> = ["a", "b", "", "a", ""]
-            .map(|v| interner.intern(v.as_bytes()).unwrap())
-            .into();
+        let numbers: Vec<_> = ["a", "b", "", "a", ""].map(|v| interner.intern(v.as_bytes()).unwrap()).into();
         assert_eq!(numbers, [0, 1, 2, 0, 2]);
         assert_eq!(interner.get(1), "b");
         let array = interner.into_array();
-        assert_eq!(
-            array.as_string::<i32>().iter().flatten().collect::<Vec<_>>(),
-            ["a", "b", ""]
-        );
+        assert_eq!(array.as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b", ""]);
     }
 
     #[test]

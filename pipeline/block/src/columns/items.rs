@@ -66,10 +66,7 @@ impl Items {
     fn keep(&mut self, bytes: &[u8]) -> Piece {
         let start = u32::try_from(self.bytes.len()).expect("a block is sealed long before 4 GiB");
         self.bytes.extend_from_slice(bytes);
-        Piece {
-            start,
-            len: bytes.len() as u32,
-        }
+        Piece { start, len: bytes.len() as u32 }
     }
 
     fn piece(&self, piece: Piece) -> &[u8] {
@@ -144,21 +141,9 @@ impl ItemBuilder {
             AnyValue::Bytes(bytes) => (value_type::BYTES, Some(bytes)),
         };
         self.kind.append_value(kind);
-        self.int.append_option(if let AnyValue::Int(value) = value {
-            Some(value)
-        } else {
-            None
-        });
-        self.double.append_option(if let AnyValue::Double(value) = value {
-            Some(value)
-        } else {
-            None
-        });
-        self.bool.append_option(if let AnyValue::Bool(value) = value {
-            Some(value)
-        } else {
-            None
-        });
+        self.int.append_option(if let AnyValue::Int(value) = value { Some(value) } else { None });
+        self.double.append_option(if let AnyValue::Double(value) = value { Some(value) } else { None });
+        self.bool.append_option(if let AnyValue::Bool(value) = value { Some(value) } else { None });
         let (large, small) = match content {
             Some(bytes) if bytes.len() > LARGE_VALUE_BYTES => (Some(bytes), None),
             other => (None, other),

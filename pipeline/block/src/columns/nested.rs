@@ -27,15 +27,12 @@ impl Elements {
         let kept = self.rows.partition_point(|&r| r < row);
         self.rows.truncate(kept);
         self.attributes_end.truncate(kept);
-        self.attributes
-            .truncate(self.attributes_end.last().map_or(0, |&end| end as usize));
+        self.attributes.truncate(self.attributes_end.last().map_or(0, |&end| end as usize));
         kept
     }
 
     fn attributes_of(&self, element: u32) -> std::ops::Range<u32> {
-        let start = element
-            .checked_sub(1)
-            .map_or(0, |before| self.attributes_end[before as usize]);
+        let start = element.checked_sub(1).map_or(0, |before| self.attributes_end[before as usize]);
         start..self.attributes_end[element as usize]
     }
 
@@ -43,11 +40,7 @@ impl Elements {
     fn attribute_lists(&self, elements: &[u32]) -> ArrayRef {
         let ranges = || elements.iter().map(|&element| self.attributes_of(element));
         let values = self.attributes.to_array(ranges().flatten());
-        Arc::new(list(
-            attribute_fields(),
-            ranges().map(|range| range.len()),
-            values,
-        ))
+        Arc::new(list(attribute_fields(), ranges().map(|range| range.len()), values))
     }
 
     fn memory_bytes(&self) -> usize {
@@ -76,11 +69,7 @@ fn ranges_of(rows: &[u32], selected: &[u32]) -> Vec<std::ops::Range<u32>> {
         ends[index] += ends[index - 1];
     }
     let range = |row: u32| {
-        if row > last {
-            0..0
-        } else {
-            ends[row as usize]..ends[row as usize + 1]
-        }
+        if row > last { 0..0 } else { ends[row as usize]..ends[row as usize + 1] }
     };
     selected.iter().map(|&row| range(row)).collect()
 }
@@ -91,17 +80,8 @@ pub(crate) fn list(
     lengths: impl Iterator<Item = usize> + Clone,
     values: ArrayRef,
 ) -> ListArray {
-    let nulls: NullBuffer = lengths
-        .clone()
-        .map(|length| length > 0)
-        .collect::<Vec<_>>()
-        .into();
-    ListArray::new(
-        item(fields),
-        OffsetBuffer::from_lengths(lengths),
-        values,
-        Some(nulls),
-    )
+    let nulls: NullBuffer = lengths.clone().map(|length| length > 0).collect::<Vec<_>>().into();
+    ListArray::new(item(fields), OffsetBuffer::from_lengths(lengths), values, Some(nulls))
 }
 
 /// The list of each selected row, from the rows of all elements and a maker of the elements' struct array.
@@ -113,11 +93,7 @@ fn lists_of(
 ) -> ArrayRef {
     let ranges = ranges_of(element_rows, selected);
     let elements: Vec<u32> = ranges.iter().cloned().flatten().collect();
-    Arc::new(list(
-        fields,
-        ranges.iter().map(ExactSizeIterator::len),
-        make(&elements),
-    ))
+    Arc::new(list(fields, ranges.iter().map(ExactSizeIterator::len), make(&elements)))
 }
 
 /// Events of an open block. `Span.Event`: 1 time, 2 name, 3 attributes, 4 dropped_attributes_count.
@@ -150,9 +126,7 @@ impl Events {
         self.times.push(time);
         self.dropped.push(dropped);
         self.elements.rows.push(row);
-        self.elements
-            .attributes_end
-            .push(self.elements.attributes.len() as u32);
+        self.elements.attributes_end.push(self.elements.attributes.len() as u32);
         Ok(())
     }
 
@@ -170,9 +144,7 @@ impl Events {
             let mut names = StringBuilder::new();
             at().for_each(|event| names.append_value(self.interner.get(self.names[event])));
             let arrays: Vec<ArrayRef> = vec![
-                Arc::new(TimestampNanosecondArray::from_iter_values(
-                    at().map(|e| self.times[e] as i64),
-                )),
+                Arc::new(TimestampNanosecondArray::from_iter_values(at().map(|e| self.times[e] as i64))),
                 Arc::new(names.finish()),
                 Arc::new(UInt32Array::from_iter_values(at().map(|e| self.dropped[e]))),
                 self.elements.attribute_lists(events),
@@ -234,9 +206,7 @@ impl Links {
             dropped,
         });
         self.elements.rows.push(row);
-        self.elements
-            .attributes_end
-            .push(self.elements.attributes.len() as u32);
+        self.elements.attributes_end.push(self.elements.attributes.len() as u32);
         Ok(())
     }
 

@@ -72,10 +72,7 @@ pub(crate) enum OriginKind {
 
 impl Origin {
     fn decode(kind: OriginKind, message: &[u8], schema_url: &[u8]) -> Result<Self, DecodeError> {
-        let mut origin = Self {
-            schema_url: std::str::from_utf8(schema_url)?.into(),
-            ..Self::default()
-        };
+        let mut origin = Self { schema_url: std::str::from_utf8(schema_url)?.into(), ..Self::default() };
         for field in Fields::new(message) {
             let field = field?;
             match (kind, field.number) {
@@ -102,9 +99,7 @@ impl Origin {
             OwnedValue::Empty | OwnedValue::Bool(_) | OwnedValue::Int(_) | OwnedValue::Double(_) => 0,
         };
         let attributes = self.attributes.iter();
-        128 + attributes
-            .map(|(key, value)| 40 + key.len() + value_bytes(value))
-            .sum::<usize>()
+        128 + attributes.map(|(key, value)| 40 + key.len() + value_bytes(value)).sum::<usize>()
     }
 }
 

@@ -56,9 +56,7 @@ impl Promotion {
     /// Whether this value of an origin's attribute stands in a column. `first`: the key did not come before in it.
     pub(crate) fn holds(&self, scope: AttributeScope, key: &str, value: &AnyValue<'_>) -> bool {
         Kind::of(value).is_some_and(|kind| {
-            self.list
-                .iter()
-                .any(|p| p.scope == scope && p.kind == kind && *p.key == *key)
+            self.list.iter().any(|p| p.scope == scope && p.kind == kind && *p.key == *key)
         })
     }
 }
@@ -72,9 +70,7 @@ impl OpenBlock {
             let count = if all {
                 column.rows.len()
             } else {
-                rows.iter()
-                    .filter(|row| column.rows.binary_search(row).is_ok())
-                    .count()
+                rows.iter().filter(|row| column.rows.binary_search(row).is_ok()).count()
             };
             let kind = match column.values {
                 Values::Strings(..) => Kind::String,
@@ -83,28 +79,10 @@ impl OpenBlock {
                 Values::Bools(_) => Kind::Bool,
             };
             let scope = AttributeScope::Span;
-            list.push(Promoted {
-                scope,
-                key: column.key.clone(),
-                kind,
-                rows: count,
-                column: number,
-            });
+            list.push(Promoted { scope, key: column.key.clone(), kind, rows: count, column: number });
         }
-        count_origins(
-            AttributeScope::Resource,
-            &self.resources,
-            &self.spans.resource,
-            rows,
-            &mut list,
-        );
-        count_origins(
-            AttributeScope::Instrumentation,
-            &self.scopes,
-            &self.spans.scope,
-            rows,
-            &mut list,
-        );
+        count_origins(AttributeScope::Resource, &self.resources, &self.spans.resource, rows, &mut list);
+        count_origins(AttributeScope::Instrumentation, &self.scopes, &self.spans.scope, rows, &mut list);
         list.retain(|promoted| promoted.rows >= rows_min.max(1));
 
         // One column a key: of several types the one with most rows; then the keys with most rows.

@@ -71,46 +71,26 @@ impl OpenBlock {
             let selection = Selection::new(chunk, total);
             batches.push(self.batch(&selection, &tree, &promotion, Some(&shared)));
         }
-        let stats = BlockStats {
-            rows: total as u64,
-            traces: tree.traces,
-            start_min,
-            end_max,
-        };
+        let stats = BlockStats { rows: total as u64, traces: tree.traces, start_min, end_max };
         let memory_bytes = memory_bytes(&batches);
-        SealedBlock {
-            batches,
-            stats,
-            needles,
-            memory_bytes,
-        }
+        SealedBlock { batches, stats, needles, memory_bytes }
     }
 
     fn sorted_rows(&self) -> Vec<u32> {
         let spans = &self.spans;
         let mut keys: Vec<(u128, u64, u32)> = (0..self.rows())
-            .map(|row| {
-                (
-                    u128::from_be_bytes(spans.trace_id[row]),
-                    spans.start[row],
-                    row as u32,
-                )
-            })
+            .map(|row| (u128::from_be_bytes(spans.trace_id[row]), spans.start[row], row as u32))
             .collect();
         keys.sort_unstable_by(|a, b| {
             let span_id = |key: &(u128, u64, u32)| spans.span_id[key.2 as usize];
-            (a.0, a.1)
-                .cmp(&(b.0, b.1))
-                .then_with(|| (span_id(a), a.2).cmp(&(span_id(b), b.2)))
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| (span_id(a), a.2).cmp(&(span_id(b), b.2)))
         });
         keys.into_iter().map(|(_, _, row)| row).collect()
     }
 
     fn needles(&self, promotion: &Promotion) -> Vec<Needle> {
-        let strings = promotion
-            .list
-            .iter()
-            .filter(|p| p.scope == AttributeScope::Span && p.kind == Kind::String);
+        let strings =
+            promotion.list.iter().filter(|p| p.scope == AttributeScope::Span && p.kind == Kind::String);
         strings
             .filter_map(|promoted| {
                 let column = &self.attributes.columns[promoted.column];
@@ -169,11 +149,7 @@ fn partition_point(len: usize, mut before: impl FnMut(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, len);
     while low < high {
         let middle = usize::midpoint(low, high);
-        if before(middle) {
-            low = middle + 1
-        } else {
-            high = middle
-        }
+        if before(middle) { low = middle + 1 } else { high = middle }
     }
     low
 }

@@ -46,10 +46,7 @@ impl Strings<'_> {
 pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> ArrayRef {
     let nulls = nulls_of(numbers.iter().map(|&number| number != NULL));
     if nulls.is_some() {
-        numbers
-            .iter_mut()
-            .filter(|number| **number == NULL)
-            .for_each(|number| *number = 0);
+        numbers.iter_mut().filter(|number| **number == NULL).for_each(|number| *number = 0);
     }
     let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(numbers), nulls);
     Arc::new(DictionaryArray::try_new(keys, values).expect("numbers come from the interner of the values"))

@@ -149,9 +149,7 @@ pub(super) fn member<'a, T>(
         return Ok(None);
     };
     let member = cast(array.as_ref());
-    Ok(Some(
-        member.ok_or_else(|| wrong_type(&format!("{column}.{name}"), "what its name promises", array))?,
-    ))
+    Ok(Some(member.ok_or_else(|| wrong_type(&format!("{column}.{name}"), "what its name promises", array))?))
 }
 
 pub(super) fn wrong_type(name: &str, expected: &'static str, array: &dyn Array) -> BlockError {

@@ -123,7 +123,9 @@ impl<'a> AttributeLists<'a> {
             put(out, self.keys.value(item).as_bytes());
             out.push(self.types.value(item) as u8);
             let bytes = binary(self.large, item).or_else(|| binary(self.bytes, item));
-            if let Some(bytes) = bytes.or_else(|| present(self.strings, item).map(|s| s.value(item).as_bytes())) {
+            if let Some(bytes) =
+                bytes.or_else(|| present(self.strings, item).map(|s| s.value(item).as_bytes()))
+            {
                 put(out, bytes);
             } else if let Some(ints) = present(self.ints, item) {
                 out.extend(ints.value(item).to_le_bytes());
@@ -138,8 +140,7 @@ impl<'a> AttributeLists<'a> {
     fn value(&self, item: usize) -> Result<Option<Value>, BlockError> {
         let wrong = |reason: &str| BlockError::value(&self.lists.column, reason);
         let missing = || wrong("an item without the value of its type");
-        let bytes =
-            || binary(self.bytes, item).or_else(|| binary(self.large, item)).ok_or_else(missing);
+        let bytes = || binary(self.bytes, item).or_else(|| binary(self.large, item)).ok_or_else(missing);
         Ok(Some(match self.types.value(item) {
             value_type::EMPTY => return Ok(None),
             value_type::STRING => Value::StringValue(match present(self.strings, item) {
@@ -147,9 +148,7 @@ impl<'a> AttributeLists<'a> {
                 None => String::from_utf8(binary(self.large, item).ok_or_else(missing)?.to_vec())
                     .map_err(|_| wrong("a string that is no UTF-8"))?,
             }),
-            value_type::BOOL => {
-                Value::BoolValue(present(self.bools, item).ok_or_else(missing)?.value(item))
-            }
+            value_type::BOOL => Value::BoolValue(present(self.bools, item).ok_or_else(missing)?.value(item)),
             value_type::INT => Value::IntValue(present(self.ints, item).ok_or_else(missing)?.value(item)),
             value_type::DOUBLE => {
                 Value::DoubleValue(present(self.doubles, item).ok_or_else(missing)?.value(item))

@@ -78,7 +78,8 @@ impl RowGroup {
         let expected: usize = rows.iter().map(Range::len).sum();
         let selection = RowSelection::from_consecutive_ranges(rows.iter().cloned(), pages.num_rows());
         let size = expected.clamp(1, BATCH_ROWS_MAX);
-        let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, pages, size, Some(selection))?;
+        let reader =
+            ParquetRecordBatchReader::try_new_with_row_groups(&levels, pages, size, Some(selection))?;
         let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
         if batches.iter().map(RecordBatch::num_rows).sum::<usize>() != expected {
             return Err("fewer rows than asked for".into());

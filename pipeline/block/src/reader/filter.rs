@@ -63,10 +63,11 @@ impl BlockFilter {
         let leaf = trace_id_leaf(&metadata).map_err(|reason| source.corrupt(reason))?;
         let blooms = Self::load_blooms(source, &metadata, leaf, start, &bytes).await?;
         let index_start = index_start(&metadata, footer_start).map_err(|reason| source.corrupt(reason))?;
-        let row_groups = metadata.row_groups().iter().zip(blooms).map(|(group, bloom)| RowGroupFilter {
-            bounds: bounds(group.column(leaf).statistics()),
-            bloom,
-        });
+        let row_groups = metadata
+            .row_groups()
+            .iter()
+            .zip(blooms)
+            .map(|(group, bloom)| RowGroupFilter { bounds: bounds(group.column(leaf).statistics()), bloom });
         let filter = Self { row_groups: row_groups.collect(), index_start };
         Ok((filter, Tail { metadata, start, bytes }))
     }
@@ -123,7 +124,8 @@ impl BlockFilter {
 impl RowGroupFilter {
     fn may_have(&self, id: &TraceId) -> bool {
         let id = id.as_bytes().as_slice();
-        let within = self.bounds.as_ref().is_none_or(|(min, max)| min.as_slice() <= id && id <= max.as_slice());
+        let within =
+            self.bounds.as_ref().is_none_or(|(min, max)| min.as_slice() <= id && id <= max.as_slice());
         within && self.bloom.as_ref().is_none_or(|bloom| bloom.check(id))
     }
 }

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use parquet::DecodeResult;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{
-    PageIndexPolicy, PageIndexProvider, ParquetMetaData, ParquetMetaDataPushDecoder,
-};
+use parquet::file::metadata::page_index::PageIndexProvider;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 use vivace_model::TraceId;

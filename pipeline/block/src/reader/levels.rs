@@ -1,11 +1,24 @@
-//! Whether a page has a value in some rows, told from its levels alone.
+//! What a page's levels alone tell: whether it is whole, and whether it has a value in some rows.
 //! Decoding a column means decoding its dictionary first, which costs far more than looking whether that is needed:
-//! most columns of a block have no value in a given trace.
+//! many columns of a block have no value in a given trace. And the Parquet library loops forever over a page whose
+//! levels are fewer than it claims to have values.
 
 use std::ops::Range;
 
 use parquet::basic::Encoding;
 use parquet::column::page::Page;
+
+/// Values of a page at most. Memory bounds what goes into a block to far less; damage might claim anything.
+const PAGE_VALUES_MAX: usize = 1 << 26;
+
+/// Whether the page has as many levels as it claims to have values, encoded as blocks encode them.
+pub(super) fn is_whole(page: &Page, max_rep: i16, max_def: i16, rows: usize) -> bool {
+    let values = page.num_values() as usize;
+    let fits = if max_rep == 0 { values == rows } else { (rows..=PAGE_VALUES_MAX).contains(&values) };
+    fits && levels(page, max_rep, max_def).is_some_and(|(mut reps, mut defs)| {
+        (max_rep == 0 || reps.skip(values).is_some()) && (max_def == 0 || defs.skip(values).is_some())
+    })
+}
 
 /// Whether any of the rows, counted from the page's first one, has a value in a leaf column with these maximum levels.
 /// In doubt (a damaged page, an old encoding) says yes, and decoding finds out.
@@ -90,11 +103,12 @@ fn nested(
 fn levels(page: &Page, max_rep: i16, max_def: i16) -> Option<(Levels<'_>, Levels<'_>)> {
     let (reps, defs) = match page {
         Page::DataPage { buf, def_level_encoding, rep_level_encoding, .. } => {
-            if *def_level_encoding != Encoding::RLE || (max_rep > 0 && *rep_level_encoding != Encoding::RLE) {
+            let wanted = |max, encoding: &Encoding| max == 0 || *encoding == Encoding::RLE;
+            if !wanted(max_rep, rep_level_encoding) || !wanted(max_def, def_level_encoding) {
                 return None;
             }
             let (reps, rest) = if max_rep > 0 { prefixed(buf)? } else { (&[][..], &buf[..]) };
-            (reps, prefixed(rest)?.0)
+            (reps, if max_def > 0 { prefixed(rest)?.0 } else { &[][..] })
         }
         Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
             let (reps, rest) = buf.split_at_checked(*rep_levels_byte_len as usize)?;
@@ -279,6 +293,26 @@ mod tests {
         }
 
         #[test]
+        fn whole_pages_are_told_from_others(
+            rows in prop::collection::vec(prop::collection::vec(0_u16..=4, 1..6), 1..80),
+            cut in 1_usize..20,
+        ) {
+            let starts = |row: &Vec<u16>| (0..row.len()).map(|index| u16::from(index > 0) * 2).collect::<Vec<_>>();
+            let (reps, defs) = (rows.iter().flat_map(starts).collect::<Vec<_>>(), rows.concat());
+            let whole = page(&reps, 2, &defs, 4);
+            prop_assert!(is_whole(&whole, 2, 4, rows.len()));
+            prop_assert!(!is_whole(&whole, 2, 4, defs.len() + 1));
+            prop_assert!(!is_whole(&whole, 0, 4, rows.len()) || reps.len() == rows.len());
+            let fewer = defs.len().saturating_sub(cut * 8);
+            let mut cut = page(&reps[..fewer], 2, &defs, 4);
+            prop_assert!(!is_whole(&cut, 2, 4, rows.len()));
+            if let Page::DataPage { buf, .. } = &mut cut {
+                buf.truncate(5);
+            }
+            prop_assert!(!is_whole(&cut, 2, 4, rows.len()));
+        }
+
+        #[test]
         fn any_bytes_give_an_answer(bytes: Vec<u8>, max_rep in 0_i16..3, start in 0_usize..50) {
             let page = Page::DataPage {
                 buf: Bytes::from(bytes),
@@ -291,6 +325,7 @@ mod tests {
             let rows = [start..start + 3, start + 5..start + 6];
             // The answer does not matter, only that there is one.
             let _: bool = has_value(&page, max_rep, 3, &rows);
+            let _: bool = is_whole(&page, max_rep, 3, start);
         }
     }
 }

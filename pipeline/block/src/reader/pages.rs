@@ -16,7 +16,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use super::fetched::Fetched;
 use super::index::LeafIndex;
 use super::inflate::Inflate;
-use super::levels::has_value;
+use super::levels::{has_value, is_whole};
 
 /// The pages of a row group's leaf columns, as far as they are needed.
 #[derive(Debug)]
@@ -40,13 +40,7 @@ struct LeafPages {
 
 impl<'a> Pages<'a> {
     pub(super) fn new(metadata: &'a ParquetMetaData, row_group: usize) -> Self {
-        Self {
-            metadata,
-            row_group,
-            leaves: HashMap::new(),
-            inflate: Inflate::default(),
-            absent: Vec::new(),
-        }
+        Self { metadata, row_group, leaves: HashMap::new(), inflate: Inflate::default(), absent: Vec::new() }
     }
 
     /// Reads what a leaf has in the rows, ascending. If it has no value in any of them, it is left out: false.
@@ -67,7 +61,8 @@ impl<'a> Pages<'a> {
             return Ok(true);
         }
         // A leaf that its group never lacks tells that the group is not there, so none of its neighbours is.
-        let required = column.column_descr().self_type().get_basic_info().repetition() == Repetition::REQUIRED;
+        let required =
+            column.column_descr().self_type().get_basic_info().repetition() == Repetition::REQUIRED;
         if required && let Some((_, group)) = path.split_last() {
             self.absent.push(group.to_vec());
         }
@@ -103,8 +98,8 @@ impl<'a> Pages<'a> {
                 None
             } else {
                 let page = inflated(reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?)?;
-                if !page.is_data_page() {
-                    return Err(wrong("a data page is none"));
+                if !page.is_data_page() || !is_whole(&page, max_rep, max_def, page_rows.len()) {
+                    return Err(wrong("a data page is damaged"));
                 }
                 any_value = any_value || has_value(&page, max_rep, max_def, &wanted);
                 any_index |= matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);

@@ -91,7 +91,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> Result<T, BlockError> {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("decoding it panicked".into()));
+        let result =
+            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("decoding it panicked".into()));
         return result.map_err(|error| BlockError::corrupt(path, error));
     }
     match tokio::task::spawn_blocking(work).await {

@@ -1,7 +1,7 @@
 //! Arbitrary OTLP messages, and a form of them in which equal ones are identical.
 
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 use vivace_block::schema::LARGE_VALUE_BYTES;
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
@@ -27,9 +27,8 @@ fn resource_spans() -> impl Strategy<Value = ResourceSpans> {
         dropped_attributes_count,
         entity_refs: Vec::new(),
     });
-    (prop::option::of(resource), prop::collection::vec(scope_spans(), 1..3), text()).prop_map(
-        |(resource, scope_spans, schema_url)| ResourceSpans { resource, scope_spans, schema_url },
-    )
+    (prop::option::of(resource), prop::collection::vec(scope_spans(), 1..3), text())
+        .prop_map(|(resource, scope_spans, schema_url)| ResourceSpans { resource, scope_spans, schema_url })
 }
 
 fn scope_spans() -> impl Strategy<Value = ScopeSpans> {
@@ -49,8 +48,7 @@ fn span() -> impl Strategy<Value = Span> {
     let ids = (0_u8..4, prop::option::of(any::<u64>()));
     let texts = (text(), text());
     let numbers = (any::<i32>(), any::<u32>(), time(), time(), count(), count(), count());
-    let lists =
-        (attributes(), prop::collection::vec(event(), 0..3), prop::collection::vec(link(), 0..3));
+    let lists = (attributes(), prop::collection::vec(event(), 0..3), prop::collection::vec(link(), 0..3));
     let status = prop::option::of((0_i32..4, text()));
     (ids, texts, numbers, lists, status).prop_map(|(ids, texts, numbers, lists, status)| Span {
         trace_id: vec![ids.0 + 1; 16],
@@ -102,8 +100,11 @@ fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
 }
 
 fn attribute() -> impl Strategy<Value = KeyValue> {
-    (key(), prop::option::weighted(0.95, any_value()))
-        .prop_map(|(key, value)| KeyValue { key, value, key_strindex: 0 })
+    (key(), prop::option::weighted(0.95, any_value())).prop_map(|(key, value)| KeyValue {
+        key,
+        value,
+        key_strindex: 0,
+    })
 }
 
 /// Few, so that they come with several types, and twice in a list.

@@ -120,6 +120,22 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Whether the brokers are about to agree on a partition's leader, and will answer then.
+    pub(super) fn is_between_leaders(&self) -> bool {
+        let code = self.error.rdkafka_error_code();
+        code.is_some_and(|code| {
+            matches!(
+                code,
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::ReplicaNotAvailable
+                    | RDKafkaErrorCode::FencedLeaderEpoch
+                    | RDKafkaErrorCode::UnknownLeaderEpoch
+                    | RDKafkaErrorCode::KafkaStorageError
+            )
+        })
+    }
+
     /// As an error of something that concerns one partition.
     pub(super) fn of_partition(self, topic: &str, partition: Partition) -> LogError {
         match self.error.rdkafka_error_code() {

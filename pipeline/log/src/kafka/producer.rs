@@ -54,8 +54,8 @@ impl Producer {
         let result = send_all(&client, topic, &records).await;
         if result.is_err() {
             self.replace_broken(&client);
+            drop_aside(client);
         }
-        drop_aside(client);
         result
     }
 

@@ -97,7 +97,7 @@ async fn a_broker_that_was_away_is_found_again() {
     cluster.broker_down(1).unwrap();
     let append = log.append("t", vec![record]);
     let up = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         cluster.broker_up(1).unwrap();
     };
     let (appended, ()) = tokio::join!(append, up);

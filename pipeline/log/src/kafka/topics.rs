@@ -5,15 +5,14 @@ use std::sync::Arc;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Instant, sleep};
 use tracing::info;
+use vivace_model::Partition;
 
-use super::Shared;
 use super::client::{self, LogContext, drop_aside, unavailable};
+use super::{ASK_AGAIN, Shared};
 use crate::{KafkaConfig, LogError, Retention, TopicSpec};
 
-/// Between looks at a topic that was just created.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Room that a batch of one record takes besides the record.
 const BATCH_BYTES: u64 = 4096;
 /// Largest batch that brokers take by themselves.
@@ -44,15 +43,25 @@ pub(super) async fn ensure(shared: &Arc<Shared>, spec: &TopicSpec) -> Result<(),
                 let (expected, actual) = (spec.partitions, found.partitions);
                 return Err(LogError::TopicDiffers { topic: spec.name.clone(), expected, actual });
             }
-            Some(found) if found.ready => return Ok(()),
+            // Metadata names leaders before they lead.
+            Some(found) if found.ready && (!created || is_led(shared, spec).await) => return Ok(()),
             Some(_) => {}
         }
         if Instant::now() >= deadline {
             let code = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
             return Err(unavailable(format!("topic {} did not become ready", spec.name), code));
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(ASK_AGAIN).await;
     }
+}
+
+async fn is_led(shared: &Arc<Shared>, spec: &TopicSpec) -> bool {
+    for partition in 0..spec.partitions {
+        if shared.watermarks(&spec.name, Partition(partition)).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 async fn find(shared: &Arc<Shared>, topic: &str) -> Result<Option<Found>, LogError> {

@@ -26,15 +26,7 @@ pub(super) struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     pub(super) fn new(scan: &'a Scan, request: &'a [u8], limits: Limits) -> Self {
-        Self {
-            scan,
-            request,
-            limits,
-            layout: Layout::default(),
-            closed: 0,
-            open: false,
-            total: 0,
-        }
+        Self { scan, request, limits, layout: Layout::default(), closed: 0, open: false, total: 0 }
     }
 
     /// Puts the span into the open record, into a new one, or among the rejected.
@@ -46,11 +38,7 @@ impl<'a> Packer<'a> {
         if field_len(resource_alone) > self.limits.record_bytes_max {
             let trace_id = Scan::trace_id(self.request, span);
             let bytes = field_len(resource_alone);
-            self.layout.rejected.push(RejectedSpan {
-                index: span.index as usize,
-                trace_id,
-                bytes,
-            });
+            self.layout.rejected.push(RejectedSpan { index: span.index as usize, trace_id, bytes });
             return Ok(());
         }
         if !self.fits(span, scope.resource, scope_alone, resource_alone) {
@@ -59,12 +47,7 @@ impl<'a> Packer<'a> {
         if !self.open {
             self.open = true;
             let partition = span.partition;
-            self.layout.records.push(RecordPlan {
-                partition,
-                bytes: 0,
-                spans: 0,
-                children: 0,
-            });
+            self.layout.records.push(RecordPlan { partition, bytes: 0, spans: 0, children: 0 });
             self.open_resource(scope.resource);
             self.open_scope(span.scope);
         } else if self.last_resource().source != scope.resource {
@@ -100,31 +83,19 @@ impl<'a> Packer<'a> {
             let grown = last_resource.bytes + field_len(last_scope.bytes + span.field.len());
             self.closed + field_len(grown)
         };
-        let same_partition = self
-            .layout
-            .records
-            .last()
-            .is_some_and(|last| last.partition == span.partition);
+        let same_partition = self.layout.records.last().is_some_and(|last| last.partition == span.partition);
         same_partition && bytes <= self.limits.record_bytes_max
     }
 
     fn open_resource(&mut self, source: u32) {
         let bytes = self.scan.resources[source as usize].len();
-        self.layout.resources.push(Run {
-            source,
-            bytes,
-            children: 0,
-        });
+        self.layout.resources.push(Run { source, bytes, children: 0 });
         self.last_record_mut().children += 1;
     }
 
     fn open_scope(&mut self, source: u32) {
         let bytes = self.scan.scopes[source as usize].header.len();
-        self.layout.scopes.push(Run {
-            source,
-            bytes,
-            children: 0,
-        });
+        self.layout.scopes.push(Run { source, bytes, children: 0 });
         self.last_resource_mut().children += 1;
     }
 
@@ -145,11 +116,7 @@ impl<'a> Packer<'a> {
         self.closed = 0;
         self.open = false;
         let max = self.limits.output_bytes_max;
-        if self.total > max {
-            Err(WalkError::OutputTooLarge { max })
-        } else {
-            Ok(())
-        }
+        if self.total > max { Err(WalkError::OutputTooLarge { max }) } else { Ok(()) }
     }
 
     pub(super) fn finish(mut self) -> Result<Layout, WalkError> {
@@ -160,10 +127,7 @@ impl<'a> Packer<'a> {
     }
 
     fn last_resource(&self) -> &Run {
-        self.layout
-            .resources
-            .last()
-            .expect("an open record has a resource")
+        self.layout.resources.last().expect("an open record has a resource")
     }
 
     fn last_scope(&self) -> &Run {
@@ -175,10 +139,7 @@ impl<'a> Packer<'a> {
     }
 
     fn last_resource_mut(&mut self) -> &mut Run {
-        self.layout
-            .resources
-            .last_mut()
-            .expect("an open record has a resource")
+        self.layout.resources.last_mut().expect("an open record has a resource")
     }
 
     fn last_scope_mut(&mut self) -> &mut Run {

@@ -65,13 +65,7 @@ impl Plan {
             packer.add(span)?;
         }
         let layout = packer.finish()?;
-        let mut plan = Self {
-            request,
-            scan,
-            layout,
-            spans: spans.len(),
-            output_bytes: 0,
-        };
+        let mut plan = Self { request, scan, layout, spans: spans.len(), output_bytes: 0 };
         if !plan.is_whole_request(limits) {
             plan.output_bytes = plan.layout.records.iter().map(|record| record.bytes).sum();
         }

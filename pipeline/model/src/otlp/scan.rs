@@ -15,10 +15,7 @@ pub(super) struct ByteRange {
 impl ByteRange {
     /// A range of a request whose size was checked to fit.
     fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: start as u32,
-            end: end as u32,
-        }
+        Self { start: start as u32, end: end as u32 }
     }
 
     pub(super) fn len(self) -> usize {
@@ -80,14 +77,8 @@ impl Scan {
         if u32::try_from(request.len()).is_err() {
             return Err(WalkError::TooLarge { bytes: request.len() });
         }
-        let mut scan = Self {
-            partitions,
-            ..Self::default()
-        };
-        let wire = |source| WalkError::Wire {
-            message: "TracesData",
-            source,
-        };
+        let mut scan = Self { partitions, ..Self::default() };
+        let wire = |source| WalkError::Wire { message: "TracesData", source };
         let mut fields = Fields::new(request);
         while let Some(field) = fields.next() {
             let field = field.map_err(wire)?;
@@ -107,36 +98,20 @@ impl Scan {
     /// The trace of a span that was scanned.
     pub(super) fn trace_id(request: &[u8], span: &SpanPlace) -> TraceId {
         let message = Fields::new(span.field.of(request)).next().and_then(Result::ok);
-        let fields = Fields::new(
-            message
-                .as_ref()
-                .and_then(|field| field.bytes().ok())
-                .unwrap_or_default(),
-        );
-        let ids = fields
-            .flatten()
-            .filter(|field| field.number == 1)
-            .filter_map(|field| field.bytes().ok());
-        ids.last()
-            .and_then(|id| TraceId::new(id).ok())
-            .expect("the scan has checked the id")
+        let fields = Fields::new(message.as_ref().and_then(|field| field.bytes().ok()).unwrap_or_default());
+        let ids = fields.flatten().filter(|field| field.number == 1).filter_map(|field| field.bytes().ok());
+        ids.last().and_then(|id| TraceId::new(id).ok()).expect("the scan has checked the id")
     }
 
     /// `end` is where the message ends in the request.
     fn resource_spans(&mut self, message: &[u8], end: usize) -> Result<(), WalkError> {
-        let wire = |source| WalkError::Wire {
-            message: "ResourceSpans",
-            source,
-        };
+        let wire = |source| WalkError::Wire { message: "ResourceSpans", source };
         let resource = self.resources.len() as u32;
         let mut header = Vec::with_capacity(2);
         let mut fields = Fields::new(message);
         let mut start = end - message.len();
         // Its place is taken now, its content is known at the end.
-        self.resources.push(Header {
-            fragments: (0, 0),
-            bytes: 0,
-        });
+        self.resources.push(Header { fragments: (0, 0), bytes: 0 });
         while let Some(field) = fields.next() {
             let field = field.map_err(wire)?;
             let next = end - fields.rest().len();
@@ -156,10 +131,7 @@ impl Scan {
     }
 
     fn scope_spans(&mut self, message: &[u8], end: usize, resource: u32) -> Result<(), WalkError> {
-        let wire = |source| WalkError::Wire {
-            message: "ScopeSpans",
-            source,
-        };
+        let wire = |source| WalkError::Wire { message: "ScopeSpans", source };
         let scope = self.scopes.len() as u32;
         let mut header = Vec::with_capacity(2);
         let mut fields = Fields::new(message);
@@ -202,19 +174,10 @@ impl Scan {
         // A root has no parent id; some senders write eight zeros instead.
         if !matches!(parent.len(), 0 | 8) {
             let what = "parent span";
-            return Err(wrong(crate::IdError::Length {
-                what,
-                expected: 8,
-                actual: parent.len(),
-            }));
+            return Err(wrong(crate::IdError::Length { what, expected: 8, actual: parent.len() }));
         }
         let partition = partition_of(trace_id.as_bytes(), self.partitions);
-        self.spans.push(SpanPlace {
-            field: place,
-            scope,
-            partition,
-            index: index as u32,
-        });
+        self.spans.push(SpanPlace { field: place, scope, partition, index: index as u32 });
         Ok(())
     }
 
@@ -222,18 +185,12 @@ impl Scan {
         let first = self.fragments.len() as u32;
         self.fragments.extend_from_slice(fragments);
         let bytes = fragments.iter().map(|fragment| fragment.len() as u32).sum();
-        Header {
-            fragments: (first, self.fragments.len() as u32),
-            bytes,
-        }
+        Header { fragments: (first, self.fragments.len() as u32), bytes }
     }
 }
 
 const fn span_wire(source: WireError) -> WalkError {
-    WalkError::Wire {
-        message: Kind::Span.name(),
-        source,
-    }
+    WalkError::Wire { message: Kind::Span.name(), source }
 }
 
 fn push_fragment(fragments: &mut Vec<ByteRange>, fragment: ByteRange) {

@@ -17,49 +17,24 @@ impl Plan {
     #[must_use]
     pub fn into_records(self) -> Walked {
         let whole = self.output_bytes() == 0;
-        let Self {
-            request,
-            scan,
-            layout,
-            ..
-        } = self;
-        let Layout {
-            records: plans,
-            resources,
-            scopes,
-            spans,
-            rejected,
-        } = layout;
+        let Self { request, scan, layout, .. } = self;
+        let Layout { records: plans, resources, scopes, spans, rejected } = layout;
         let mut resources = resources.into_iter();
         let mut scopes = scopes.into_iter();
         let mut spans = spans.into_iter();
         let mut records = Vec::with_capacity(plans.len());
         for plan in plans {
             if whole {
-                records.push(SpansRecord {
-                    partition: plan.partition,
-                    value: request,
-                    spans: plan.spans,
-                });
+                records.push(SpansRecord { partition: plan.partition, value: request, spans: plan.spans });
                 break;
             }
             let mut out = Vec::with_capacity(plan.bytes);
             for resource in resources.by_ref().take(plan.children) {
                 put_bytes_header(&mut out, RESOURCE_SPANS, resource.bytes);
-                put_header(
-                    &mut out,
-                    &request,
-                    &scan,
-                    scan.resources[resource.source as usize],
-                );
+                put_header(&mut out, &request, &scan, scan.resources[resource.source as usize]);
                 for scope in scopes.by_ref().take(resource.children) {
                     put_bytes_header(&mut out, SCOPE_SPANS, scope.bytes);
-                    put_header(
-                        &mut out,
-                        &request,
-                        &scan,
-                        scan.scopes[scope.source as usize].header,
-                    );
+                    put_header(&mut out, &request, &scan, scan.scopes[scope.source as usize].header);
                     for span in spans.by_ref().take(scope.children) {
                         out.extend_from_slice(span.of(&request));
                     }

@@ -1,9 +1,6 @@
 /// The one of `known` that `name` was probably meant to be: the fewest letters to change, and at most a quarter of them.
 pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let best = known
-        .iter()
-        .map(|candidate| (distance(name, candidate), *candidate))
-        .min()?;
+    let best = known.iter().map(|candidate| (distance(name, candidate), *candidate)).min()?;
     (best.0 <= name.len() / 4).then_some(best.1)
 }
 
@@ -36,10 +33,7 @@ mod tests {
     #[test]
     fn only_what_is_near_is_offered() {
         let known = ["VIVACE_KAFKA_BROKERS", "VIVACE_STORAGE_URL"];
-        assert_eq!(
-            nearest("VIVACE_KAFKA_BROKER", &known),
-            Some("VIVACE_KAFKA_BROKERS")
-        );
+        assert_eq!(nearest("VIVACE_KAFKA_BROKER", &known), Some("VIVACE_KAFKA_BROKERS"));
         assert_eq!(nearest("VIVACE_STORGE_URI", &known), Some("VIVACE_STORAGE_URL"));
         assert_eq!(nearest("VIVACE_COMPLETELY_ELSEWHERE", &known), None);
         assert_eq!(nearest("VIVACE_X", &[]), None);

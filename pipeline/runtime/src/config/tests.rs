@@ -39,30 +39,18 @@ impl Default for Config {
 }
 
 const ABOUT: &[[&str; 3]] = &[
-    [
-        "block_rows_max",
-        "spans",
-        " Seal the open block at that many spans.",
-    ],
+    ["block_rows_max", "spans", " Seal the open block at that many spans."],
     ["block_age_max", "", " Seal the open block at this age."],
 ];
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    Environment::new(
-        variables
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned())),
-    )
+    Environment::new(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())))
 }
 
 fn load(variables: &[(&str, &str)]) -> Result<(Config, Vec<Setting>), ConfigError> {
     let mut environment = environment(variables);
     let config = environment.load("VIVACE_TEST_", ABOUT, |config: &Config| {
-        if config.block_rows_max > 0 {
-            Ok(())
-        } else {
-            Err("block_rows_max must be at least 1".to_owned())
-        }
+        if config.block_rows_max > 0 { Ok(()) } else { Err("block_rows_max must be at least 1".to_owned()) }
     })?;
     Ok((config, environment.finish()?))
 }
@@ -82,10 +70,7 @@ fn every_kind_of_value_is_read() {
     .unwrap();
     assert_eq!(config.backend, Backend::Kafka);
     assert_eq!(config.block_age_max, Duration::from_secs(90));
-    assert_eq!(
-        (config.block_rows_max, config.strict, config.user.as_deref()),
-        (7, false, Some("me"))
-    );
+    assert_eq!((config.block_rows_max, config.strict, config.user.as_deref()), (7, false, Some("me")));
     assert_eq!(config.brokers, ["a:1", "b:2"]);
     assert!((config.ratio - 0.25).abs() < f64::EPSILON);
 }
@@ -115,24 +100,11 @@ fn a_wrong_value_is_named_with_what_was_expected() {
             r#"VIVACE_TEST_BACKEND="rabbit" is wrong: unknown variant `rabbit`, expected `local` or `kafka` (expected something like local)"#,
         ),
     ] {
-        assert_eq!(
-            load(&[("VIVACE_TEST_USER", "me"), (variable, value)])
-                .unwrap_err()
-                .to_string(),
-            message
-        );
+        assert_eq!(load(&[("VIVACE_TEST_USER", "me"), (variable, value)]).unwrap_err().to_string(), message);
     }
-    let soon = load(&[("VIVACE_TEST_BLOCK_AGE_MAX", "soon")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        soon.starts_with(r#"VIVACE_TEST_BLOCK_AGE_MAX="soon" is wrong: "#),
-        "{soon}"
-    );
-    assert!(
-        soon.ends_with("(expected something like 2m)") && !soon.contains('\n'),
-        "{soon}"
-    );
+    let soon = load(&[("VIVACE_TEST_BLOCK_AGE_MAX", "soon")]).unwrap_err().to_string();
+    assert!(soon.starts_with(r#"VIVACE_TEST_BLOCK_AGE_MAX="soon" is wrong: "#), "{soon}");
+    assert!(soon.ends_with("(expected something like 2m)") && !soon.contains('\n'), "{soon}");
 }
 
 #[test]
@@ -143,21 +115,13 @@ fn unknown_variables_are_named_with_what_was_probably_meant() {
         "unknown settings: VIVACE_TEST_BLOCK_AGE_MX (did you mean VIVACE_TEST_BLOCK_AGE_MAX?), VIVACE_ZZZ"
     );
     let error = load(&[("VIVACE_TEST_BLOCK_AGE_MAX_", "2m")]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("unknown setting: VIVACE_TEST_BLOCK_AGE_MAX_ (did"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("unknown setting: VIVACE_TEST_BLOCK_AGE_MAX_ (did"), "{error}");
 }
 
 #[test]
 fn what_validate_refuses_stops_the_start() {
     let error = load(&[("VIVACE_TEST_BLOCK_ROWS_MAX", "0")]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "settings VIVACE_TEST_* are wrong: block_rows_max must be at least 1"
-    );
+    assert_eq!(error.to_string(), "settings VIVACE_TEST_* are wrong: block_rows_max must be at least 1");
 }
 
 #[test]
@@ -199,10 +163,7 @@ fn settings_are_described_with_value_default_unit_and_meaning() {
 #[test]
 fn every_default_reads_back_equal() {
     let (_, settings) = load(&[]).unwrap();
-    let given: Vec<_> = settings
-        .iter()
-        .map(|s| (s.variable.as_str(), s.default.as_str()))
-        .collect();
+    let given: Vec<_> = settings.iter().map(|s| (s.variable.as_str(), s.default.as_str())).collect();
     assert_eq!(load(&given).unwrap().1, settings);
 }
 
@@ -217,17 +178,12 @@ fn service_links_of_kubernetes_are_no_settings() {
         ("VIVACE_DISTRIBUTOR_PORT_4317_TCP_ADDR", "10.0.0.1"),
     ])
     .unwrap();
-    assert!(
-        load(&[("VIVACE_DISTRIBUTOR_PORT", "4317")]).is_err(),
-        "that one a person wrote"
-    );
+    assert!(load(&[("VIVACE_DISTRIBUTOR_PORT", "4317")]).is_err(), "that one a person wrote");
 }
 
 #[test]
 fn a_described_field_that_does_not_exist_is_a_mistake_in_the_program() {
-    let error = environment(&[])
-        .load::<Config>("VIVACE_TEST_", &[["blok", "", ""]], |_| Ok(()))
-        .unwrap_err();
+    let error = environment(&[]).load::<Config>("VIVACE_TEST_", &[["blok", "", ""]], |_| Ok(())).unwrap_err();
     assert_eq!(
         error.to_string(),
         "settings VIVACE_TEST_* are declared wrongly: blok is described but is no field"

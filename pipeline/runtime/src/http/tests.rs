@@ -27,11 +27,7 @@ async fn start(router: Router) -> Server {
     let mut task = JoinSet::new();
     let stop = shutdown.clone();
     task.spawn(async move { serve_http(listener, router, stop).await.unwrap() });
-    Server {
-        address,
-        shutdown,
-        task,
-    }
+    Server { address, shutdown, task }
 }
 
 /// The whole answer to a GET, head and body.
@@ -73,27 +69,18 @@ async fn ready_says_what_is_not() {
     assert!(fetch(server.address, "/live").await.starts_with("HTTP/1.1 200 "));
     check.ready();
     let answer = fetch(server.address, "/ready").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nready\n"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nready\n"), "{answer}");
 }
 
 #[tokio::test]
 async fn metrics_of_process_build_and_stages_are_on_one_page() {
     let state = state();
     let spans = Counter::<u64>::default();
-    state
-        .registry
-        .lock()
-        .register("vivace_test_spans", "Spans", spans.clone());
+    state.registry.lock().register("vivace_test_spans", "Spans", spans.clone());
     spans.inc_by(3);
     let server = start(admin_router(state)).await;
     let page = fetch(server.address, "/metrics").await;
-    assert!(
-        page.contains("content-type: application/openmetrics-text; version=1.0.0"),
-        "{page}"
-    );
+    assert!(page.contains("content-type: application/openmetrics-text; version=1.0.0"), "{page}");
     assert!(page.contains("\nvivace_test_spans_total 3\n"), "{page}");
     assert!(page.contains("\nvivace_build_info{version=\"1.2.3\""), "{page}");
     assert!(page.contains("\nprocess_cpu_seconds_total "), "{page}");
@@ -103,16 +90,8 @@ async fn metrics_of_process_build_and_stages_are_on_one_page() {
 #[tokio::test]
 async fn version_and_settings_are_shown() {
     let server = start(admin_router(state())).await;
-    assert!(
-        fetch(server.address, "/status/version")
-            .await
-            .contains("vivace, version 1.2.3")
-    );
-    assert!(
-        fetch(server.address, "/status/config")
-            .await
-            .contains("VIVACE_TEST_ROWS_MAX=7")
-    );
+    assert!(fetch(server.address, "/status/version").await.contains("vivace, version 1.2.3"));
+    assert!(fetch(server.address, "/status/config").await.contains("VIVACE_TEST_ROWS_MAX=7"));
 }
 
 #[tokio::test]

@@ -38,13 +38,8 @@ async fn phases_stop_one_after_the_other() {
     tasks.spawn_ordered(1, "ingester", tell(&story, "ingester"));
     tasks.spawn("distributor", tell(&story, "distributor"));
     tasks.run_until(ready(())).await.unwrap();
-    let wanted = [
-        "distributor asked",
-        "distributor done",
-        "ingester asked",
-        "ingester done",
-        "querier asked",
-    ];
+    let wanted =
+        ["distributor asked", "distributor done", "ingester asked", "ingester done", "querier asked"];
     assert_eq!(story.lock()[..5], wanted);
 }
 
@@ -53,9 +48,7 @@ async fn a_failing_task_stops_the_rest_and_is_named() {
     let story = Story::default();
     let mut tasks = Supervisor::new(LONG);
     tasks.spawn("listener", tell(&story, "listener"));
-    tasks.spawn_ordered(1, "store", |_stop| async {
-        Err(io::Error::other("bucket is gone"))
-    });
+    tasks.spawn_ordered(1, "store", |_stop| async { Err(io::Error::other("bucket is gone")) });
     let error = tasks.run_until(pending()).await.unwrap_err();
     assert_eq!(chain(&error), "task store failed: bucket is gone");
     assert_eq!(*story.lock(), ["listener asked", "listener done"]);
@@ -126,10 +119,7 @@ async fn what_outlives_the_grace_period_is_aborted_and_named() {
         Ok::<(), io::Error>(())
     });
     let error = tasks.run_until(ready(())).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "aborted after the grace period of 20ms: never asked, stubborn"
-    );
+    assert_eq!(error.to_string(), "aborted after the grace period of 20ms: never asked, stubborn");
     assert!(was_dropped.await.is_err(), "the sender went with the task");
 }
 
@@ -140,11 +130,7 @@ async fn draining_is_told_before_any_task_is_asked() {
     let seen = draining.clone();
     tasks.spawn("listener", |stop| async move {
         stop.cancelled().await;
-        if seen.is_cancelled() {
-            Ok(())
-        } else {
-            Err(io::Error::other("too late"))
-        }
+        if seen.is_cancelled() { Ok(()) } else { Err(io::Error::other("too late")) }
     });
     assert!(!draining.is_cancelled());
     tasks.run_until(ready(())).await.unwrap();

@@ -105,8 +105,7 @@ async fn the_senders_of_what_the_log_does_not_take_come_back() {
 
 #[tokio::test]
 async fn tenants_are_required_when_there_are_many() {
-    let config = Config { multitenancy_enabled: true, ..Config::default() };
-    let stage = Stage::start_with(config).await;
+    let stage = Stage::start_multitenant().await;
     let mut client = stage.client().await;
     let missing = client.export(many(1)).await.unwrap_err();
     assert_eq!((missing.code(), missing.message()), (Code::Unauthenticated, "no org id"));

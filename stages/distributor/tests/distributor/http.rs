@@ -167,7 +167,7 @@ async fn a_span_too_large_is_rejected_and_the_rest_taken() {
 
 #[tokio::test]
 async fn tenants_are_required_when_there_are_many() {
-    let stage = Stage::start_with(Config { multitenancy_enabled: true, ..Config::default() }).await;
+    let stage = Stage::start_multitenant().await;
     let post = || stage.post(many(1).encode_to_vec());
     let missing = post().send().await.unwrap();
     assert_eq!(missing.status(), 401);

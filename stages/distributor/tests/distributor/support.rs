@@ -130,6 +130,15 @@ impl Stage {
 
     /// Starts with these settings but on ports of its own.
     pub(crate) async fn start_with(config: Config) -> Self {
+        Self::start_as(config, false).await
+    }
+
+    /// A stage that knows many tenants.
+    pub(crate) async fn start_multitenant() -> Self {
+        Self::start_as(Config::default(), true).await
+    }
+
+    async fn start_as(config: Config, multitenancy: bool) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { grpc_listen: any_port, http_listen: any_port, ..config };
         let log = Arc::new(TestLog {
@@ -141,7 +150,8 @@ impl Stage {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let shared: Arc<dyn Log> = Arc::<TestLog>::clone(&log);
-        let distributor = Distributor::new(config, shared, "spans".into(), PARTITIONS, metrics);
+        let distributor =
+            Distributor::new(config, shared, "spans".into(), PARTITIONS, metrics).multitenancy(multitenancy);
         let bound = distributor.bind().await.unwrap();
         let (grpc, http) = (bound.grpc_address(), bound.http_address());
         let shutdown = CancellationToken::new();

@@ -233,10 +233,16 @@ mod tests {
         ])
     }
 
-    #[test]
-    fn every_field_is_written_in_the_dialect() {
-        let one = || vec![attribute("k", Value::IntValue(1))];
-        let one_json = || json!([{"key": "k", "value": {"intValue": "1"}}]);
+    fn one() -> Vec<KeyValue> {
+        vec![attribute("k", Value::IntValue(1))]
+    }
+
+    fn one_json() -> Json {
+        json!([{"key": "k", "value": {"intValue": "1"}}])
+    }
+
+    /// A span with something in every field.
+    fn full_span() -> Span {
         let event =
             Event { time_unix_nano: 3, name: "e".into(), attributes: one(), dropped_attributes_count: 4 };
         let link = Link {
@@ -247,7 +253,7 @@ mod tests {
             dropped_attributes_count: 5,
             flags: 6,
         };
-        let span = Span {
+        Span {
             trace_id: (0..16).collect(),
             span_id: vec![0xff; 8],
             trace_state: "a=b".into(),
@@ -264,7 +270,41 @@ mod tests {
             links: vec![link],
             dropped_links_count: 9,
             status: Some(Status { message: "bad".into(), code: StatusCode::Error.into() }),
-        };
+        }
+    }
+
+    fn full_span_json() -> Json {
+        json!({
+            "traceId": "AAECAwQFBgcICQoLDA0ODw==",
+            "spanId": "//////////8=",
+            "traceState": "a=b",
+            "parentSpanId": "AQEBAQEBAQE=",
+            "flags": 257,
+            "name": "n",
+            "kind": "SPAN_KIND_SERVER",
+            "startTimeUnixNano": "18446744073709551615",
+            "endTimeUnixNano": "2",
+            "attributes": values_json(),
+            "droppedAttributesCount": 7,
+            "events": [{
+                "timeUnixNano": "3", "name": "e", "attributes": one_json(), "droppedAttributesCount": 4,
+            }],
+            "droppedEventsCount": 8,
+            "links": [{
+                "traceId": "AQEBAQEBAQEBAQEBAQEBAQ==",
+                "spanId": "AgICAgICAgI=",
+                "traceState": "l=1",
+                "attributes": one_json(),
+                "droppedAttributesCount": 5,
+                "flags": 6,
+            }],
+            "droppedLinksCount": 9,
+            "status": {"message": "bad", "code": "STATUS_CODE_ERROR"},
+        })
+    }
+
+    #[test]
+    fn every_field_is_written_in_the_dialect() {
         let scope = InstrumentationScope {
             name: "lib".into(),
             version: "1".into(),
@@ -280,7 +320,11 @@ mod tests {
         let resource = Resource { attributes: one(), dropped_attributes_count: 1, entity_refs: vec![entity] };
         let batch = ResourceSpans {
             resource: Some(resource),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans: vec![span], schema_url: "s".into() }],
+            scope_spans: vec![ScopeSpans {
+                scope: Some(scope),
+                spans: vec![full_span()],
+                schema_url: "s".into(),
+            }],
             schema_url: "r".into(),
         };
         let expected = json!({"batches": [{
@@ -291,33 +335,7 @@ mod tests {
             },
             "scopeSpans": [{
                 "scope": {"name": "lib", "version": "1", "attributes": one_json(), "droppedAttributesCount": 2},
-                "spans": [{
-                    "traceId": "AAECAwQFBgcICQoLDA0ODw==",
-                    "spanId": "//////////8=",
-                    "traceState": "a=b",
-                    "parentSpanId": "AQEBAQEBAQE=",
-                    "flags": 257,
-                    "name": "n",
-                    "kind": "SPAN_KIND_SERVER",
-                    "startTimeUnixNano": "18446744073709551615",
-                    "endTimeUnixNano": "2",
-                    "attributes": values_json(),
-                    "droppedAttributesCount": 7,
-                    "events": [{
-                        "timeUnixNano": "3", "name": "e", "attributes": one_json(), "droppedAttributesCount": 4,
-                    }],
-                    "droppedEventsCount": 8,
-                    "links": [{
-                        "traceId": "AQEBAQEBAQEBAQEBAQEBAQ==",
-                        "spanId": "AgICAgICAgI=",
-                        "traceState": "l=1",
-                        "attributes": one_json(),
-                        "droppedAttributesCount": 5,
-                        "flags": 6,
-                    }],
-                    "droppedLinksCount": 9,
-                    "status": {"message": "bad", "code": "STATUS_CODE_ERROR"},
-                }],
+                "spans": [full_span_json()],
                 "schemaUrl": "s",
             }],
             "schemaUrl": "r",

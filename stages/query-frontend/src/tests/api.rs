@@ -47,7 +47,7 @@ async fn both_versions_come_as_json_and_protobuf() {
     assert_eq!(
         batch["scopeSpans"][0]["spans"][0],
         json!({
-            "traceId": "BwcHBwcHBwcHBwcHBwcHBw==",
+            "traceId": "AQEBAQEBAQEBAQEBAQEBAQ==",
             "spanId": "YQEBAQEBAQE=",
             "name": "a",
             "startTimeUnixNano": "10000000000",

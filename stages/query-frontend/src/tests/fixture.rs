@@ -42,9 +42,9 @@ pub(super) const SPANS: &str = "vivace.spans";
 pub(super) const LEDGER: &str = "vivace.ledger";
 pub(super) const OWNERS: &str = "vivace.owners";
 pub(super) const PARTITIONS: u32 = 4;
-pub(super) const TRACE: [u8; 16] = [7; 16];
+pub(super) const TRACE: [u8; 16] = [1; 16];
 /// The trace in a path.
-pub(super) const TRACE_HEX: &str = "07070707070707070707070707070707";
+pub(super) const TRACE_HEX: &str = "01010101010101010101010101010101";
 /// When blocks were made.
 const NOW: UnixNanos = UnixNanos::from_secs(1_780_000_000);
 

@@ -35,11 +35,7 @@ fn rows(request: &TracesData, partitions: u32) -> Vec<(Partition, Row)> {
                         .map(Message::encode_length_delimited_to_vec)
                         .unwrap_or_default(),
                     resource.schema_url.clone(),
-                    scope
-                        .scope
-                        .as_ref()
-                        .map(Message::encode_length_delimited_to_vec)
-                        .unwrap_or_default(),
+                    scope.scope.as_ref().map(Message::encode_length_delimited_to_vec).unwrap_or_default(),
                     scope.schema_url.clone(),
                     span.encode_to_vec(),
                 );
@@ -105,19 +101,12 @@ fn any_value() -> impl Strategy<Value = AnyValue> {
     .prop_map(|value| AnyValue { value });
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
-            vec(inner.clone(), 0..3).prop_map(|values| AnyValue {
-                value: Some(Value::ArrayValue(ArrayValue { values }))
-            }),
+            vec(inner.clone(), 0..3)
+                .prop_map(|values| AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) }),
             vec(("[a-c]{1,3}", inner), 0..3).prop_map(|pairs| {
-                let key_value = |(key, value)| KeyValue {
-                    key,
-                    value: Some(value),
-                    ..KeyValue::default()
-                };
+                let key_value = |(key, value)| KeyValue { key, value: Some(value), ..KeyValue::default() };
                 let values = pairs.into_iter().map(key_value).collect();
-                AnyValue {
-                    value: Some(Value::KvlistValue(KeyValueList { values })),
-                }
+                AnyValue { value: Some(Value::KvlistValue(KeyValueList { values })) }
             }),
         ]
     })
@@ -125,24 +114,13 @@ fn any_value() -> impl Strategy<Value = AnyValue> {
 
 fn attributes() -> impl Strategy<Value = Vec<KeyValue>> {
     let pair = ("[a-z.]{0,8}", option::of(any_value()));
-    vec(
-        pair.prop_map(|(key, value)| KeyValue {
-            key,
-            value,
-            ..KeyValue::default()
-        }),
-        0..4,
-    )
+    vec(pair.prop_map(|(key, value)| KeyValue { key, value, ..KeyValue::default() }), 0..4)
 }
 
 fn span() -> impl Strategy<Value = Span> {
-    let event =
-        (any::<u64>(), "[a-z]{0,5}", attributes()).prop_map(|(time_unix_nano, name, attributes)| Event {
-            time_unix_nano,
-            name,
-            attributes,
-            dropped_attributes_count: 1,
-        });
+    let event = (any::<u64>(), "[a-z]{0,5}", attributes()).prop_map(|(time_unix_nano, name, attributes)| {
+        Event { time_unix_nano, name, attributes, dropped_attributes_count: 1 }
+    });
     let link =
         (vec(any::<u8>(), 16), attributes(), any::<u32>()).prop_map(|(trace_id, attributes, flags)| Link {
             trace_id,
@@ -178,33 +156,17 @@ fn request() -> impl Strategy<Value = TracesData> {
         attributes,
         ..InstrumentationScope::default()
     });
-    let scope_spans =
-        (option::of(scope), vec(span(), 0..6), "[a-z]{0,4}").prop_map(|(scope, spans, schema_url)| {
-            ScopeSpans {
-                scope,
-                spans,
-                schema_url,
-            }
-        });
-    let resource = attributes().prop_map(|attributes| Resource {
-        attributes,
-        ..Resource::default()
-    });
-    let resource_spans = (option::of(resource), vec(scope_spans, 0..4), "[a-z]{0,4}").prop_map(
-        |(resource, scope_spans, schema_url)| ResourceSpans {
-            resource,
-            scope_spans,
-            schema_url,
-        },
-    );
+    let scope_spans = (option::of(scope), vec(span(), 0..6), "[a-z]{0,4}")
+        .prop_map(|(scope, spans, schema_url)| ScopeSpans { scope, spans, schema_url });
+    let resource = attributes().prop_map(|attributes| Resource { attributes, ..Resource::default() });
+    let resource_spans = (option::of(resource), vec(scope_spans, 0..4), "[a-z]{0,4}")
+        .prop_map(|(resource, scope_spans, schema_url)| ResourceSpans { resource, scope_spans, schema_url });
     vec(resource_spans, 0..4).prop_map(|resource_spans| TracesData { resource_spans })
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (prop_oneof![60_usize..2000, Just(1 << 20)]).prop_map(|record_bytes_max| Limits {
-        record_bytes_max,
-        output_bytes_max: 1 << 20,
-    })
+    (prop_oneof![60_usize..2000, Just(1 << 20)])
+        .prop_map(|record_bytes_max| Limits { record_bytes_max, output_bytes_max: 1 << 20 })
 }
 
 /// Changes bytes, repeats and cuts pieces: what fuzzers do to find a length that is believed too early.
@@ -228,12 +190,7 @@ fn mutate(bytes: &mut Vec<u8>, changes: Vec<(u8, prop::sample::Index, prop::samp
 }
 
 fn assert_bounded(walked: &Walked, limits: Limits) {
-    assert!(
-        walked
-            .records
-            .iter()
-            .all(|record| record.value.len() <= limits.record_bytes_max)
-    );
+    assert!(walked.records.iter().all(|record| record.value.len() <= limits.record_bytes_max));
     let total: usize = walked.records.iter().map(|record| record.value.len()).sum();
     assert!(total <= limits.output_bytes_max);
 }

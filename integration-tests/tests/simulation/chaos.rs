@@ -1,0 +1,147 @@
+//! Bad luck: what happens to ingesters, log and store while a run lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tokio::time::{Instant, sleep};
+use vivace_ledger::faults::Faults;
+
+use crate::node::Node;
+use crate::plan::dice;
+use crate::world::World;
+
+/// Longest time that a crashed ingester stays away.
+const AWAY_MAX: Duration = Duration::from_secs(6);
+/// Longest outage of the store.
+const OUTAGE_MAX: Duration = Duration::from_secs(12);
+/// Invariants are looked at that often, at least.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// Commands bad luck.
+pub(crate) struct Chaos {
+    world: Arc<World>,
+    dice: ChaCha8Rng,
+    /// When machines that are down start again.
+    restarts: Vec<(Instant, usize)>,
+    outage_ends: Option<Instant>,
+}
+
+impl Chaos {
+    pub(crate) fn new(world: &Arc<World>) -> Self {
+        let dice = dice(world.plan.seed, "chaos");
+        Self { world: Arc::clone(world), dice, restarts: Vec::new(), outage_ends: None }
+    }
+
+    /// Lets things go wrong until the time is over.
+    pub(crate) async fn run(&mut self, nodes: &mut [Node], until: Instant) {
+        let mut next = Instant::now() + self.pause();
+        while Instant::now() < until {
+            sleep(WATCH_EVERY).await;
+            self.watch(nodes).await;
+            self.restart_due(nodes);
+            if self.outage_ends.is_some_and(|end| end <= Instant::now()) {
+                self.end_outage();
+            }
+            if Instant::now() >= next {
+                self.strike(nodes).await;
+                next = Instant::now() + self.pause();
+            }
+        }
+    }
+
+    /// Ends all bad luck and brings everything back.
+    pub(crate) async fn end(&mut self, nodes: &mut [Node]) {
+        self.world.journal.note(format_args!("the storm is over"));
+        self.world.store.heal().await;
+        self.world.handle.set_faults(vivace_log::memory::Faults::default());
+        for node in nodes {
+            node.calm_network();
+            node.start(Duration::ZERO);
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        self.world.plan.calm.mul_f64(self.dice.random_range(0.0..=2.0))
+    }
+
+    fn later(&mut self, max: Duration) -> Instant {
+        Instant::now() + max.mul_f64(self.dice.random_range(0.0..=1.0))
+    }
+
+    async fn strike(&mut self, nodes: &mut [Node]) {
+        let victim = self.dice.random_range(0..nodes.len());
+        let (topic, group) = (&self.world.topics.spans, &self.world.plan.ingester.group);
+        match self.dice.random_range(0..10) {
+            0..=2 => {
+                nodes[victim].crash();
+                let back = self.later(AWAY_MAX);
+                self.restarts.push((back, victim));
+            }
+            3 => {
+                nodes[victim].stop().await;
+                let back = self.later(AWAY_MAX);
+                self.restarts.push((back, victim));
+            }
+            4 | 5 => {
+                self.world.journal.note(format_args!("partitions are dealt out anew"));
+                self.world.handle.rebalance(topic, group);
+            }
+            6 | 7 => {
+                if self.world.handle.drop_member(topic, group, victim) {
+                    self.world.journal.note(format_args!("member {victim} is taken for dead"));
+                }
+            }
+            8 => self.begin_outage(),
+            _ => self.truncate().await,
+        }
+    }
+
+    fn begin_outage(&mut self) {
+        self.world.journal.note(format_args!("the store is gone"));
+        self.world.store.set_faults(Faults::OUTAGE);
+        self.outage_ends = Some(self.later(OUTAGE_MAX));
+    }
+
+    fn end_outage(&mut self) {
+        self.world.journal.note(format_args!("the store is back"));
+        self.world.store.set_faults(self.world.plan.store);
+        self.outage_ends = None;
+    }
+
+    /// Deletes from the log what the ledger has.
+    async fn truncate(&mut self) {
+        self.world.look_at_log();
+        for partition in self.world.partitions() {
+            let end = self.world.true_chain(partition).load().await.expect("the true chain is whole").end();
+            self.world.handle.truncate(&self.world.topics.spans, partition, end);
+            self.world.journal.note(format_args!("partition {partition} is deleted below {end}"));
+        }
+    }
+
+    fn restart_due(&mut self, nodes: &mut [Node]) {
+        let now = Instant::now();
+        for (_, index) in self.restarts.extract_if(.., |(due, _)| *due <= now) {
+            nodes[index].start(self.world.plan.sluggish_max);
+        }
+    }
+
+    /// What must hold at every moment.
+    async fn watch(&self, nodes: &mut [Node]) {
+        for node in nodes.iter_mut() {
+            node.check();
+        }
+        let world = &self.world;
+        for partition in world.partitions() {
+            let committed =
+                world.handle.committed(&world.topics.spans, &world.plan.ingester.group, partition);
+            let end = world.true_chain(partition).load().await.expect("the true chain is whole").end();
+            if committed.is_some_and(|committed| committed > end) {
+                world.fail(format_args!(
+                    "partition {partition}: {committed:?} committed, the ledger ends at {end}"
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a seed decides before a run begins: how large the installation is, how small its limits, how bad its luck.
+
+use std::time::Duration;
+
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use vivace_model::ByteSize;
+
+use crate::sabotage::Sabotage;
+
+/// A run's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) partitions: u32,
+    pub(crate) nodes: usize,
+    pub(crate) writers: usize,
+    pub(crate) readers: usize,
+    pub(crate) traces: usize,
+    /// How long writers write and things go wrong.
+    pub(crate) storm: Duration,
+    pub(crate) ingester: vivace_ingester::Config,
+    pub(crate) store: vivace_ledger::faults::Faults,
+    pub(crate) log: vivace_log::memory::Faults,
+    /// An ingester hears of a change of its partitions up to that late.
+    pub(crate) sluggish_max: Duration,
+    /// Mean time between two pieces of bad luck.
+    pub(crate) calm: Duration,
+    /// Share of records that cannot be stored.
+    pub(crate) garbage: f64,
+    /// What is broken on purpose.
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+/// Random numbers of one part of a run, apart from those of all others.
+pub(crate) fn dice(seed: u64, part: &str) -> ChaCha8Rng {
+    let salt = part.bytes().fold(0_u64, |salt, byte| salt.wrapping_mul(257).wrapping_add(u64::from(byte)));
+    ChaCha8Rng::seed_from_u64(seed ^ salt.rotate_left(17))
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let mut dice = dice(seed, "plan");
+        let millis = |millis| Duration::from_millis(millis);
+        let one_of = |dice: &mut ChaCha8Rng, choices: &[u64]| *choices.choose(dice).expect("some choices");
+        Self {
+            seed,
+            sabotage,
+            partitions: dice.random_range(1..=4),
+            nodes: usize::try_from(one_of(&mut dice, &[1, 2, 2, 3, 3])).unwrap_or(1),
+            writers: dice.random_range(1..=3),
+            readers: 2,
+            traces: dice.random_range(3..=12),
+            storm: Duration::from_secs(dice.random_range(15..=40)),
+            ingester: vivace_ingester::Config {
+                rows_max: dice.random_range(5..=80),
+                block_age_max: millis(one_of(&mut dice, &[700, 2_000, 5_000, 12_000])),
+                sealing_max: dice.random_range(1..=2),
+                fetch_bytes_max: ByteSize(one_of(&mut dice, &[1, 700, 4_000, 100_000])),
+                record_bytes_max: ByteSize::kib(8),
+                memory_bytes_max: ByteSize::kib(one_of(&mut dice, &[512, 2_000, 100_000])),
+                recent_retention: millis(one_of(&mut dice, &[0, 300, 3_000, 30_000])),
+                drain_max: millis(one_of(&mut dice, &[500, 10_000])),
+                ..vivace_ingester::Config::default()
+            },
+            store: store_faults(&mut dice),
+            log: log_faults(&mut dice),
+            sluggish_max: millis(one_of(&mut dice, &[0, 500, 4_000, 8_000, 20_000])),
+            calm: millis(one_of(&mut dice, &[800, 2_500, 6_000])),
+            garbage: one_of(&mut dice, &[0, 0, 5, 20]) as f64 / 100.0,
+        }
+    }
+}
+
+fn store_faults(dice: &mut ChaCha8Rng) -> vivace_ledger::faults::Faults {
+    use vivace_ledger::faults::Faults;
+    let mut often = |often: f64| if dice.random_bool(0.5) { often } else { 0.0 };
+    let faults = Faults {
+        error_before: often(0.08),
+        error_after: often(0.08),
+        repeated: often(0.05),
+        late: often(0.04),
+        late_max: Duration::from_secs(5),
+        cut: often(0.05),
+        slow: often(0.5),
+        slow_max: Duration::from_millis(400),
+        stale: often(0.5),
+        stale_max: Duration::from_secs(30),
+    };
+    match dice.random_range(0..6) {
+        0 => Faults::NONE,
+        1 => Faults::ROUGH,
+        _ => faults,
+    }
+}
+
+fn log_faults(dice: &mut ChaCha8Rng) -> vivace_log::memory::Faults {
+    let mut often = |often: f64| if dice.random_bool(0.5) { often } else { 0.0 };
+    vivace_log::memory::Faults {
+        append_refused: often(0.1),
+        append_unanswered: often(0.1),
+        append_duplicated: often(0.1),
+        read_failed: often(0.1),
+        append_delay_max: Duration::from_millis(often(150.0) as u64),
+        read_delay_max: Duration::from_millis(often(150.0) as u64),
+    }
+}

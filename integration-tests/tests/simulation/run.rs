@@ -1,0 +1,202 @@
+//! One run of one seed: a storm, the calm after it, and the reckoning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use vivace_log::Log;
+use vivace_model::Offset;
+
+use crate::audit::audit;
+use crate::chaos::Chaos;
+use crate::node::Node;
+use crate::plan::Plan;
+use crate::reader::{Asked, QueryPath, read};
+use crate::sabotage::Sabotage;
+use crate::world::World;
+use crate::writer::write;
+
+/// Once nothing goes wrong any more, everything must be stored and answered within that time.
+const CALM_MAX: Duration = Duration::from_secs(120);
+/// At the start the query path must be ready within that time.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// What a run has seen.
+#[derive(Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) journal: String,
+    acknowledged: u64,
+    stored_rows: u64,
+    entries: u64,
+    blocks: u64,
+    rejected: u64,
+    conflicts: u64,
+    /// Questions that ingesters answered; queriers found the answer to others in the log.
+    recent: u64,
+    retries: u64,
+    answered: u64,
+    failed: u64,
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { acknowledged, stored_rows, entries, blocks, rejected, .. } = self;
+        let Self { conflicts, retries, recent, answered, failed, .. } = self;
+        write!(
+            f,
+            "{acknowledged} spans acknowledged, {stored_rows} rows in {blocks} blocks of {entries} entries, {rejected} \
+             records rejected, {conflicts} conflicts, {retries} retries, {answered} questions answered ({recent} by \
+             ingesters), {failed} failed"
+        )
+    }
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.stored_rows += other.stored_rows;
+        self.entries += other.entries;
+        self.blocks += other.blocks;
+        self.rejected += other.rejected;
+        self.conflicts += other.conflicts;
+        self.recent += other.recent;
+        self.retries += other.retries;
+        self.answered += other.answered;
+        self.failed += other.failed;
+    }
+
+    /// A simulation in which nothing happens finds nothing.
+    pub(crate) fn assert_interesting(&self) {
+        assert!(self.conflicts > 0, "no two ingesters ever worked on one partition: {self:?}");
+        assert!(self.retries > 0, "log and store never failed: {self:?}");
+        assert!(self.recent > self.answered / 2, "ingesters hardly ever answered: {self:?}");
+        assert!(self.rejected > 0, "nothing was ever rejected: {self:?}");
+        assert!(self.answered > self.failed, "most questions had no answer: {self:?}");
+        assert!(self.blocks > self.entries / 2, "hardly anything was stored: {self:?}");
+    }
+}
+
+/// Runs a seed on a runtime of its own, in paused time.
+///
+/// # Panics
+/// If the invariant is broken, with what happened last.
+pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async {
+        let world = World::new(Plan::of(seed, sabotage)).await;
+        simulate(&world).await
+    })
+}
+
+async fn simulate(world: &Arc<World>) -> Outcome {
+    let plan = &world.plan;
+    let mut nodes: Vec<_> = (0..plan.nodes).map(|index| Node::new(world, index)).collect();
+    // One for each reader: their Views differ in age.
+    let paths: Vec<_> = (0..plan.readers).map(|_| QueryPath::start(world, &nodes)).collect();
+    let ready = async || paths.iter().try_for_each(|path| path.readiness.state());
+    until(world, START_MAX, "the query path", ready).await;
+    world.store.set_faults(plan.store);
+    world.handle.set_faults(plan.log);
+    for node in &mut nodes {
+        node.start(plan.sluggish_max);
+    }
+    let end = Instant::now() + plan.storm;
+    let mut writers = JoinSet::new();
+    for index in 0..plan.writers {
+        writers.spawn(write(Arc::clone(world), index, end));
+    }
+    let mut readers = JoinSet::new();
+    for (index, path) in paths.iter().enumerate() {
+        readers.spawn(read(Arc::clone(path), index, end));
+    }
+    let mut chaos = Chaos::new(world);
+    chaos.run(&mut nodes, end).await;
+    while let Some(ended) = writers.join_next().await {
+        ended.expect("writers end well");
+    }
+    let mut asked = Asked::default();
+    while let Some(ended) = readers.join_next().await {
+        let one = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        asked.answered += one.answered;
+        asked.failed += one.failed;
+    }
+    chaos.end(&mut nodes).await;
+    let mut outcome = reckon(world, &mut nodes, &paths).await;
+    outcome.conflicts = world.counted("conflicts");
+    outcome.retries = world.counted("retries");
+    outcome.recent = world.counted("recent_questions") - world.counted("recent_refused");
+    outcome.answered += asked.answered;
+    outcome.failed += asked.failed;
+    outcome.journal = world.journal.text();
+    outcome
+}
+
+/// In the calm after the storm: everything is stored, everyone is ready, and every answer is exact.
+async fn reckon(world: &World, nodes: &mut [Node], paths: &[Arc<QueryPath>]) -> Outcome {
+    until(world, CALM_MAX, "the end of the log in the ledger", async || {
+        nodes.iter_mut().for_each(Node::check);
+        for partition in world.partitions() {
+            let watermarks = world.log.watermarks(&world.topics.spans, partition).await;
+            let log_end = watermarks.map_err(|error| error.to_string())?.end;
+            let end = world.true_chain(partition).load().await.map_err(|error| error.to_string())?.end();
+            if end != log_end {
+                return Err(format!("partition {partition}: ledger {end}, log {log_end}"));
+            }
+        }
+        nodes.iter().try_for_each(Node::readiness)
+    })
+    .await;
+    world.look_at_log();
+    let mut outcome = Outcome::default();
+    for trace in &world.model.traces {
+        for path in paths {
+            let answer = until(world, CALM_MAX, "an answer", async || path.ask_and_check(trace).await).await;
+            let partition = trace.partition(world.plan.partitions);
+            let all = world.model.in_log(trace, partition, Offset(u64::MAX));
+            if answer.spans.len() != all.len() {
+                world.fail(format_args!(
+                    "{} spans of {trace:?} instead of {}",
+                    answer.spans.len(),
+                    all.len()
+                ));
+            }
+            outcome.answered += 1;
+        }
+        outcome.acknowledged += world.model.acked(trace).len() as u64;
+    }
+    for partition in world.partitions() {
+        let stored = audit(world, partition).await;
+        outcome.entries += stored.entries;
+        outcome.blocks += stored.blocks;
+        outcome.stored_rows += stored.rows;
+        outcome.rejected += stored.rejected;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+    outcome
+}
+
+/// Waits until something is as it should be.
+async fn until<T>(
+    world: &World,
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(problem) if Instant::now() > deadline => {
+                world.fail(format_args!("waited in vain for {what}: {problem}"));
+            }
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}

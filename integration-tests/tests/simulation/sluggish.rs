@@ -1,0 +1,115 @@
+//! A log whose members hear late of changes: zombies, who work on partitions that others have been given.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tokio::time::{Instant, sleep_until};
+use vivace_log::{Assignment, Log, LogError, Membership, NewRecord, Reader, TopicSpec};
+use vivace_model::{Offset, OffsetRange, Partition};
+
+use crate::sabotage::{Sabotage, SkippingReader};
+
+/// The log as one sluggish process sees it.
+#[derive(Debug)]
+pub(crate) struct SluggishLog {
+    pub(crate) inner: Arc<dyn Log>,
+    pub(crate) delay_max: Duration,
+    pub(crate) dice: Arc<Mutex<ChaCha8Rng>>,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+#[derive(Debug)]
+struct SluggishMembership {
+    inner: Box<dyn Membership>,
+    delay_max: Duration,
+    dice: Arc<Mutex<ChaCha8Rng>>,
+    /// Changes that the group has told and the process has not heard, in order.
+    untold: VecDeque<(Instant, Assignment)>,
+}
+
+#[async_trait]
+impl Membership for SluggishMembership {
+    async fn next(&mut self) -> Result<Assignment, LogError> {
+        loop {
+            let due = self.untold.front().map(|(due, _)| *due);
+            if due.is_some_and(|due| due <= Instant::now())
+                && let Some((_, assignment)) = self.untold.pop_front()
+            {
+                return Ok(assignment);
+            }
+            tokio::select! {
+                biased;
+                assignment = self.inner.next() => {
+                    let assignment = assignment?;
+                    let delay_max = match assignment {
+                        Assignment::Lost(_) => self.delay_max,
+                        // Or whoever comes next would be as late, and nobody a zombie.
+                        Assignment::Gained(_) => self.delay_max / 20,
+                    };
+                    let delay = delay_max.mul_f64(self.dice.lock().random_range(0.0..=1.0));
+                    let last = self.untold.back().map(|(due, _)| *due);
+                    let due = (Instant::now() + delay).max(last.unwrap_or_else(Instant::now));
+                    self.untold.push_back((due, assignment));
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+        }
+    }
+
+    // By hand, for a membership need not be `Sync`, and an async function would hold it across an await.
+    fn commit<'life, 'async_trait>(
+        &'life self,
+        partition: Partition,
+        offset: Offset,
+    ) -> Pin<Box<dyn Future<Output = Result<(), LogError>> + Send + 'async_trait>>
+    where
+        'life: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.inner.commit(partition, offset)
+    }
+
+    async fn leave(self: Box<Self>) {
+        self.inner.leave().await;
+    }
+}
+
+#[async_trait]
+impl Log for SluggishLog {
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
+        self.inner.ensure_topic(spec).await
+    }
+
+    async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
+        self.inner.append(topic, records).await
+    }
+
+    async fn watermarks(&self, topic: &str, partition: Partition) -> Result<OffsetRange, LogError> {
+        self.inner.watermarks(topic, partition).await
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<Box<dyn Reader>, LogError> {
+        let reader = self.inner.read(topic, partition, from).await?;
+        Ok(match self.sabotage {
+            Some(Sabotage::LogSkipsRecords) => Box::new(SkippingReader(reader)),
+            _ => reader,
+        })
+    }
+
+    async fn join(&self, topic: &str, group: &str) -> Result<Box<dyn Membership>, LogError> {
+        let inner = self.inner.join(topic, group).await?;
+        let (delay_max, dice) = (self.delay_max, Arc::clone(&self.dice));
+        Ok(Box::new(SluggishMembership { inner, delay_max, dice, untold: VecDeque::new() }))
+    }
+}

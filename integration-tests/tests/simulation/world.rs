@@ -1,0 +1,119 @@
+//! What all parts of a run share.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+use vivace_ledger::Chain;
+use vivace_ledger::faults::{Faults, FaultyStore};
+use vivace_log::memory::{MemoryHandle, MemoryLog};
+use vivace_log::{Log, TopicsConfig};
+use vivace_model::{Clock, Partition, UnixNanos};
+
+use crate::journal::Journal;
+use crate::model::Model;
+use crate::plan::Plan;
+use crate::sabotage::{OverwritingStore, Sabotage};
+
+/// The time of day at the start of every run.
+const EPOCH: UnixNanos = UnixNanos::from_secs(1_780_000_000);
+
+/// A time of day that goes with tokio's paused time.
+#[derive(Debug)]
+pub(crate) struct SimulatedClock {
+    started: Instant,
+}
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> UnixNanos {
+        let passed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        UnixNanos(EPOCH.0 + passed)
+    }
+}
+
+/// Log, store, clock, what is known to be true, and what happened.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) handle: MemoryHandle,
+    pub(crate) store: FaultyStore,
+    pub(crate) clock: Arc<SimulatedClock>,
+    pub(crate) topics: TopicsConfig,
+    pub(crate) model: Model,
+    pub(crate) journal: Journal,
+    /// Of all ingesters together.
+    pub(crate) metrics: vivace_ingester::Metrics,
+    registry: Registry,
+}
+
+impl World {
+    pub(crate) async fn new(plan: Plan) -> Arc<Self> {
+        let clock = Arc::new(SimulatedClock { started: Instant::now() });
+        let log = MemoryLog::with_clock(plan.seed, Arc::<SimulatedClock>::clone(&clock));
+        let topics = TopicsConfig { partitions: plan.partitions, ..TopicsConfig::default() };
+        for spec in topics.specs() {
+            log.ensure_topic(&spec).await.expect("topics can be made");
+        }
+        let inner = match plan.sabotage {
+            Some(Sabotage::StoreOverwrites) => OverwritingStore::shared(),
+            _ => Arc::new(InMemory::new()),
+        };
+        let mut registry = Registry::default();
+        let metrics = vivace_ingester::Metrics::new(&mut registry);
+        Arc::new(Self {
+            metrics,
+            registry,
+            handle: log.handle(),
+            log,
+            store: FaultyStore::around(inner, plan.seed, Faults::NONE),
+            clock,
+            topics,
+            model: Model::new(&plan),
+            journal: Journal::new(),
+            plan,
+        })
+    }
+
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.plan.partitions).map(Partition)
+    }
+
+    pub(crate) fn shared_log(&self) -> Arc<dyn Log> {
+        Arc::<MemoryLog>::clone(&self.log)
+    }
+
+    pub(crate) fn shared_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(self.store.clone())
+    }
+
+    /// The chain of a partition as it truly is.
+    pub(crate) fn true_chain(&self, partition: Partition) -> Chain {
+        let clock = Arc::<SimulatedClock>::clone(&self.clock);
+        Chain::new(Arc::clone(self.store.inner()), &self.topics.spans, partition, clock)
+    }
+
+    /// Learns what was appended to the log since the last look.
+    pub(crate) fn look_at_log(&self) {
+        for partition in self.partitions() {
+            self.model.learn(partition, self.handle.records(&self.topics.spans, partition));
+        }
+    }
+
+    /// What the ingesters counted, summed over labels: `conflicts` for `vivace_ingester_conflicts_total`.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a string takes it");
+        let name = format!("vivace_ingester_{name}_total");
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name.as_str()));
+        let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        values.sum()
+    }
+
+    /// Ends the run with a message and what happened last.
+    pub(crate) fn fail(&self, what: std::fmt::Arguments<'_>) -> ! {
+        panic!("{what}\n{:#?}\n{}", self.plan, self.journal.tail());
+    }
+}
