@@ -34,7 +34,7 @@ const SEEDS: u64 = 200;
 /// Of these, so many are run twice and compared.
 const SEEDS_TWICE: u64 = 12;
 /// With sabotage, one of so many must fail.
-const SEEDS_SABOTAGED: u64 = 8;
+const SEEDS_SABOTAGED: u64 = 12;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

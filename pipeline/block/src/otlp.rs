@@ -20,7 +20,7 @@ use crate::groups::Groups;
 /// attributes in the order of their columns and then of their overflow lists; resources, scopes and statuses are never
 /// absent. A batch may lack any columns but the ids; columns that no block has are ignored.
 ///
-/// Takes about a microsecond per attribute-rich span: call it on a blocking thread.
+/// Takes some microseconds per span: call it on a blocking thread.
 ///
 /// # Errors
 /// [`BlockError::ColumnType`] or [`BlockError::Value`] if the rows can't be a block's.

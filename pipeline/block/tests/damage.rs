@@ -24,7 +24,7 @@ fn whole() -> &'static [u8] {
 
 /// Looks up every trace; damage must be said, and may only be overlooked where rows come back.
 fn look_up(bytes: Vec<u8>, file_bytes: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
     runtime.block_on(async {
         let path = Path::from("damaged");
         let (store, _) = stored(&path, bytes).await;

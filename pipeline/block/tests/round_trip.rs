@@ -1,5 +1,8 @@
 //! OTLP in, OTLP out: through the open block, the sealed block and the file.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "support/blocks.rs"]
+mod blocks;
 #[path = "support/otlp.rs"]
 mod otlp;
 
@@ -7,21 +10,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use object_store::memory::InMemory;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 use prost::Message;
 use vivace_block::{
-    BlockConfig, BlockReader, Description, DuplicateFilter, Metrics, OpenBlock, ReaderConfig, TraceCombiner,
-    to_traces_data, write_block,
+    BlockConfig, BlockReader, DuplicateFilter, Metrics, OpenBlock, ReaderConfig, TraceCombiner,
+    to_traces_data,
 };
-use vivace_model::{ByteSize, Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
+use vivace_model::{ByteSize, TenantId, TraceId};
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use vivace_proto::otlp::trace::span::Event;
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
+use self::blocks::{file, stored};
 use self::otlp::{normal, traces_data};
 
 fn config() -> impl Strategy<Value = BlockConfig> {
@@ -59,23 +62,8 @@ fn only(data: &TracesData, id: &[u8]) -> TracesData {
 
 fn combined(batches: &[RecordBatch]) -> TracesData {
     let mut combiner = TraceCombiner::new(usize::MAX);
-    combiner.push(to_traces_data(batches).unwrap());
+    combiner.push(to_traces_data(batches).expect("they are a block's"));
     combiner.finish().traces_data
-}
-
-async fn stored(block: OpenBlock, config: &BlockConfig) -> (Arc<InMemory>, Path, u64) {
-    let description = Description {
-        tenant: TenantId::default(),
-        partition: Partition(0),
-        partition_count: 1,
-        offsets: OffsetRange::new(Offset(0), Offset(1)),
-        level: 0,
-        created: UnixNanos(0),
-    };
-    let bytes = write_block(&block.seal(), &description, config).unwrap();
-    let (store, path, length) = (Arc::new(InMemory::new()), Path::from("block"), bytes.len() as u64);
-    store.put(&path, bytes.into()).await.unwrap();
-    (store, path, length)
 }
 
 proptest! {
@@ -105,7 +93,8 @@ proptest! {
     fn files_give_back_each_trace(data in traces_data(), config in config(), at_once: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let (store, path, length) = stored(open(&data, &config), &config).await;
+            let path = Path::from("block");
+            let (store, length) = stored(&path, file(&data, &config)).await;
             let lookup_read_bytes_max = if at_once { ByteSize::mib(8) } else { ByteSize(0) };
             let reader_config = ReaderConfig { lookup_read_bytes_max, ..ReaderConfig::default() };
             let reader = BlockReader::new(store as Arc<dyn ObjectStore>, reader_config, Metrics::default());

@@ -184,8 +184,12 @@ impl Metrics {
         );
         registry.register("partitions", "Partitions held", metrics.partitions.clone());
         for (name, help, histogram) in [
-            ("seal", "Time to sort and encode a set of blocks", &metrics.seal_seconds),
-            ("store", "Time to encode and upload a set of blocks", &metrics.store_seconds),
+            ("seal", "Time to sort a set of blocks", &metrics.seal_seconds),
+            (
+                "store",
+                "Time to encode and upload a set of blocks, and to put rejected records aside",
+                &metrics.store_seconds,
+            ),
             ("list", "Time to append a ledger entry", &metrics.list_seconds),
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());

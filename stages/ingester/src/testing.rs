@@ -41,6 +41,7 @@ pub(crate) struct Rig {
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: JoinSet<Result<(), IngesterError>>,
     config: Config,
+    compute: Compute,
 }
 
 /// Small limits, so that tests reach them.
@@ -64,6 +65,11 @@ impl Rig {
 
     /// The same, but nothing runs yet.
     pub(crate) async fn prepare(config: Config) -> Self {
+        Self::prepare_with(config, Compute::Inline).await
+    }
+
+    /// The same, with CPU-heavy steps where `compute` says.
+    pub(crate) async fn prepare_with(config: Config, compute: Compute) -> Self {
         let log = MemoryLog::new(1);
         let topics = TopicsConfig { partitions: 1, ..TopicsConfig::default() };
         for spec in topics.specs() {
@@ -74,7 +80,8 @@ impl Rig {
         let metrics = Metrics::default();
         let shutdown = CancellationToken::new();
         let readiness = Readiness::new(CancellationToken::new());
-        let rig = RigParts { log: &log, store: &store, clock: &clock, topics: &topics, metrics: &metrics };
+        let rig =
+            RigParts { log: &log, store: &store, clock: &clock, topics: &topics, metrics: &metrics, compute };
         let recent = rig.ingester(&config, &readiness).recent();
         Self {
             handle: log.handle(),
@@ -88,6 +95,7 @@ impl Rig {
             shutdown,
             tasks: JoinSet::new(),
             config,
+            compute,
         }
     }
 
@@ -96,9 +104,10 @@ impl Rig {
         self.tasks = JoinSet::new();
         self.shutdown = CancellationToken::new();
         self.readiness = Readiness::new(CancellationToken::new());
-        let Self { log, store, clock, topics, metrics, .. } = self;
+        let Self { log, store, clock, topics, metrics, compute, .. } = self;
+        let compute = *compute;
         let ingester =
-            RigParts { log, store, clock, topics, metrics }.ingester(&self.config, &self.readiness);
+            RigParts { log, store, clock, topics, metrics, compute }.ingester(&self.config, &self.readiness);
         self.recent = ingester.recent();
         self.tasks.spawn(ingester.run(self.shutdown.clone()));
     }
@@ -198,6 +207,7 @@ struct RigParts<'a> {
     clock: &'a Arc<ManualClock>,
     topics: &'a TopicsConfig,
     metrics: &'a Metrics,
+    compute: Compute,
 }
 
 impl RigParts<'_> {
@@ -207,7 +217,7 @@ impl RigParts<'_> {
             store: Arc::new(self.store.clone()),
             clock: Arc::<ManualClock>::clone(self.clock),
             random: Arc::new(Random::seeded(7)),
-            compute: Compute::Inline,
+            compute: self.compute,
             metrics: self.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),
         };

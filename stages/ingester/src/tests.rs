@@ -3,3 +3,4 @@
 mod limits;
 mod ownership;
 mod storing;
+mod threads;

@@ -218,9 +218,9 @@ impl OpenBlock {
     }
 
     /// The fixed columns of scopes and resources.
-    fn origin_columns(&self, resources: &Local, scopes: &Local) -> Vec<ArrayRef> {
+    fn origin_columns<'a>(&'a self, resources: &Local, scopes: &Local) -> Vec<ArrayRef> {
         let (resource_list, scope_list) = (&self.resources.list, &self.scopes.list);
-        let text = |local: &Local, text: &dyn Fn(usize) -> &'_ str| {
+        let text = |local: &Local, text: &dyn Fn(usize) -> &'a str| {
             let mut texts = Distinct::default();
             let number = |&origin: &u32| match text(origin as usize) {
                 "" => NULL,

@@ -103,12 +103,19 @@ impl Origin {
     }
 }
 
+/// An origin as it stood on the wire.
+#[derive(Debug)]
+struct Raw {
+    message: Box<[u8]>,
+    schema_url: Box<[u8]>,
+}
+
 /// Distinct origins of a block, found again by their bytes on the wire.
 #[derive(Debug)]
 pub(crate) struct Origins {
     kind: OriginKind,
     pub(crate) list: Vec<Origin>,
-    raw: Vec<(Box<[u8]>, Box<[u8]>)>,
+    raw: Vec<Raw>,
     table: HashTable<u32>,
     hasher: DefaultHashBuilder,
     memory_bytes: usize,
@@ -130,7 +137,8 @@ impl Origins {
     pub(crate) fn intern(&mut self, message: &[u8], schema_url: &[u8]) -> Result<u32, DecodeError> {
         let hash = self.hasher.hash_one((message, schema_url));
         let raw = &self.raw;
-        let same = |&n: &u32| *raw[n as usize].0 == *message && *raw[n as usize].1 == *schema_url;
+        let same =
+            |&n: &u32| *raw[n as usize].message == *message && *raw[n as usize].schema_url == *schema_url;
         if let Some(&number) = self.table.find(hash, same) {
             return Ok(number);
         }
@@ -138,10 +146,10 @@ impl Origins {
         let number = self.list.len() as u32;
         self.memory_bytes += origin.memory_bytes() + message.len() + schema_url.len();
         self.list.push(origin);
-        self.raw.push((message.into(), schema_url.into()));
+        self.raw.push(Raw { message: message.into(), schema_url: schema_url.into() });
         let (raw, hasher) = (&self.raw, &self.hasher);
         self.table.insert_unique(hash, number, |&n| {
-            let (message, schema_url) = &raw[n as usize];
+            let Raw { message, schema_url } = &raw[n as usize];
             hasher.hash_one((&**message, &**schema_url))
         });
         Ok(number)

@@ -4,8 +4,13 @@ use std::str::Utf8Error;
 
 use vivace_model::wire::{Fields, Value, WireError};
 
-/// Nesting of arrays and maps that is followed; prost refuses more than 100 messages deep, so does everyone.
-const DEPTH_MAX: usize = 64;
+/// Messages below a value that are followed: more than the distributor lets pass (64 below a span), and few enough that
+/// prost, which refuses a trace whose messages are more than 100 deep, can read what comes back.
+const LEVELS_MAX: usize = 72;
+/// Messages from an array to the value of an item: `ArrayValue`, `AnyValue`.
+const ARRAY_LEVELS: usize = 2;
+/// Messages from a map to the value of an item: `KeyValueList`, `KeyValue`, `AnyValue`.
+const MAP_LEVELS: usize = 3;
 
 /// Why a span can't be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +23,7 @@ pub(crate) enum DecodeError {
     IdLength(&'static str, usize),
     #[error("{0} id is all zero")]
     IdZero(&'static str),
-    #[error("attribute values are nested deeper than {DEPTH_MAX} levels")]
+    #[error("attribute values are nested deeper than {LEVELS_MAX} messages")]
     Depth,
 }
 
@@ -66,8 +71,8 @@ impl<'a> AnyValue<'a> {
         self.check(0)
     }
 
-    fn check(&self, depth: usize) -> Result<(), DecodeError> {
-        if depth > DEPTH_MAX {
+    fn check(&self, level: usize) -> Result<(), DecodeError> {
+        if level > LEVELS_MAX {
             return Err(DecodeError::Depth);
         }
         match *self {
@@ -78,7 +83,7 @@ impl<'a> AnyValue<'a> {
                 for field in Fields::new(message) {
                     let field = field?;
                     if field.number == 1 {
-                        Self::parse(field.bytes()?)?.check(depth + 1)?;
+                        Self::parse(field.bytes()?)?.check(level + ARRAY_LEVELS)?;
                     }
                 }
             }
@@ -88,7 +93,7 @@ impl<'a> AnyValue<'a> {
                     if field.number == 1 {
                         let (key, value) = key_value(field.bytes()?)?;
                         std::str::from_utf8(key)?;
-                        value.check(depth + 1)?;
+                        value.check(level + MAP_LEVELS)?;
                     }
                 }
             }

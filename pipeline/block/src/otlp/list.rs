@@ -249,7 +249,7 @@ fn present<A: Array>(array: Option<&A>, item: usize) -> Option<&A> {
     array.filter(|array| array.is_valid(item))
 }
 
-fn binary<'a>(array: Option<&'a BinaryArray>, item: usize) -> Option<&'a [u8]> {
+fn binary(array: Option<&BinaryArray>, item: usize) -> Option<&[u8]> {
     present(array, item).map(|array| array.value(item))
 }
 

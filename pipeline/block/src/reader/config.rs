@@ -27,3 +27,16 @@ impl ReaderConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_a_tiny_read_is_not() {
+        let mut config = ReaderConfig::default();
+        assert_eq!(config.validate(), Ok(()));
+        config.footer_read_bytes = ByteSize(7);
+        assert!(config.validate().unwrap_err().contains("VIVACE_BLOCK_READER_FOOTER_READ_BYTES"));
+    }
+}

@@ -35,7 +35,7 @@ impl WatchedStore {
     pub(crate) async fn store(&self, path: &Path, bytes: impl Into<Bytes>) -> u64 {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
-        self.inner.put(path, bytes.into()).await.unwrap();
+        self.inner.put(path, bytes.into()).await.expect("memory takes it");
         length
     }
 
@@ -151,7 +151,7 @@ pub(crate) fn file(data: &TracesData, config: &BlockConfig) -> Vec<u8> {
         level: 0,
         created: UnixNanos(0),
     };
-    write_block(&block.seal(), &description, config).unwrap().to_vec()
+    write_block(&block.seal(), &description, config).expect("it is a valid block").to_vec()
 }
 
 /// A shared store and the file at `path` in it.
