@@ -61,6 +61,9 @@ impl Checker {
     }
 
     async fn ask_all(&self, when: &str, traces: &[Expected]) -> anyhow::Result<()> {
+        if traces.is_empty() {
+            return Ok(());
+        }
         let started = Instant::now();
         let asked: Vec<Asked> = stream::iter(traces)
             .map(|expected| async move {

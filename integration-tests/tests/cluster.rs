@@ -1,5 +1,6 @@
 //! A million spans through real Kafka and S3, each stage a process of its own, while an ingester is killed and comes
-//! back, another joins, and the broker is killed and comes back: every acknowledged trace is whole, then and after.
+//! back, another joins, the broker and the distributor are killed and come back, and an ingester leaves: every
+//! acknowledged trace is whole, at each step and after.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,13 @@ async fn every_acknowledged_trace_stays_whole_while_processes_die() {
         cluster.kafka.kill().expect("the broker ran");
         cluster.kafka.restart().await.expect("the broker is back");
         checker.check("the broker was restarted", SAMPLE).await.expect("whole");
+
+        // Its senders get no answer and send again what may have been taken already.
+        load.reached(0.70).await.expect("spans go in");
+        cluster.distributor.sigkill().expect("it ran");
+        cluster.distributor.spawn().expect("it starts");
+        cluster.distributor.wait_ready().await.expect("it is ready again");
+        checker.check("the distributor was killed", SAMPLE).await.expect("whole");
 
         load.reached(0.80).await.expect("spans go in");
         cluster.ingesters[1].sigterm().await.expect("an ingester stops well");

@@ -178,6 +178,11 @@ pub(crate) async fn read(path: Arc<QueryPath>, index: usize, until: Instant) -> 
             }
             Err(error) => {
                 asked.failed += 1;
+                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention
+                // shorter than the time that the store takes to show a new entry, as some seeds have it.
+                if !error.contains("faulty error") && !error.contains("older than what is held") {
+                    world.fail(format_args!("reader {index} has no answer about {short}: {error}"));
+                }
                 world.journal.note(format_args!("reader {index} sees nothing of {short}: {error}"));
             }
         }

@@ -167,8 +167,9 @@ impl Common {
             self.say_where(&distributor, http_address);
             if demo {
                 let (target, clock) = (distributor.grpc_address(), Arc::clone(&self.clock));
-                supervisor
-                    .spawn_ordered(PHASE_INTAKE, "demo", move |shutdown| demo::run(target, clock, shutdown));
+                supervisor.spawn_ordered(PHASE_INTAKE, "demo", move |shutdown| {
+                    demo::run(target, http_address.port(), clock, shutdown)
+                });
             }
             supervisor.spawn_ordered(PHASE_INTAKE, "distributor", |shutdown| distributor.run(shutdown));
         } else {
