@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::interner::Interner;
+use super::interner::{Interner, equal};
 use super::items::Items;
 use super::value::{AnyValue, DecodeError};
 use crate::schema::LARGE_VALUE_BYTES;
@@ -77,7 +77,7 @@ pub(crate) struct AttributeColumn {
 impl AttributeColumn {
     #[inline]
     fn is_for(&self, key: &[u8], value: &AnyValue<'_>) -> bool {
-        self.key.as_bytes() == key && self.values.takes(value)
+        equal(self.key.as_bytes(), key) && self.values.takes(value)
     }
 }
 

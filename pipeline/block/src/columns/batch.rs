@@ -163,7 +163,7 @@ impl OpenBlock {
             texts.column(selection.gather(numbers).into_iter().map(number).collect())
         };
         let parents = selection.gather(&spans.parent_span_id);
-        let parent_nulls = nulls_of(parents.iter().map(Option::is_some));
+        let parent_nulls = nulls_of(parents.len(), |row| parents[row].is_some());
         let parents: Vec<_> = parents.into_iter().map(Option::unwrap_or_default).collect();
         let duration = |&row: &u32| spans.end[row as usize].wrapping_sub(spans.start[row as usize]) as i64;
         let root_names = tree.root.iter().map(|&root| match root {
@@ -255,7 +255,7 @@ impl OpenBlock {
         let valid = || {
             let mut valid = vec![false; count];
             selection.scatter(&column.rows, |position, _| valid[position] = true);
-            nulls_of(valid.into_iter())
+            nulls_of(count, |row| valid[row])
         };
         match &column.values {
             Values::Strings(numbers, interner) => {
@@ -398,7 +398,7 @@ fn origin_column(promoted: &Promoted, origins: &Origins, local: &Local) -> Array
         found.filter(|value| Kind::of(value) == Some(promoted.kind))
     };
     let values: Vec<Option<AnyValue<'_>>> = local.used.iter().map(value_of).collect();
-    let valid = nulls_of(local.of_row.iter().map(|&used| values[used as usize].is_some()));
+    let valid = nulls_of(local.of_row.len(), |row| values[local.of_row[row] as usize].is_some());
     match promoted.kind {
         Kind::String => {
             let mut texts = Distinct::default();

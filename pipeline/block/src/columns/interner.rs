@@ -49,7 +49,7 @@ impl Interner {
         self.lookups += 1;
         let hash = self.hasher.hash_one(value);
         let (offsets, bytes) = (&self.offsets, &self.bytes);
-        if let Some(&number) = self.table.find(hash, |&number| slice(offsets, bytes, number) == value) {
+        if let Some(&number) = self.table.find(hash, |&number| equal(slice(offsets, bytes, number), value)) {
             return Ok(number);
         }
         std::str::from_utf8(value)?;
@@ -98,6 +98,18 @@ impl Interner {
     }
 }
 
+/// Equality of short strings without a call: keys and most values take a few words.
+#[inline]
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
+    a_words.iter().zip(b_words).all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+        && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+}
+
 #[inline]
 fn slice<'a>(offsets: &[i32], bytes: &'a [u8], number: u32) -> &'a [u8] {
     let number = number as usize;
@@ -117,6 +129,20 @@ mod tests {
         assert_eq!(interner.get(1), "b");
         let array = interner.into_array();
         assert_eq!(array.as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b", ""]);
+    }
+
+    #[test]
+    fn equality_is_of_all_bytes() {
+        let text = b"http.response.status_code";
+        for len in 0..text.len() {
+            assert!(equal(&text[..len], &text[..len]));
+            assert!(!equal(&text[..len], &text[..len + 1]));
+            for at in 0..len {
+                let mut other = text[..len].to_vec();
+                other[at] ^= 1;
+                assert!(!equal(&text[..len], &other), "{len} {at}");
+            }
+        }
     }
 
     #[test]

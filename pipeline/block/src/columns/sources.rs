@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, PrimitiveArray, StringArray};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
@@ -44,7 +44,7 @@ impl Strings<'_> {
 
 /// A dictionary column from one number per row, [`NULL`] for none, and the values behind the numbers.
 pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> ArrayRef {
-    let nulls = nulls_of(numbers.iter().map(|&number| number != NULL));
+    let nulls = nulls_of(numbers.len(), |row| numbers[row] != NULL);
     if nulls.is_some() {
         numbers.iter_mut().filter(|number| **number == NULL).for_each(|number| *number = 0);
     }
@@ -52,8 +52,8 @@ pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> Arra
     Arc::new(DictionaryArray::try_new(keys, values).expect("numbers come from the interner of the values"))
 }
 
-/// The validity of a column; none if all rows have a value.
-pub(crate) fn nulls_of(valid: impl Iterator<Item = bool>) -> Option<NullBuffer> {
-    let nulls = NullBuffer::new(valid.collect());
+/// The validity of a column of that many rows; none if all of them have a value.
+pub(crate) fn nulls_of(rows: usize, valid: impl FnMut(usize) -> bool) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(BooleanBuffer::collect_bool(rows, valid));
     (nulls.null_count() > 0).then_some(nulls)
 }
