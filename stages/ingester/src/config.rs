@@ -11,7 +11,7 @@ settings! {
         group: String = "vivace-ingester".into(),
         /// Name of this ingester in ownership records and logs; empty: a random one at each start.
         instance: String = String::new(),
-        /// Seal what is open of a partition when it holds that many spans: about two seconds of replay.
+        /// Seal what is open of a partition when it holds that many spans: about a second of replay.
         #[unit = "spans"]
         rows_max: usize = 150_000,
         /// Seal what is open of a partition when its first record is that old, however small it is.

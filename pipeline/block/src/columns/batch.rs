@@ -80,7 +80,7 @@ impl<'a> Selection<'a> {
         Self { rows, positions }
     }
 
-    /// Calls `put(position, index)` for each entry of a sparse column that is selected.
+    /// Calls `put(position, index)` for each entry of a sparse column that is selected; a row may have several.
     pub(crate) fn scatter(&self, sparse_rows: &[u32], mut put: impl FnMut(usize, usize)) {
         match &self.positions {
             Some(positions) => {
@@ -93,9 +93,9 @@ impl<'a> Selection<'a> {
             }
             None => {
                 for (position, row) in self.rows.iter().enumerate() {
-                    if let Ok(index) = sparse_rows.binary_search(row) {
-                        put(position, index);
-                    }
+                    let start = sparse_rows.partition_point(|sparse| sparse < row);
+                    let count = sparse_rows[start..].iter().take_while(|sparse| *sparse == row).count();
+                    (start..start + count).for_each(|index| put(position, index));
                 }
             }
         }
@@ -295,7 +295,9 @@ impl OpenBlock {
                 entries.push((position as u32, number as u32, index as u32));
             });
         }
-        self.overflow_entries(selection, &mut entries);
+        selection.scatter(&self.attributes.overflow_rows, |position, index| {
+            entries.push((position as u32, NONE, index as u32));
+        });
         entries.sort_unstable();
         let mut items = ItemBuilder::default();
         let mut lengths = vec![0_usize; selection.rows.len()];
@@ -310,25 +312,6 @@ impl OpenBlock {
             }
         }
         Arc::new(list(attribute_fields(), lengths.iter().copied(), items.finish()))
-    }
-
-    /// A row may have several overflow items, so that [`Selection::scatter`]'s search by row won't do.
-    fn overflow_entries(&self, selection: &Selection<'_>, entries: &mut Vec<(u32, u32, u32)>) {
-        let rows = &self.attributes.overflow_rows;
-        if let Some(positions) = &selection.positions {
-            for (index, &row) in rows.iter().enumerate() {
-                let position = positions[row as usize];
-                if position != NONE {
-                    entries.push((position, NONE, index as u32));
-                }
-            }
-        } else {
-            for (position, &row) in selection.rows.iter().enumerate() {
-                let start = rows.partition_point(|&r| r < row);
-                let count = rows[start..].iter().take_while(|&&r| r == row).count();
-                entries.extend((start..start + count).map(|index| (position as u32, NONE, index as u32)));
-            }
-        }
     }
 
     /// Attributes of resources or scopes that have no column.
