@@ -14,7 +14,7 @@ mod metrics;
 mod nested_set;
 mod otlp;
 mod reader;
-pub mod schema;
+
 mod write;
 
 pub use arrow::array::RecordBatch;
@@ -25,5 +25,6 @@ pub use duplicates::DuplicateFilter;
 pub use error::BlockError;
 pub use metrics::Metrics;
 pub use otlp::to_traces_data;
+pub use vivace_model::schema;
 pub use reader::{BlockReader, ReaderConfig, TraceRows};
 pub use write::{Description, write_block};

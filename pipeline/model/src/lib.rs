@@ -10,6 +10,8 @@ mod ids;
 mod offset;
 pub mod otlp;
 mod partitioner;
+pub mod scan;
+pub mod schema;
 mod secret;
 mod settings;
 mod tenant;

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, Fields, TimeUnit};
 
 /// A value of more bytes than this is kept apart, so that it does not swell what other queries read.
 pub const LARGE_VALUE_BYTES: usize = 4096;

@@ -1,0 +1,93 @@
+//! What a search reads of spans: which columns, and what can be known without reading rows.
+//! Owns: the vocabulary between who plans a search (TraceQL) and who reads columns (blocks and recent data).
+//! Does not own: what a query means, how columns are stored.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::UnixNanos;
+use crate::schema::AttributeScope;
+
+/// Columns to read. The answer is a batch of the block's schema (see [`crate::schema`]) with these columns alone. An
+/// attribute comes as its promoted column, as items of its scope's overflow list, as both or, where no row has it, not at
+/// all. More columns than asked for may come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projection {
+    /// Fixed columns, by their names in [`crate::schema`]; `events` and `links` are whole lists.
+    pub fixed: BTreeSet<&'static str>,
+    /// Attributes, by scope and key.
+    pub attributes: BTreeSet<(AttributeScope, String)>,
+    /// Scopes of which all attributes are wanted.
+    pub scopes: BTreeSet<AttributeScope>,
+}
+
+impl Projection {
+    /// Adds all that another one asks for.
+    pub fn merge(&mut self, other: &Self) {
+        self.fixed.extend(&other.fixed);
+        self.attributes.extend(other.attributes.iter().cloned());
+        self.scopes.extend(&other.scopes);
+    }
+
+    /// Whether an attribute is asked for.
+    #[must_use]
+    pub fn wants(&self, scope: AttributeScope, key: &str) -> bool {
+        self.scopes.contains(&scope)
+            || self.attributes.iter().any(|(other, wanted)| *other == scope && wanted == key)
+    }
+}
+
+/// A column that a [`Test`] looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ScanColumn {
+    /// A fixed column, by its name.
+    Fixed(&'static str),
+    /// An attribute, promoted or in an overflow list.
+    Attribute(AttributeScope, String),
+}
+
+/// A test of one value of one column. It holds only for values that are there.
+#[derive(Clone)]
+pub enum Test {
+    /// Any value.
+    Exists,
+    /// This string.
+    Text(String),
+    /// A string for which the function says yes. The same string always gets the same answer.
+    TextMatches(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+    /// A number within these bounds, both inclusive; integers, times and durations count as they are.
+    Between(f64, f64),
+    /// This truth value.
+    Bool(bool),
+}
+
+/// What rows must meet to matter to a search: necessary, not sufficient. Rows, pages, row groups or blocks for which
+/// it is known to be false without reading them need not be read.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Nothing is known: every row may matter.
+    Always,
+    /// All of them.
+    All(Vec<Condition>),
+    /// One of them.
+    Any(Vec<Condition>),
+    /// The value of a column meets the test.
+    Leaf(ScanColumn, Test),
+}
+
+/// The spans that a search is about: those that start in `[start, end)`.
+pub type TimeRange = Range<UnixNanos>;
+
+impl fmt::Debug for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists => f.write_str("Exists"),
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::TextMatches(_) => f.write_str("TextMatches"),
+            Self::Between(least, most) => f.debug_tuple("Between").field(least).field(most).finish(),
+            Self::Bool(value) => f.debug_tuple("Bool").field(value).finish(),
+        }
+    }
+}
