@@ -2,5 +2,21 @@
 //! Owns: the language whole, and what it means on spans.
 //! Does not own: where spans lie and how they are read; it says which columns it wants, as a
 //! [`Projection`](vivace_model::scan::Projection).
+//!
+//! A search goes in two steps over each batch: [`ScanPlan::select`] looks at the columns of [`ScanPlan::first`] and finds
+//! spansets; a [`Collector`] says which rows of them it wants to know more of, and takes these rows with the columns of
+//! [`ScanPlan::second`].
 
 pub mod ast;
+mod collect;
+mod error;
+mod eval;
+mod plan;
+mod select;
+mod spans;
+
+pub use collect::Collector;
+pub use error::EvalError;
+pub use plan::{Grid, PlanKind, ScanPlan};
+pub use select::{Selected, Spanset};
+pub use spans::{Lane, Spans, Value, Values};

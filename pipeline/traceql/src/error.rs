@@ -1,0 +1,23 @@
+use vivace_model::ErrorKind;
+
+/// Why a search cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The query makes no sense, or none on this data (a division of integers by zero).
+    #[error("{0}")]
+    Query(String),
+    /// A batch has other columns than its schema says.
+    #[error("spans are of another form than expected: {0}")]
+    Batch(String),
+}
+
+impl EvalError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Query(_) => ErrorKind::Invalid,
+            Self::Batch(_) => ErrorKind::Corrupt,
+        }
+    }
+}
