@@ -204,8 +204,8 @@ fn is_word_char(c: char) -> bool {
 
 /// The attribute that is the whole text.
 pub(crate) fn whole_attribute(text: &str) -> Option<Attribute> {
-    match attribute::attribute(text) {
-        Ok(Some((attribute, length))) if length == text.len() => Some(attribute),
+    match next(text, 0) {
+        Ok((Token::Attribute(attribute), end)) if end == text.len() => Some(attribute),
         _ => None,
     }
 }

@@ -202,3 +202,51 @@ fn unknown_tag(tag: &str) -> ParseError {
         format!("unknown tag {tag:?}: attributes are written .foo, span.foo or resource.foo"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_both_directions() {
+        for (_, intrinsic) in INTRINSICS {
+            assert_eq!(Intrinsic::from_name(intrinsic.name()), Some(intrinsic));
+        }
+        for tag in INTRINSIC_TAG_NAMES {
+            assert!(matches!(Attribute::parse(tag).unwrap().target, Target::Intrinsic(_)), "{tag}");
+        }
+        for number in 0..7 {
+            assert_eq!(
+                Status::from_name(Status::from_number(number).name()),
+                Some(Status::from_number(number))
+            );
+            assert_eq!(Kind::from_name(Kind::from_number(number).name()), Some(Kind::from_number(number)));
+        }
+        assert_eq!(Status::from_number(-1), Status::Unset);
+    }
+
+    #[test]
+    fn tags_of_urls_need_no_quotes() {
+        let span = |key: &str| Target::Scoped(AttributeScope::Span, Arc::from(key));
+        for (tag, target, written) in [
+            ("span.a", span("a"), "span.a"),
+            ("span.a b", span("a b"), "span.\"a b\""),
+            ("span.\"a b\"", span("a b"), "span.\"a b\""),
+            ("span.a\"b", span("a\"b"), "span.\"a\\\"b\""),
+            (".http.url", Target::Unscoped(Arc::from("http.url")), ".http.url"),
+            (".5", Target::Unscoped(Arc::from("5")), ".\"5\""),
+            ("span:kind", Target::Intrinsic(Intrinsic::Kind), "span:kind"),
+            (
+                "resource.service.name",
+                Target::Scoped(AttributeScope::Resource, Arc::from("service.name")),
+                "resource.service.name",
+            ),
+        ] {
+            let attribute = Attribute::parse(tag).unwrap();
+            assert_eq!((attribute.target, &*attribute.written), (target, written), "{tag}");
+        }
+        for bad in ["", ".", "span.", "foo", "http.url", "span:foo"] {
+            assert!(Attribute::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

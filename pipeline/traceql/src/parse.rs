@@ -6,9 +6,13 @@
 mod client_tests;
 mod climb;
 mod field;
+#[cfg(test)]
+mod grammar_tests;
 mod lenient;
 mod metrics;
 mod outer;
+#[cfg(test)]
+mod print_tests;
 
 use crate::ast::{Literal, Query};
 use crate::error::{ParseError, clip};
