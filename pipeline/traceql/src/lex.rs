@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::ast::{Attribute, Relation};
 
-pub(crate) use attribute::is_key_char;
+pub(crate) use attribute::{is_key_char, split_scope};
 
 /// More is refused: what follows is proportional to it, and no human wrote it.
 const TOKENS_MAX: usize = 20_000;

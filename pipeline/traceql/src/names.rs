@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use vivace_model::schema::AttributeScope;
-
 use crate::ast::{Attribute, Intrinsic, Kind, Status, Target};
 use crate::error::ParseError;
 use crate::lex;
@@ -180,18 +178,10 @@ impl Attribute {
         if let Some(attribute) = lex::whole_attribute(tag) {
             return Ok(attribute);
         }
-        let (scope, key) = tag.split_once('.').unwrap_or((tag, ""));
-        let target: fn(Arc<str>) -> Target = match scope {
-            _ if key.is_empty() => return Err(unknown_tag(tag)),
-            "" => Target::Unscoped,
-            "span" => |key| Target::Scoped(AttributeScope::Span, key),
-            "resource" => |key| Target::Scoped(AttributeScope::Resource, key),
-            "instrumentation" => |key| Target::Scoped(AttributeScope::Instrumentation, key),
-            "event" => Target::Event,
-            "link" => Target::Link,
-            _ => return Err(unknown_tag(tag)),
-        };
-        Ok(Self::new(target(Arc::from(key))))
+        match lex::split_scope(tag) {
+            Some((scope, key)) if !key.is_empty() => Ok(Self::new(scope(Arc::from(key)))),
+            _ => Err(unknown_tag(tag)),
+        }
     }
 }
 
@@ -205,6 +195,8 @@ fn unknown_tag(tag: &str) -> ParseError {
 
 #[cfg(test)]
 mod tests {
+    use vivace_model::schema::AttributeScope;
+
     use super::*;
 
     #[test]
