@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Parts of traces are passed on without being copied.
         .bytes(".vivace.internal.v1.RecentTracePart.traces_data")
+        .bytes(".vivace.internal.v1.RecentColumnsPart.arrow")
         .bytes(".vivace.internal.v1.TraceJobPart.traces_data")
         .compile_fds(descriptors)?;
     Ok(())

@@ -33,10 +33,20 @@ pub use generated::*;
 pub type PartStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Recent data of an ingester, in this process or elsewhere.
-pub type RecentService = Arc<dyn recent_server::Recent<TraceStream = PartStream<RecentTracePart>>>;
+pub type RecentService = Arc<
+    dyn recent_server::Recent<
+            TraceStream = PartStream<RecentTracePart>,
+            ColumnsStream = PartStream<RecentColumnsPart>,
+        >,
+>;
 
 /// A querier, in this process or elsewhere.
-pub type QuerierService = Arc<dyn querier_server::Querier<TraceStream = PartStream<TraceJobPart>>>;
+pub type QuerierService = Arc<
+    dyn querier_server::Querier<
+            TraceStream = PartStream<TraceJobPart>,
+            SearchStream = PartStream<SearchJobPart>,
+        >,
+>;
 
 /// Largest message that our clients take. A part is small (see [`crate::parts`]) unless a single span is not.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;

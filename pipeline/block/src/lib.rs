@@ -25,6 +25,6 @@ pub use duplicates::DuplicateFilter;
 pub use error::BlockError;
 pub use metrics::Metrics;
 pub use otlp::to_traces_data;
-pub use vivace_model::schema;
 pub use reader::{BlockReader, ReaderConfig, TraceRows};
+pub use vivace_model::schema;
 pub use write::{Description, write_block};

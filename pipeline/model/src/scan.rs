@@ -77,6 +77,79 @@ pub enum Condition {
     Leaf(ScanColumn, Test),
 }
 
+/// The traces of a batch that is sorted by trace id, and their rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceRuns {
+    ids: Vec<[u8; 16]>,
+    /// First row of each trace, and the number of all rows.
+    starts: Vec<u32>,
+}
+
+impl TraceRuns {
+    /// The runs of equal ids.
+    pub fn new<'a>(ids: impl IntoIterator<Item = &'a [u8; 16]>) -> Self {
+        let mut runs = Self { ids: Vec::new(), starts: Vec::new() };
+        let mut rows = 0;
+        for id in ids {
+            if runs.ids.last() != Some(id) {
+                runs.ids.push(*id);
+                runs.starts.push(rows);
+            }
+            rows += 1;
+        }
+        runs.starts.push(rows);
+        runs
+    }
+
+    /// Number of traces.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no trace.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Number of rows of all traces.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.starts.last().map_or(0, |rows| *rows as usize)
+    }
+
+    /// The ids, ascending where the batch is sorted.
+    #[must_use]
+    pub fn ids(&self) -> &[[u8; 16]] {
+        &self.ids
+    }
+
+    /// Rows of a trace, by its number here.
+    #[must_use]
+    pub fn rows_of(&self, trace: usize) -> Range<usize> {
+        self.starts[trace] as usize..self.starts[trace + 1] as usize
+    }
+
+    /// Number here of a trace, if it is here.
+    #[must_use]
+    pub fn find(&self, id: &[u8; 16]) -> Option<usize> {
+        self.ids.binary_search(id).ok()
+    }
+
+    /// Number here of the trace that a row belongs to.
+    #[must_use]
+    pub fn trace_of(&self, row: usize) -> usize {
+        self.starts.partition_point(|start| *start as usize <= row) - 1
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        16 * self.ids.capacity() + 4 * self.starts.capacity()
+    }
+}
+
 /// The spans that a search is about: those that start in `[start, end)`.
 pub type TimeRange = Range<UnixNanos>;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ast::{Attribute, Intrinsic, Kind, Status, Target};
-use crate::error::ParseError;
+use crate::parse_error::ParseError;
 use crate::lex;
 
 /// Every spelling; the first of each is the one that is printed.

@@ -17,7 +17,7 @@ mod print_tests;
 use std::sync::Arc;
 
 use crate::ast::{Literal, Query};
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use crate::lex::{Lexed, Symbol, Token, lex};
 use crate::validate;
 

@@ -10,7 +10,7 @@ use crate::ast::{
     Attribute, BinaryOp, Body, FieldExpr, Intrinsic, MetricsExpr, MetricsFunction, Pipeline, Query,
     ScalarExpr, SecondStage, SpansetExpr, Stage, Target,
 };
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use types::{Checker, Type};
 
 type Result<T> = std::result::Result<T, ParseError>;

@@ -171,6 +171,14 @@ impl Querier {
 #[tonic::async_trait]
 impl querier_server::Querier for Querier {
     type TraceStream = PartStream<TraceJobPart>;
+    type SearchStream = PartStream<vivace_proto::internal::SearchJobPart>;
+
+    async fn search(
+        &self,
+        _request: Request<vivace_proto::internal::SearchJob>,
+    ) -> Result<Response<Self::SearchStream>, Status> {
+        Err(Status::unimplemented("searching"))
+    }
 
     async fn trace(&self, request: Request<TraceJob>) -> Result<Response<Self::TraceStream>, Status> {
         let mut job = request.into_inner();

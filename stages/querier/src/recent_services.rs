@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 use vivace_proto::internal::recent_client::RecentClient;
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::{
-    MESSAGE_BYTES_MAX, PartStream, RecentService, RecentTracePart, RecentTraceRequest,
+    MESSAGE_BYTES_MAX, PartStream, RecentColumnsPart, RecentColumnsRequest, RecentService, RecentTracePart,
+    RecentTraceRequest,
 };
 
 /// A connection that takes longer than this fails: within a cluster it takes a millisecond.
@@ -83,6 +84,15 @@ struct Remote(RecentClient<Channel>);
 #[tonic::async_trait]
 impl Recent for Remote {
     type TraceStream = PartStream<RecentTracePart>;
+    type ColumnsStream = PartStream<RecentColumnsPart>;
+
+    async fn columns(
+        &self,
+        request: Request<RecentColumnsRequest>,
+    ) -> Result<Response<Self::ColumnsStream>, Status> {
+        let response = self.0.clone().columns(request).await?;
+        Ok(response.map(|stream| Box::pin(stream) as Self::ColumnsStream))
+    }
 
     async fn trace(
         &self,

@@ -17,7 +17,9 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 use vivace_proto::internal::querier_client::QuerierClient;
 use vivace_proto::internal::querier_server;
-use vivace_proto::internal::{MESSAGE_BYTES_MAX, PartStream, QuerierService, TraceJob, TraceJobPart};
+use vivace_proto::internal::{
+    MESSAGE_BYTES_MAX, PartStream, QuerierService, SearchJob, SearchJobPart, TraceJob, TraceJobPart,
+};
 
 /// Names are looked up that often.
 const RESOLVE_EVERY: Duration = Duration::from_secs(10);
@@ -174,6 +176,12 @@ struct Remote(QuerierClient<Channel>);
 #[tonic::async_trait]
 impl querier_server::Querier for Remote {
     type TraceStream = PartStream<TraceJobPart>;
+    type SearchStream = PartStream<SearchJobPart>;
+
+    async fn search(&self, request: Request<SearchJob>) -> Result<Response<Self::SearchStream>, Status> {
+        let response = self.0.clone().search(request).await?;
+        Ok(response.map(|stream| Box::pin(stream) as Self::SearchStream))
+    }
 
     async fn trace(&self, request: Request<TraceJob>) -> Result<Response<Self::TraceStream>, Status> {
         let response = self.0.clone().trace(request).await?;

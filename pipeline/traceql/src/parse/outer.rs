@@ -7,7 +7,7 @@ use crate::ast::BinaryOp;
 use crate::ast::{
     Aggregate, Body, FieldExpr, Literal, MetricsExpr, Pipeline, ScalarExpr, SpansetExpr, Stage,
 };
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use crate::lex::Symbol;
 use crate::operator::{Level, binary_op, spanset_op};
 

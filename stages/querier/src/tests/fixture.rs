@@ -70,6 +70,14 @@ impl FakeIngester {
 #[tonic::async_trait]
 impl Recent for FakeIngester {
     type TraceStream = PartStream<RecentTracePart>;
+    type ColumnsStream = PartStream<vivace_proto::internal::RecentColumnsPart>;
+
+    async fn columns(
+        &self,
+        _request: Request<vivace_proto::internal::RecentColumnsRequest>,
+    ) -> Result<Response<Self::ColumnsStream>, Status> {
+        Err(Status::unimplemented("searching"))
+    }
 
     async fn trace(
         &self,

@@ -47,6 +47,14 @@ fn part(text: &'static str, last: bool) -> TraceJobPart {
 #[tonic::async_trait]
 impl Querier for Flaky {
     type TraceStream = PartStream<TraceJobPart>;
+    type SearchStream = PartStream<vivace_proto::internal::SearchJobPart>;
+
+    async fn search(
+        &self,
+        _request: Request<vivace_proto::internal::SearchJob>,
+    ) -> Result<Response<Self::SearchStream>, Status> {
+        Err(Status::unimplemented("searching"))
+    }
 
     async fn trace(&self, _: Request<TraceJob>) -> Result<Response<Self::TraceStream>, Status> {
         let parts = if self.asked.fetch_add(1, Ordering::Relaxed) >= self.failures {

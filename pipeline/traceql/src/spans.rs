@@ -1,0 +1,132 @@
+//! A batch of spans, and any property of each of them.
+//! Owns: where a property is found in a batch: its column, its items in an overflow list, events, links.
+//! Does not own: what is done with the values.
+
+use arrow::array::{
+    BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+};
+use arrow::datatypes::Int32Type;
+use vivace_model::scan::TraceRuns;
+
+use crate::EvalError;
+use crate::ast::{Attribute, Kind, Status};
+
+/// Spans of the block's schema, of some columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Spans<'a> {
+    batch: &'a RecordBatch,
+    runs: Option<&'a TraceRuns>,
+}
+
+/// A value that is there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// True or false.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// Text.
+    Text(&'a str),
+    /// An id; as text it is lower-case hex.
+    Id(&'a [u8]),
+    /// Nanoseconds.
+    Duration(i64),
+    /// Status of a span.
+    Status(Status),
+    /// Kind of a span.
+    Kind(Kind),
+}
+
+/// A property of all rows: what each lane has; a row has values in at most one lane, unless it has several.
+#[derive(Debug)]
+pub struct Values<'a> {
+    /// Where values are.
+    pub lanes: Vec<Lane<'a>>,
+}
+
+/// Values of some rows.
+#[derive(Debug)]
+pub enum Lane<'a> {
+    /// Text that repeats.
+    Text(&'a DictionaryArray<Int32Type>),
+    /// Integers.
+    Int(&'a Int64Array),
+    /// Numbers with a fraction.
+    Float(&'a Float64Array),
+    /// Truth values.
+    Bool(&'a BooleanArray),
+    /// Nanoseconds.
+    Duration(&'a Int64Array),
+    /// OTLP's numbers of the status.
+    Status(&'a Int32Array),
+    /// OTLP's numbers of the kind.
+    Kind(&'a Int32Array),
+    /// Numbers of 32 bits: nested sets.
+    Small(&'a Int32Array),
+    /// Ids.
+    Id(&'a FixedSizeBinaryArray),
+    /// Few values: (row, value), by row ascending, several for a row that has several.
+    Sparse(Vec<(u32, Value<'a>)>),
+}
+
+impl<'a> Spans<'a> {
+    /// Spans of which the traces are known; `runs` are those of the batch.
+    #[must_use]
+    pub const fn new(batch: &'a RecordBatch, runs: &'a TraceRuns) -> Self {
+        Self { batch, runs: Some(runs) }
+    }
+
+    /// Single spans: rows picked out of a batch.
+    #[must_use]
+    pub const fn picked(batch: &'a RecordBatch) -> Self {
+        Self { batch, runs: None }
+    }
+
+    /// The batch.
+    #[must_use]
+    pub const fn batch(&self) -> &'a RecordBatch {
+        self.batch
+    }
+
+    /// The traces of the batch.
+    ///
+    /// # Panics
+    /// If the spans were picked.
+    #[must_use]
+    pub const fn runs(&self) -> &'a TraceRuns {
+        self.runs.expect("asked only of whole batches")
+    }
+
+    /// Number of spans.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// A property of each span. Of the parent (`attribute.parent`), only where the traces are known.
+    ///
+    /// # Errors
+    /// [`EvalError::Batch`] if a column has another type than the schema says.
+    pub fn values(&self, attribute: &Attribute) -> Result<Values<'a>, EvalError> {
+        let _ = attribute;
+        Err(EvalError::Batch("not there yet".into()))
+    }
+}
+
+impl<'a> Values<'a> {
+    /// The first value of a row.
+    #[must_use]
+    pub fn first(&self, row: usize) -> Option<Value<'a>> {
+        let _ = row;
+        None
+    }
+
+    /// All values of a row: several for arrays, events and links.
+    pub fn each(&self, row: usize, mut take: impl FnMut(Value<'a>)) {
+        if let Some(value) = self.first(row) {
+            take(value);
+        }
+    }
+}
