@@ -2,6 +2,8 @@
 //! Owns: what is known of a query before any span is seen: types of intrinsics and constants, where `nil` may stand,
 //! patterns, arguments. Attributes have any type, so what they are compared with is not checked.
 
+#[cfg(test)]
+mod tests;
 mod types;
 
 use crate::ast::{
