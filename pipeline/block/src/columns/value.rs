@@ -106,7 +106,8 @@ impl<'a> AnyValue<'a> {
 /// Key and value of a `KeyValue`.
 #[inline]
 pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], AnyValue<'_>), WireError> {
-    short_text(message).map_or_else(|| any_key_value(message), |(key, text)| Ok((key, AnyValue::String(text))))
+    short_text(message)
+        .map_or_else(|| any_key_value(message), |(key, text)| Ok((key, AnyValue::String(text))))
 }
 
 /// Key and text of what nearly all attributes are: a key and a string as every encoder writes them, with lengths of one

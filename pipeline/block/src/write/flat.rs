@@ -60,6 +60,32 @@ impl Column<'_> {
             PageRows { rows, valid, values }
         })
     }
+
+    /// Collects what `number` says of each value that is there. Of equal neighbours, which are many, it is asked once.
+    fn number<T: Copy + PartialEq>(
+        &self,
+        numbers: &mut Vec<u32>,
+        values: &[T],
+        mut number: impl FnMut(T) -> u32,
+    ) {
+        numbers.clear();
+        numbers.reserve(self.rows);
+        let mut last = None;
+        let mut push = |value: T| {
+            let found = match last {
+                Some((same, found)) if same == value => found,
+                _ => number(value),
+            };
+            last = Some((value, found));
+            numbers.push(found);
+        };
+        match self.nulls {
+            Some(nulls) => nulls
+                .valid_slices()
+                .for_each(|(start, end)| values[start..end].iter().copied().for_each(&mut push)),
+            None => values.iter().copied().for_each(push),
+        }
+    }
 }
 
 impl PageRows {
@@ -129,19 +155,14 @@ impl<'a> FlatEncoder<'a> {
         let keys = array.keys().values();
         let mut number_of = vec![NONE; texts.len()];
         let mut values = Vec::new();
-        let mut number = |row: usize| {
-            let key = keys[row] as usize;
-            if number_of[key] == NONE {
-                number_of[key] = values.len() as u32;
-                values.push(texts.value(key));
+        column.number(&mut self.numbers, keys, |key| {
+            let number = &mut number_of[key as usize];
+            if *number == NONE {
+                *number = values.len() as u32;
+                values.push(texts.value(key as usize));
             }
-            number_of[key]
-        };
-        self.numbers.clear();
-        match column.nulls {
-            Some(nulls) => self.numbers.extend(nulls.valid_indices().map(&mut number)),
-            None => self.numbers.extend((0..column.rows).map(&mut number)),
-        }
+            *number
+        });
         self.dictionary(column, &values)
     }
 
@@ -154,23 +175,17 @@ impl<'a> FlatEncoder<'a> {
         let mut small = [NONE; SMALL];
         let mut large = HashMap::new();
         let mut values: Vec<T::Native> = Vec::new();
-        let mut number = |row: usize| {
-            let integer = integers[row];
-            let known = match integer.try_into() {
+        column.number(&mut self.numbers, integers, |integer| {
+            let number = match integer.try_into() {
                 Ok(index @ 0..SMALL) => &mut small[index],
                 _ => large.entry(integer).or_insert(NONE),
             };
-            if *known == NONE {
-                *known = values.len() as u32;
+            if *number == NONE {
+                *number = values.len() as u32;
                 values.push(integer);
             }
-            *known
-        };
-        self.numbers.clear();
-        match column.nulls {
-            Some(nulls) => self.numbers.extend(nulls.valid_indices().map(&mut number)),
-            None => self.numbers.extend((0..column.rows).map(&mut number)),
-        }
+            *number
+        });
         self.dictionary(column, &values)
     }
 

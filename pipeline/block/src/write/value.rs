@@ -62,8 +62,9 @@ impl Value for &str {
     fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
         let (exact_min, exact_max) = bounds.unzip();
         let (min, max) = (exact_min.map(Self::lower), exact_max.map(Self::upper));
-        let same =
-            |bound: &Option<Vec<u8>>, exact: Option<&str>| bound.as_deref() == exact.map(str::as_bytes);
+        let same = |bound: &Option<Vec<u8>>, exact: Option<&str>| {
+            bound.as_deref().zip(exact).is_some_and(|(bound, exact)| bound == exact.as_bytes())
+        };
         let (min_is_exact, max_is_exact) = (same(&min, exact_min), same(&max, exact_max));
         let bounds = (min.map(ByteArray::from), max.map(ByteArray::from));
         Statistics::ByteArray(
