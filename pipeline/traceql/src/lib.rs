@@ -11,12 +11,14 @@ pub mod ast;
 mod collect;
 mod error;
 mod eval;
+mod merge;
 mod plan;
 mod select;
 mod spans;
 
 pub use collect::Collector;
 pub use error::EvalError;
+pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use plan::{Grid, PlanKind, ScanPlan};
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};
