@@ -27,6 +27,11 @@ pub enum Value<'a> {
 }
 
 impl<'a> Lane<'a> {
+    /// Whether a row may have several values.
+    pub(crate) const fn is_sparse(&self) -> bool {
+        matches!(self, Self::Sparse(_))
+    }
+
     /// The first value of a row.
     #[must_use]
     pub fn first(&self, row: usize) -> Option<Value<'a>> {
