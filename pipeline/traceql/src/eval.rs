@@ -24,6 +24,7 @@ pub(crate) use compile::{compile, operand};
 pub(crate) use leaf::{Leaf, LeafTest};
 pub(crate) use mask::Mask;
 pub(crate) use node::Node;
+pub(crate) use number::Number;
 pub(crate) use operand::{Bound, Operand};
 
 /// For which rows the expression is true: null where it is unknown, because an operand has no value.
