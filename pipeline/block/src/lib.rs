@@ -5,6 +5,7 @@
 
 mod columns;
 mod combine;
+mod complete;
 mod config;
 mod duplicates;
 mod equality;
@@ -25,6 +26,6 @@ pub use duplicates::DuplicateFilter;
 pub use error::BlockError;
 pub use metrics::Metrics;
 pub use otlp::to_traces_data;
-pub use reader::{BlockReader, ReaderConfig, TraceRows};
+pub use reader::{BlockReader, BlockScan, ReaderConfig, TraceRows};
 pub use vivace_model::schema;
 pub use write::{Description, write_block};

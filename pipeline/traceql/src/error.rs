@@ -1,5 +1,4 @@
-//! Why a text is not a query, and why a query has no answer.
-//! Owns: how these errors read. Whoever serves a [`ParseError`] answers HTTP 400.
+//! Why a search cannot be answered: its text is no query, or the query cannot be answered on these spans.
 
 use vivace_model::ErrorKind;
 
@@ -20,28 +19,6 @@ pub enum ParseError {
         /// What makes no sense.
         message: String,
     },
-}
-
-/// Why a search cannot be answered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EvalError {
-    /// The query makes no sense, or none on this data (a division of integers by zero).
-    #[error("{0}")]
-    Query(String),
-    /// A batch has other columns than its schema says.
-    #[error("spans are of another form than expected: {0}")]
-    Batch(String),
-}
-
-impl EvalError {
-    /// What to do about it.
-    #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Query(_) => ErrorKind::Invalid,
-            Self::Batch(_) => ErrorKind::Corrupt,
-        }
-    }
 }
 
 /// A place in the text of a query.
@@ -92,5 +69,33 @@ pub(crate) fn clip(text: &str) -> String {
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// Why a search cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The query makes no sense, or none on this data (a division of integers by zero).
+    #[error("{0}")]
+    Query(String),
+    /// A batch has other columns than its schema says.
+    #[error("spans are of another form than expected: {0}")]
+    Batch(String),
+}
+
+impl EvalError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Query(_) => ErrorKind::Invalid,
+            Self::Batch(_) => ErrorKind::Corrupt,
+        }
+    }
+}
+
+impl From<ParseError> for EvalError {
+    fn from(error: ParseError) -> Self {
+        Self::Query(error.to_string())
     }
 }

@@ -2,6 +2,7 @@
 //! Owns: the language whole, and what it means on spans.
 //! Does not own: where spans lie and how they are read; it says which columns it wants, as a
 //! [`Projection`](vivace_model::scan::Projection).
+//!
 //! Path of a query: [`parse`] (`lex`, `parse`, `validate`) gives the tree of [`ast`], which prints itself (`print`).
 //!
 //! A search goes in two steps over each batch: [`ScanPlan::select`] looks at the columns of [`ScanPlan::first`] and finds
@@ -13,6 +14,7 @@ mod collect;
 mod error;
 mod eval;
 mod lex;
+mod merge;
 mod names;
 mod operator;
 mod parse;
@@ -25,6 +27,7 @@ mod validate;
 
 pub use collect::Collector;
 pub use error::{EvalError, ParseError, Position};
+pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
 pub use plan::{Grid, PlanKind, ScanPlan};
