@@ -1,7 +1,6 @@
 //! Searches as they were asked before there was TraceQL: attributes, their values, and how long the trace took.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +49,6 @@ fn quoted(text: &str) -> String {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
-            char if char.is_control() => drop(write!(quoted, "\\u{:04x}", u32::from(char))),
             char => quoted.push(char),
         }
     }

@@ -69,9 +69,10 @@ impl Searcher {
             let step = tokio::select! {
                 biased;
                 () = reports.due() => {
+                    let unread = run.unread();
                     newest.look();
-                    newest.complete(&mut run, self, run.unread());
-                    let traces = newest.certain(run.unread());
+                    newest.complete(&mut run, self, unread);
+                    let traces = newest.certain(unread);
                     reports.send(FoundTracesSet { traces, totals: run.totals() }).await;
                     continue;
                 }
@@ -176,7 +177,9 @@ impl Newest {
         }
         if let Purpose::Summaries(ids) = purpose {
             // Also those of which nothing was told, so that nobody waits for them.
-            ids.iter().for_each(|id| drop(shard.summaries.entry(*id).or_default()));
+            for id in ids.iter() {
+                shard.summaries.entry(*id).or_default();
+            }
         }
         Ok(())
     }
