@@ -108,7 +108,11 @@ impl QueryFrontend {
     /// The streams of the API as a gRPC service.
     #[must_use]
     pub fn streaming_server(&self) -> StreamingQuerierServer<StreamingApi> {
-        StreamingQuerierServer::new(StreamingApi::new(Arc::clone(&self.0)))
+        StreamingQuerierServer::new(self.streaming_api())
+    }
+
+    pub(crate) fn streaming_api(&self) -> StreamingApi {
+        StreamingApi::new(Arc::clone(&self.0))
     }
 
     /// Keeps the View fresh and the queriers known, until shutdown. Ready when the ledger was read and there is a

@@ -17,8 +17,6 @@ mod reports;
 mod run;
 mod series;
 mod tags;
-#[cfg(test)]
-mod tests;
 mod traces;
 
 pub(crate) use cache::ResultCache;

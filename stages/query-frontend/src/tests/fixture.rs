@@ -36,7 +36,7 @@ use vivace_proto::tempopb::Trace;
 use vivace_querier::{Querier, RecentServices};
 use vivace_runtime::{BuildInfo, Readiness};
 
-use crate::{Config, Metrics, Parts, QueryFrontend};
+use crate::{Config, Metrics, Parts, QueryFrontend, StreamingApi};
 
 pub(super) const SPANS: &str = "vivace.spans";
 pub(super) const LEDGER: &str = "vivace.ledger";
@@ -103,6 +103,7 @@ pub(super) struct Fixture {
     pub(super) querier: Querier,
     pub(super) metrics: Metrics,
     pub(super) router: Router,
+    pub(super) streaming: StreamingApi,
     pub(super) tasks: JoinSet<()>,
     clock: Arc<dyn Clock>,
     blocks: AtomicU64,
@@ -159,6 +160,7 @@ impl Fixture {
         };
         let frontend = QueryFrontend::new(options.config, parts);
         let router = frontend.router();
+        let streaming = frontend.streaming_api();
         let mut tasks = JoinSet::new();
         let readiness = Readiness::default();
         let ready = readiness.check("querier");
@@ -172,7 +174,7 @@ impl Fixture {
             }
         }
         let blocks = AtomicU64::new(0);
-        Self { log, handle, store, views, ingester, querier, metrics, router, tasks, clock, blocks }
+        Self { log, handle, store, views, ingester, querier, metrics, router, streaming, tasks, clock, blocks }
     }
 
     /// Makes the fake ingester the owner of a partition.
