@@ -4,10 +4,9 @@
 //! [`Projection`](vivace_model::scan::Projection).
 //!
 //! Path of a query: [`parse`] (`lex`, `parse`, `validate`) gives the tree of [`ast`], which prints itself (`print`).
-//!
-//! A search goes in two steps over each batch: [`ScanPlan::select`] looks at the columns of [`ScanPlan::first`] and finds
-//! spansets; a [`Collector`] says which rows of them it wants to know more of, and takes these rows with the columns of
-//! [`ScanPlan::second`].
+//! A search then goes in two steps over each batch: [`ScanPlan::select`] looks at the columns of [`ScanPlan::first`] and
+//! finds spansets; a [`Collector`] says which rows of them it wants to know more of, and takes these rows with the columns
+//! of [`ScanPlan::second`].
 
 pub mod ast;
 mod collect;
@@ -18,6 +17,7 @@ mod merge;
 mod names;
 mod operator;
 mod parse;
+mod parse_error;
 pub mod pattern;
 mod plan;
 mod print;
@@ -26,10 +26,11 @@ mod spans;
 mod validate;
 
 pub use collect::Collector;
-pub use error::{EvalError, ParseError, Position};
+pub use error::EvalError;
 pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
+pub use parse_error::{ParseError, Position};
 pub use plan::{Grid, PlanKind, ScanPlan};
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};
