@@ -12,11 +12,13 @@ mod collect;
 mod error;
 mod eval;
 mod plan;
+mod relevant;
 mod select;
 mod spans;
 
 pub use collect::Collector;
 pub use error::EvalError;
 pub use plan::{Grid, PlanKind, ScanPlan};
+pub use relevant::Relevant;
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};
