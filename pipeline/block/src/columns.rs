@@ -11,6 +11,7 @@ mod items;
 mod nested;
 mod origins;
 mod promote;
+mod scan;
 mod seal;
 mod sources;
 mod value;

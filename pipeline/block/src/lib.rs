@@ -5,6 +5,7 @@
 
 mod columns;
 mod combine;
+mod complete;
 mod config;
 mod duplicates;
 mod equality;
@@ -27,6 +28,6 @@ pub use error::BlockError;
 pub use exchange::{decode_batches, encode_batch};
 pub use metrics::Metrics;
 pub use otlp::to_traces_data;
-pub use reader::{BlockReader, ReaderConfig, TraceRows};
+pub use reader::{BlockReader, BlockScan, ReaderConfig, TraceRows};
 pub use vivace_model::schema;
 pub use write::{Description, write_block};
