@@ -27,6 +27,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 mod trace_by_id;
+mod trace_filter;
 mod views;
 
 pub use config::Config;
