@@ -1,6 +1,9 @@
 //! What is made of the spans that a search finds.
 //! Owns: what of them is kept, and its form on the way to the query-frontend.
 
+pub(crate) mod labels;
+pub(crate) mod series;
+
 use vivace_proto::internal::search_job_part::Found;
 
 use crate::{EvalError, ScanPlan, Selected, Spans};

@@ -11,12 +11,16 @@ pub mod ast;
 mod collect;
 mod error;
 mod eval;
+mod finish;
+mod grid;
 mod plan;
 mod select;
 mod spans;
 
 pub use collect::Collector;
 pub use error::EvalError;
+pub use finish::{FinishOptions, Finished, Series, SeriesMerger, finish, instant};
+pub use grid::{check_points, default_step};
 pub use plan::{Grid, PlanKind, ScanPlan};
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};

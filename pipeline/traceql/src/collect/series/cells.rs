@@ -82,11 +82,13 @@ impl Cells {
         }
     }
 
-    /// Adds a count to one cell.
-    pub(crate) fn add(&mut self, slot: u32, interval: u32, count: u64) {
-        if let Some(cell) = self.cell(slot, interval) {
+    /// Adds a count to one cell; false if it found no place.
+    pub(crate) fn add(&mut self, slot: u32, interval: u32, count: u64) -> bool {
+        let cell = self.cell(slot, interval);
+        if let Some(cell) = cell {
             self.counts[cell] += count;
         }
+        cell.is_some()
     }
 
     #[inline]
@@ -120,6 +122,11 @@ impl Cells {
             self.values.resize(self.counts.len(), self.fold.start());
         }
         Some(page)
+    }
+
+    /// Whether there are values besides counts.
+    pub(crate) fn has_values(&self) -> bool {
+        self.fold != Fold::Count
     }
 
     /// Slots that there may be something in.

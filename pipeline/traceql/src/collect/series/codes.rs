@@ -9,8 +9,9 @@ use arrow::array::{Array, AsArray, DictionaryArray, StringArray};
 use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
+use super::picked::{PickedRows, Property, Side};
 use crate::collect::labels::{LabelKey, kind, status};
-use crate::{EvalError, Lane, Value, Values};
+use crate::{EvalError, Lane, Value};
 
 /// Number of having no value.
 pub(crate) const NIL: u32 = 0;
@@ -95,27 +96,27 @@ impl ValueCodes {
 /// A batch's values of a property, ready to become numbers.
 #[derive(Debug)]
 pub(crate) struct Lookup<'a> {
-    lanes: Vec<(Lane<'a>, Vec<u32>)>,
+    lanes: Vec<(Side, Lane<'a>, Vec<u32>)>,
 }
 
 impl<'a> Lookup<'a> {
-    pub(crate) fn new(values: Values<'a>) -> Result<Self, EvalError> {
+    pub(crate) fn new(property: Property<'a>) -> Result<Self, EvalError> {
         let table = |lane: &Lane<'_>| match lane {
             Lane::Text(array) => Ok(vec![UNKNOWN; texts_of(array)?.len()]),
             Lane::Status(_) | Lane::Kind(_) => Ok(vec![UNKNOWN; SMALL]),
             _ => Ok(Vec::new()),
         };
-        let lanes = values.lanes.into_iter().map(|lane| table(&lane).map(|table| (lane, table)));
+        let lanes = property.lanes.into_iter().map(|(side, lane)| table(&lane).map(|table| (side, lane, table)));
         Ok(Self { lanes: lanes.collect::<Result<_, EvalError>>()? })
     }
 
     /// Numbers of the rows' first values.
-    pub(crate) fn fill(&mut self, codes: &mut ValueCodes, rows: &[u32], out: &mut Vec<u32>) {
+    pub(crate) fn fill(&mut self, codes: &mut ValueCodes, rows: PickedRows<'_>, out: &mut Vec<u32>) {
         out.clear();
         out.resize(rows.len(), NIL);
         // The first lane that has a value counts: it writes last.
-        for (lane, table) in self.lanes.iter_mut().rev() {
-            fill_lane(lane, table, codes, rows, out);
+        for (side, lane, table) in self.lanes.iter_mut().rev() {
+            fill_lane(lane, table, codes, rows.of(*side), out);
         }
     }
 }
@@ -246,10 +247,10 @@ mod tests {
     use super::*;
     use crate::ast::{Kind, Status};
 
-    fn keys(values: Values<'_>, rows: &[u32]) -> Vec<LabelKey> {
+    fn keys(lanes: Vec<Lane<'_>>, rows: &[u32]) -> Vec<LabelKey> {
         let mut codes = ValueCodes::new(100, 1000);
         let mut out = Vec::new();
-        Lookup::new(values).unwrap().fill(&mut codes, rows, &mut out);
+        Lookup::new(Property::of(lanes)).unwrap().fill(&mut codes, PickedRows::same(rows), &mut out);
         out.into_iter().map(|code| codes.key(code).clone()).collect()
     }
 
@@ -257,18 +258,18 @@ mod tests {
     fn the_first_lane_with_a_value_counts() {
         let text: DictionaryArray<Int32Type> = [Some("a"), None, None, Some("a")].into_iter().collect();
         let sparse = vec![(0, Value::Int(1)), (1, Value::Int(2)), (1, Value::Int(3)), (3, Value::Bool(true))];
-        let found = keys(Values { lanes: vec![Lane::Text(&text), Lane::Sparse(sparse)] }, &[0, 1, 2, 3]);
+        let found = keys(vec![Lane::Text(&text), Lane::Sparse(sparse)], &[0, 1, 2, 3]);
         assert_eq!(found, [LabelKey::text("a"), LabelKey::Int(2), LabelKey::Nil, LabelKey::text("a")]);
     }
 
     #[test]
     fn rows_are_picked() {
         let numbers = Int32Array::from(vec![0, 1, 2, 5]);
-        let found = keys(Values { lanes: vec![Lane::Status(&numbers)] }, &[1, 2]);
+        let found = keys(vec![Lane::Status(&numbers)], &[1, 2]);
         assert_eq!(found, [LabelKey::Status(Status::Ok), LabelKey::Status(Status::Error)]);
-        let found = keys(Values { lanes: vec![Lane::Kind(&numbers)] }, &[0, 3]);
+        let found = keys(vec![Lane::Kind(&numbers)], &[0, 3]);
         assert_eq!(found, [LabelKey::Kind(Kind::Unspecified), LabelKey::Kind(Kind::Consumer)]);
-        let found = keys(Values { lanes: vec![Lane::Sparse(vec![(1, Value::Int(7)), (3, Value::Int(8))])] }, &[2, 3]);
+        let found = keys(vec![Lane::Sparse(vec![(1, Value::Int(7)), (3, Value::Int(8))])], &[2, 3]);
         assert_eq!(found, [LabelKey::Nil, LabelKey::Int(8)]);
     }
 

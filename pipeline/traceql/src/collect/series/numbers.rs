@@ -3,37 +3,29 @@
 use arrow::array::Array;
 
 use super::codes::for_each_first;
-use crate::ast::{Attribute, Intrinsic, Target};
-use crate::{Lane, Value, Values};
-
-/// Whether a property is a time, so that what is made of it is told in seconds.
-pub(crate) const fn is_duration(attribute: &Attribute) -> bool {
-    matches!(
-        attribute.target,
-        Target::Intrinsic(Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart)
-    )
-}
+use super::picked::{PickedRows, Property};
+use crate::{Lane, Value};
 
 /// A batch's values of a property. Times are nanoseconds.
 #[derive(Debug)]
 pub(crate) struct Numbers<'a> {
-    values: Values<'a>,
+    property: Property<'a>,
     /// Integers and times under this don't count.
     whole_min: f64,
 }
 
 impl<'a> Numbers<'a> {
-    pub(crate) const fn new(values: Values<'a>, whole_min: f64) -> Self {
-        Self { values, whole_min }
+    pub(crate) const fn new(property: Property<'a>, whole_min: f64) -> Self {
+        Self { property, whole_min }
     }
 
     /// The rows' first values; not a number where there is none, or none that counts.
-    pub(crate) fn fill(&self, rows: &[u32], out: &mut Vec<f64>) {
+    pub(crate) fn fill(&self, rows: PickedRows<'_>, out: &mut Vec<f64>) {
         out.clear();
         out.resize(rows.len(), f64::NAN);
         // The first lane that has a value counts, be it a number or not: it writes last.
-        for lane in self.values.lanes.iter().rev() {
-            self.fill_lane(lane, rows, out);
+        for (side, lane) in self.property.lanes.iter().rev() {
+            self.fill_lane(lane, rows.of(*side), out);
         }
     }
 
@@ -93,10 +85,10 @@ mod tests {
         let text: DictionaryArray<Int32Type> = [Some("a"), None, None, None].into_iter().collect();
         let ints = Int64Array::from(vec![Some(5), Some(1), None, None]);
         let floats = Float64Array::from(vec![None, None, Some(0.5), Some(f64::INFINITY)]);
-        let values = || Values { lanes: vec![Lane::Text(&text), Lane::Int(&ints), Lane::Float(&floats)] };
+        let values = || Property::of(vec![Lane::Text(&text), Lane::Int(&ints), Lane::Float(&floats)]);
         let filled = |numbers: Numbers<'_>| {
             let mut out = Vec::new();
-            numbers.fill(&[0, 1, 2, 3], &mut out);
+            numbers.fill(PickedRows::same(&[0, 1, 2, 3]), &mut out);
             out.into_iter().map(|value| Some(value).filter(|value| !value.is_nan())).collect::<Vec<_>>()
         };
         assert_eq!(filled(Numbers::new(values(), f64::NEG_INFINITY)), [None, Some(1.0), Some(0.5), None]);

@@ -4,6 +4,7 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use super::codes::{DROPPED, Lookup, ValueCodes};
+use super::picked::PickedRows;
 use crate::collect::labels::LabelKey;
 
 /// Second halves under this are found in a table.
@@ -96,14 +97,20 @@ impl Tuples {
     }
 
     /// Numbers of the rows' series; `scratch` is for anything.
-    pub(crate) fn fill(&mut self, labels: &mut [(Lookup<'_>, &[u32])], out: &mut Vec<u32>, scratch: &mut Vec<u32>, len: usize) {
-        let Some(((first, rows), others)) = labels.split_first_mut() else {
+    pub(crate) fn fill(
+        &mut self,
+        labels: &mut [Lookup<'_>],
+        rows: PickedRows<'_>,
+        out: &mut Vec<u32>,
+        scratch: &mut Vec<u32>,
+    ) {
+        let Some((first, others)) = labels.split_first_mut() else {
             out.clear();
-            out.resize(len, 0);
+            out.resize(rows.len(), 0);
             return;
         };
         first.fill(&mut self.codes[0], rows, out);
-        for (number, (label, rows)) in others.iter_mut().enumerate() {
+        for (number, label) in others.iter_mut().enumerate() {
             label.fill(&mut self.codes[number + 1], rows, scratch);
             let pairs = &mut self.pairs[number];
             for (tuple, code) in out.iter_mut().zip(&*scratch) {
@@ -132,7 +139,8 @@ impl Tuples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Lane, Value, Values};
+    use crate::collect::series::picked::Property;
+    use crate::{Lane, Value};
 
     #[test]
     fn pairs_have_one_number_each() {
@@ -149,18 +157,15 @@ mod tests {
     fn labels_come_back_in_order() {
         let lane = |step: i64| Lane::Sparse((0..4).map(|row| (row, Value::Int(i64::from(row) / step))).collect());
         let mut tuples = Tuples::new(3, 100);
-        let rows = [0, 1, 2, 3];
-        let mut labels: Vec<_> = [1, 2, 4]
-            .map(|step| (Lookup::new(Values { lanes: vec![lane(step)] }).unwrap(), &rows[..]))
-            .into_iter()
-            .collect();
+        let rows = PickedRows::same(&[0, 1, 2, 3]);
+        let mut labels = [1, 2, 4].map(|step| Lookup::new(Property::of(vec![lane(step)])).unwrap());
         let (mut out, mut scratch) = (Vec::new(), Vec::new());
-        tuples.fill(&mut labels, &mut out, &mut scratch, 4);
+        tuples.fill(&mut labels, rows, &mut out, &mut scratch);
         assert_eq!(out, [0, 1, 2, 3]);
         assert_eq!(tuples.values(3), [LabelKey::Int(3), LabelKey::Int(1), LabelKey::Int(0)]);
         let mut none = Tuples::new(0, 100);
-        none.fill(&mut [], &mut out, &mut scratch, 2);
-        assert_eq!(out, [0, 0]);
+        none.fill(&mut [], rows, &mut out, &mut scratch);
+        assert_eq!(out, [0, 0, 0, 0]);
         assert_eq!(none.values(0), []);
     }
 }
