@@ -22,12 +22,14 @@ mod plan;
 mod print;
 mod select;
 mod spans;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use collect::Collector;
 pub use error::{EvalError, ParseError, Position};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
-pub use plan::{Grid, PlanKind, ScanPlan};
+pub use plan::{Grid, Hints, PlanKind, ScanPlan};
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};
