@@ -87,15 +87,16 @@ impl SeriesMerger {
     pub fn new(body: &MetricsExpr, grid: Grid, options: FinishOptions) -> Self {
         let mut functions = Vec::new();
         pipelines_of(body, &mut functions);
-        let is_compare = matches!(body, MetricsExpr::Pipeline { function: MetricsFunction::Compare { .. }, .. });
+        let is_compare =
+            matches!(body, MetricsExpr::Pipeline { function: MetricsFunction::Compare { .. }, .. });
         let series_max = match options.series_max {
             0 => usize::MAX,
             most if is_compare => most.max(COMPARE_SERIES_MAX),
             most => most,
         };
-        let pipelines = functions.into_iter().map(|(function, by)| {
-            Merged::new(function.clone(), by.is_empty(), grid, options.exemplars_max)
-        });
+        let pipelines = functions
+            .into_iter()
+            .map(|(function, by)| Merged::new(function.clone(), by.is_empty(), grid, options.exemplars_max));
         Self { body: body.clone(), series_max, pipelines: pipelines.collect(), truncated: false }
     }
 
@@ -165,7 +166,8 @@ pub fn finish(
 
 /// The values of an instant query: the only sample of each series.
 pub fn instant(finished: &Finished) -> impl Iterator<Item = (&[(Arc<str>, Literal)], f64)> {
-    let values = finished.series.iter().filter_map(|series| Some((&*series.labels, *series.samples.first()?)));
+    let values =
+        finished.series.iter().filter_map(|series| Some((&*series.labels, *series.samples.first()?)));
     values.filter(|(_, value)| !value.is_nan())
 }
 

@@ -105,7 +105,13 @@ impl Intervals {
         } else {
             (grid.start.saturating_add(1), step.saturating_mul(u64::from(grid.intervals)))
         };
-        Self { first, covered, step, per_nanosecond: 1.0 / step as f64, last: grid.intervals.saturating_sub(1) }
+        Self {
+            first,
+            covered,
+            step,
+            per_nanosecond: 1.0 / step as f64,
+            last: grid.intervals.saturating_sub(1),
+        }
     }
 
     /// The interval of a time, in nanoseconds as columns hold it.

@@ -3,6 +3,8 @@
 //! Does not own: where spans lie and how they are read; it says which columns it wants, as a
 //! [`Projection`](vivace_model::scan::Projection).
 //!
+//! Path of a query: [`parse`] (`lex`, `parse`, `validate`) gives the tree of [`ast`], which prints itself (`print`).
+//!
 //! A search goes in two steps over each batch: [`ScanPlan::select`] looks at the columns of [`ScanPlan::first`] and finds
 //! spansets; a [`Collector`] says which rows of them it wants to know more of, and takes these rows with the columns of
 //! [`ScanPlan::second`].
@@ -13,14 +15,25 @@ mod error;
 mod eval;
 mod finish;
 mod grid;
+mod lex;
+mod names;
+mod operator;
+mod parse;
+pub mod pattern;
 mod plan;
+mod print;
 mod select;
 mod spans;
+#[cfg(test)]
+mod testing;
+mod validate;
 
 pub use collect::Collector;
-pub use error::EvalError;
+pub use error::{EvalError, ParseError, Position};
 pub use finish::{FinishOptions, Finished, Series, SeriesMerger, finish, instant};
 pub use grid::{check_points, default_step};
-pub use plan::{Grid, PlanKind, ScanPlan};
+pub use names::INTRINSIC_TAG_NAMES;
+pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
+pub use plan::{Grid, Hints, PlanKind, ScanPlan};
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};

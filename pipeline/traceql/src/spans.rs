@@ -87,6 +87,10 @@ impl<'a> Spans<'a> {
         self.runs.expect("asked only of whole batches")
     }
 
+    pub(crate) const fn known_runs(&self) -> Option<&'a TraceRuns> {
+        self.runs
+    }
+
     /// Number of spans.
     #[must_use]
     pub fn rows(&self) -> usize {

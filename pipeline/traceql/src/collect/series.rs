@@ -61,14 +61,20 @@ impl SeriesCollector {
             MetricsFunction::Compare { selection, window, .. } => {
                 PipelineCollector::Compared(CompareCollector::new(selection.clone(), *window, grid))
             }
-            function => PipelineCollector::Counted(Counter::new(function, by, grid, exemplars_max, series_max)),
+            function => {
+                PipelineCollector::Counted(Counter::new(function, by, grid, exemplars_max, series_max))
+            }
         });
         Self { pipelines: pipelines.collect() }
     }
 
     /// All selected rows, ascending.
     #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as all collectors have it")]
-    pub(crate) fn wanted(&mut self, selected: &[Selected], _first: &Spans<'_>) -> Result<Vec<u32>, EvalError> {
+    pub(crate) fn wanted(
+        &mut self,
+        selected: &[Selected],
+        _first: &Spans<'_>,
+    ) -> Result<Vec<u32>, EvalError> {
         Ok(union(selected))
     }
 

@@ -24,7 +24,9 @@ struct AttributeParts<'a> {
 pub(super) fn lines(merged: &Merged, top_n: usize) -> Vec<Line> {
     let mut attributes: BTreeMap<&Arc<str>, AttributeParts<'_>> = BTreeMap::new();
     for partial in &merged.partials {
-        let Some((name, value)) = partial.labels.iter().find(|(name, _)| !name.starts_with("__")) else { continue };
+        let Some((name, value)) = partial.labels.iter().find(|(name, _)| !name.starts_with("__")) else {
+            continue;
+        };
         let attribute = attributes.entry(name).or_default();
         let kind = text_of(&partial.labels, META_TYPE);
         if let Some(part) = TYPES.iter().position(|other| kind == Some(other)) {
@@ -56,13 +58,18 @@ impl AttributeParts<'_> {
             }
             lines.push(Line { labels, samples, exemplars: Vec::new() });
         }
-        let mut ranked: Vec<_> = self.values.iter().map(|(value, parts)| (Reverse(self.rank(parts)), value, parts)).collect();
+        let mut ranked: Vec<_> =
+            self.values.iter().map(|(value, parts)| (Reverse(self.rank(parts)), value, parts)).collect();
         ranked.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         for (_, value, parts) in ranked.into_iter().take(top_n) {
             for (partial, kind) in parts.iter().zip(TYPES) {
                 if let Some(partial) = partial {
                     let labels = labels(kind, name, value);
-                    lines.push(Line { labels, samples: functions::counts(merged, partial), exemplars: Vec::new() });
+                    lines.push(Line {
+                        labels,
+                        samples: functions::counts(merged, partial),
+                        exemplars: Vec::new(),
+                    });
                 }
             }
         }

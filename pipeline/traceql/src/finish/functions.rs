@@ -21,7 +21,8 @@ const QUANTILE: &str = "p";
 pub(super) fn lines(merged: &Merged) -> Vec<Line> {
     let intervals = 0..merged.grid.intervals;
     let divisor = Measure::of(&merged.function).divisor();
-    let value = |partial: &Partial, interval| partial.value(interval).map_or(f64::NAN, |value| value / divisor);
+    let value =
+        |partial: &Partial, interval| partial.value(interval).map_or(f64::NAN, |value| value / divisor);
     match &merged.function {
         MetricsFunction::Rate => {
             let seconds = merged.grid.step_seconds().max(1e-9);
@@ -76,8 +77,10 @@ fn exemplars(merged: &Merged) -> Vec<Vec<(u32, Exemplar)>> {
 
 /// Labels without that of the bucket, and the bucket's upper edge.
 fn split_bucket(labels: &Labels) -> (Labels, f64) {
-    let (buckets, others): (Labels, Labels) =
-        labels.iter().cloned().partition(|(name, value)| &**name == BUCKET && matches!(value, LabelKey::Float(_)));
+    let (buckets, others): (Labels, Labels) = labels
+        .iter()
+        .cloned()
+        .partition(|(name, value)| &**name == BUCKET && matches!(value, LabelKey::Float(_)));
     let edge = buckets.first().map(|(_, value)| value.literal());
     (others, if let Some(Literal::Float(edge)) = edge { edge } else { f64::NAN })
 }

@@ -41,7 +41,9 @@ pub(super) fn evaluate(body: &MetricsExpr, pipelines: &mut Iter<'_, Merged>) -> 
             let left = evaluate(left, pipelines)?;
             let right = evaluate(right, pipelines)?;
             Ok(match (left, right) {
-                (Outcome::Number(left), Outcome::Number(right)) => Outcome::Number((operator.apply)(left, right)),
+                (Outcome::Number(left), Outcome::Number(right)) => {
+                    Outcome::Number((operator.apply)(left, right))
+                }
                 (Outcome::Lines(lines), Outcome::Number(number)) => {
                     let name = |name: &str| operator.name(name, &number.to_string());
                     Outcome::Lines(each(lines, |sample| (operator.apply)(sample, number), name))
@@ -85,7 +87,8 @@ impl Operator {
         {
             return right.iter().map(|line| self.pair(only, line, &line.labels)).collect();
         }
-        let by_labels: HashMap<Labels, &Line, RandomState> = right.iter().map(|line| (key(line), line)).collect();
+        let by_labels: HashMap<Labels, &Line, RandomState> =
+            right.iter().map(|line| (key(line), line)).collect();
         let pairs = left.iter().filter_map(|line| Some((line, *by_labels.get(&key(line))?)));
         pairs.map(|(left, right)| self.pair(left, right, &left.labels)).collect()
     }

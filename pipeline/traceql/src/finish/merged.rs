@@ -52,7 +52,8 @@ impl Merged {
     pub(super) fn add(&mut self, series: PartialSeries) -> Result<(), EvalError> {
         let fold = Measure::of(&self.function).fold;
         self.check(&series, fold)?;
-        let Some((first, last)) = series.intervals.first().copied().zip(series.intervals.last().copied()) else {
+        let Some((first, last)) = series.intervals.first().copied().zip(series.intervals.last().copied())
+        else {
             return Ok(());
         };
         let labels: Labels = series.labels.into_iter().map(|label| self.label(label)).collect();
@@ -60,7 +61,12 @@ impl Merged {
             Some(number) => *number,
             None => {
                 let number = u32::try_from(self.partials.len()).expect("bounded by the cells");
-                self.partials.push(Partial { labels: labels.clone(), first, counts: Vec::new(), values: Vec::new() });
+                self.partials.push(Partial {
+                    labels: labels.clone(),
+                    first,
+                    counts: Vec::new(),
+                    values: Vec::new(),
+                });
                 self.numbers.insert(labels, number);
                 number
             }

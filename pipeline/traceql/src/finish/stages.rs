@@ -30,7 +30,8 @@ fn drop_empty(lines: &mut Vec<Line>) {
     lines.retain(|line| !line.is_empty());
     for line in lines {
         let Line { samples, exemplars, .. } = line;
-        exemplars.retain(|(interval, _)| samples.get(*interval as usize).is_some_and(|sample| !sample.is_nan()));
+        exemplars
+            .retain(|(interval, _)| samples.get(*interval as usize).is_some_and(|sample| !sample.is_nan()));
     }
 }
 

@@ -75,7 +75,11 @@ fn told(finished: &Finished) -> Vec<(String, Vec<Option<f64>>)> {
         labels.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect::<Vec<_>>().join(" ")
     };
     let sample = |sample: &f64| Some(*sample).filter(|sample| !sample.is_nan());
-    finished.series.iter().map(|series| (labels(&series.labels), series.samples.iter().map(sample).collect())).collect()
+    finished
+        .series
+        .iter()
+        .map(|series| (labels(&series.labels), series.samples.iter().map(sample).collect()))
+        .collect()
 }
 
 fn plain(value: &Literal) -> String {
@@ -97,7 +101,10 @@ fn counts_and_rates_have_zeros_where_nothing_is() {
     let cells = [(1, 5), (3, 20)];
     let body = pipeline(MetricsFunction::CountOverTime, &[]);
     let expected = [Some(0.0), Some(5.0), Some(0.0), Some(20.0)];
-    assert_eq!(told(&finished(&body, [counted(0, &[], &cells)])), [series("__name__=count_over_time", expected)]);
+    assert_eq!(
+        told(&finished(&body, [counted(0, &[], &cells)])),
+        [series("__name__=count_over_time", expected)]
+    );
     let body = pipeline(MetricsFunction::Rate, &[]);
     let expected = [Some(0.0), Some(0.5), Some(0.0), Some(2.0)];
     assert_eq!(told(&finished(&body, [counted(0, &[], &cells)])), [series("__name__=rate", expected)]);
@@ -110,7 +117,9 @@ fn jobs_add_up_by_labels_in_any_order_of_time() {
     let (a, b) = (text("span.route", "a"), text("span.route", "b"));
     let nil = Label { name: "span.route".into(), value: None };
     let mut merger = SeriesMerger::new(&body, GRID, FinishOptions::default());
-    merger.add(found([counted(0, &[b], &[(3, 1)]), counted(0, std::slice::from_ref(&a), &[(2, 1), (3, 2)])])).unwrap();
+    merger
+        .add(found([counted(0, &[b], &[(3, 1)]), counted(0, std::slice::from_ref(&a), &[(2, 1), (3, 2)])]))
+        .unwrap();
     assert_eq!(merger.finish().unwrap().series.len(), 2);
     merger.add(found([counted(0, &[nil], &[(1, 9)]), counted(0, &[a], &[(0, 4), (2, 5)])])).unwrap();
     let expected = [
@@ -123,10 +132,8 @@ fn jobs_add_up_by_labels_in_any_order_of_time() {
 
 #[test]
 fn folded_durations_are_seconds() {
-    let valued = |values: &[f64]| PartialSeries {
-        values: values.to_vec(),
-        ..counted(0, &[], &[(0, 4), (2, 2)])
-    };
+    let valued =
+        |values: &[f64]| PartialSeries { values: values.to_vec(), ..counted(0, &[], &[(0, 4), (2, 2)]) };
     let jobs = || [found([valued(&[2e9, 5e8])]), found([valued(&[4e9, 1e9])])];
     let cases = [
         (MetricsFunction::SumOverTime(duration()), "sum_over_time", 6.0, 1.5),
@@ -219,10 +226,13 @@ fn filters_drop_points_series_and_exemplars() {
     // A time as a limit is seconds; no point is no point for != either.
     let maximum = pipeline(MetricsFunction::MaxOverTime(duration()), &[]);
     let valued = PartialSeries { values: vec![9e9, 11e9], ..counted(0, &[], &[(0, 1), (1, 1)]) };
-    for (op, first, second) in
-        [(BinaryOp::Less, Some(9.0), None), (BinaryOp::NotEqual, Some(9.0), Some(11.0)), (BinaryOp::Equal, None, None)]
-    {
-        let body = stage(maximum.clone(), SecondStage::Filter(op, Literal::Duration(10 * SECOND.cast_signed())));
+    for (op, first, second) in [
+        (BinaryOp::Less, Some(9.0), None),
+        (BinaryOp::NotEqual, Some(9.0), Some(11.0)),
+        (BinaryOp::Equal, None, None),
+    ] {
+        let body =
+            stage(maximum.clone(), SecondStage::Filter(op, Literal::Duration(10 * SECOND.cast_signed())));
         let expected = [series("__name__=max_over_time", [first, second, None, None])];
         let expected = if first.is_none() { &[][..] } else { &expected };
         assert_eq!(told(&finished(&body, [valued.clone()])), expected);
@@ -294,7 +304,8 @@ fn series_are_limited_and_it_is_said() {
 fn instant_values_are_the_only_samples() {
     let grid = Grid::instant(0, 10 * SECOND);
     let body = pipeline(MetricsFunction::Rate, &[]);
-    let finished = finish(&body, [found([counted(0, &[], &[(0, 30)])])], grid, FinishOptions::default()).unwrap();
+    let finished =
+        finish(&body, [found([counted(0, &[], &[(0, 30)])])], grid, FinishOptions::default()).unwrap();
     let values: Vec<_> = instant(&finished).map(|(_, value)| value).collect();
     assert_eq!(values, [3.0]);
 }
@@ -321,7 +332,9 @@ fn comparisons_tell_the_same_values_of_both_sides() {
     let selection = FieldExpr::Literal(Literal::Bool(true));
     let body = pipeline(MetricsFunction::Compare { selection, top_n: 2, window: None }, &[]);
     let nil = Label { name: "span.route".into(), value: None };
-    let of = |kind: &str, value: &Label, count: u64| counted(0, &[text("__meta_type", kind), value.clone()], &[(0, count)]);
+    let of = |kind: &str, value: &Label, count: u64| {
+        counted(0, &[text("__meta_type", kind), value.clone()], &[(0, count)])
+    };
     let (a, b, c) = (text("span.route", "a"), text("span.route", "b"), text("span.route", "c"));
     let cut = counted(
         0,

@@ -26,28 +26,12 @@ pub enum Value<'a> {
     Kind(Kind),
 }
 
-/// The status of OTLP's number; a number that OTLP does not know says nothing.
-pub(crate) const fn status(number: i32) -> Status {
-    match number {
-        1 => Status::Ok,
-        2 => Status::Error,
-        _ => Status::Unset,
-    }
-}
-
-/// The kind of OTLP's number; a number that OTLP does not know says nothing.
-pub(crate) const fn kind(number: i32) -> Kind {
-    match number {
-        1 => Kind::Internal,
-        2 => Kind::Server,
-        3 => Kind::Client,
-        4 => Kind::Producer,
-        5 => Kind::Consumer,
-        _ => Kind::Unspecified,
-    }
-}
-
 impl<'a> Lane<'a> {
+    /// Whether a row may have several values.
+    pub(crate) const fn is_sparse(&self) -> bool {
+        matches!(self, Self::Sparse(_))
+    }
+
     /// The first value of a row.
     #[must_use]
     pub fn first(&self, row: usize) -> Option<Value<'a>> {
@@ -65,9 +49,11 @@ impl<'a> Lane<'a> {
             Self::Bool(flags) => Value::Bool(flags.is_valid(row).then(|| flags.value(row))?),
             Self::Duration(numbers) => Value::Duration(numbers.is_valid(row).then(|| numbers.value(row))?),
             Self::Status(numbers) => {
-                Value::Status(status(numbers.is_valid(row).then(|| numbers.value(row))?))
+                Value::Status(Status::from_number(numbers.is_valid(row).then(|| numbers.value(row))?))
             }
-            Self::Kind(numbers) => Value::Kind(kind(numbers.is_valid(row).then(|| numbers.value(row))?)),
+            Self::Kind(numbers) => {
+                Value::Kind(Kind::from_number(numbers.is_valid(row).then(|| numbers.value(row))?))
+            }
             Self::Small(numbers) => Value::Int(numbers.is_valid(row).then(|| numbers.value(row))?.into()),
             Self::Id(ids) => Value::Id(ids.is_valid(row).then(|| ids.value(row))?),
             Self::Sparse(ref items) => sparse(items, row).first()?.1,

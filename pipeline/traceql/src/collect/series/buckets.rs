@@ -55,8 +55,16 @@ mod tests {
 
     #[test]
     fn bucket_is_the_next_power_of_two() {
-        let cases =
-            [(1.0, 1.0), (1.5, 2.0), (2.0, 2.0), (2.1, 4.0), (1024.0, 1024.0), (1025.0, 2048.0), (0.3, 0.5), (0.25, 0.25)];
+        let cases = [
+            (1.0, 1.0),
+            (1.5, 2.0),
+            (2.0, 2.0),
+            (2.1, 4.0),
+            (1024.0, 1024.0),
+            (1025.0, 2048.0),
+            (0.3, 0.5),
+            (0.25, 0.25),
+        ];
         for (value, edge) in cases {
             assert_eq!(upper_edge(code(value).unwrap()), edge, "{value}");
         }

@@ -106,7 +106,8 @@ impl<'a> Lookup<'a> {
             Lane::Status(_) | Lane::Kind(_) => Ok(vec![UNKNOWN; SMALL]),
             _ => Ok(Vec::new()),
         };
-        let lanes = property.lanes.into_iter().map(|(side, lane)| table(&lane).map(|table| (side, lane, table)));
+        let lanes =
+            property.lanes.into_iter().map(|(side, lane)| table(&lane).map(|table| (side, lane, table)));
         Ok(Self { lanes: lanes.collect::<Result<_, EvalError>>()? })
     }
 
@@ -125,30 +126,49 @@ impl<'a> Lookup<'a> {
 const SMALL: usize = 8;
 
 fn texts_of<'a>(array: &'a DictionaryArray<Int32Type>) -> Result<&'a StringArray, EvalError> {
-    array.values().as_string_opt().ok_or_else(|| EvalError::Batch("a dictionary of other values than text".into()))
+    array
+        .values()
+        .as_string_opt()
+        .ok_or_else(|| EvalError::Batch("a dictionary of other values than text".into()))
 }
 
 fn fill_lane(lane: &Lane<'_>, table: &mut [u32], codes: &mut ValueCodes, rows: &[u32], out: &mut [u32]) {
     match lane {
         Lane::Text(array) => fill_text(array, table, codes, rows, out),
-        Lane::Int(array) => fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Int(array.value(row)))),
+        Lane::Int(array) => {
+            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Int(array.value(row))))
+        }
         Lane::Float(array) => {
             fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Float(array.value(row))));
         }
-        Lane::Bool(array) => fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Bool(array.value(row)))),
+        Lane::Bool(array) => {
+            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Bool(array.value(row))))
+        }
         Lane::Duration(array) => {
             fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Duration(array.value(row))));
         }
         Lane::Small(array) => {
-            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Int(i64::from(array.value(row)))));
+            fill_with(codes, rows, out, |row| {
+                array.is_valid(row).then(|| Value::Int(i64::from(array.value(row))))
+            });
         }
-        Lane::Id(array) => fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Id(array.value(row)))),
-        Lane::Status(array) => fill_small(table, rows, out, |row| array.is_valid(row).then(|| array.value(row)), |number| {
-            codes.key_code(LabelKey::Status(status(number)))
-        }),
-        Lane::Kind(array) => fill_small(table, rows, out, |row| array.is_valid(row).then(|| array.value(row)), |number| {
-            codes.key_code(LabelKey::Kind(kind(number)))
-        }),
+        Lane::Id(array) => {
+            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Id(array.value(row))))
+        }
+        Lane::Status(array) => fill_small(
+            table,
+            rows,
+            out,
+            |row| array.is_valid(row).then(|| array.value(row)),
+            |number| codes.key_code(LabelKey::Status(status(number))),
+        ),
+        Lane::Kind(array) => fill_small(
+            table,
+            rows,
+            out,
+            |row| array.is_valid(row).then(|| array.value(row)),
+            |number| codes.key_code(LabelKey::Kind(kind(number))),
+        ),
         Lane::Sparse(items) => {
             for_each_first(items, rows, |at, value| out[at] = codes.code(value));
         }
@@ -225,7 +245,11 @@ fn fill_small(
 }
 
 /// Gives the first value of each of the rows that have any, with the row's place in `rows`; both ascend.
-pub(crate) fn for_each_first<'v>(items: &[(u32, Value<'v>)], rows: &[u32], mut take: impl FnMut(usize, Value<'v>)) {
+pub(crate) fn for_each_first<'v>(
+    items: &[(u32, Value<'v>)],
+    rows: &[u32],
+    mut take: impl FnMut(usize, Value<'v>),
+) {
     let Some(start) = rows.first() else { return };
     let mut next = items.partition_point(|(row, _)| row < start);
     for (at, row) in rows.iter().enumerate() {

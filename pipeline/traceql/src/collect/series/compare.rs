@@ -7,19 +7,20 @@ mod counts;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef, AsArray, ListArray};
+use arrow::array::{ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, Int32Type};
 use hashbrown::HashMap;
 use vivace_model::schema::AttributeScope;
 use vivace_proto::internal::FoundSeries;
 
 use self::counts::AttributeCounts;
-use super::codes::{DROPPED, Lookup, NIL};
+use super::codes::{Lookup, NIL};
 use super::picked::{Batches, PickedRows, Property, Side, expr_needs_trace};
 use super::{CHUNK_ROWS, overflow};
 use crate::ast::{Attribute, FieldExpr, Intrinsic, Target};
+use crate::eval::Filter;
 use crate::grid::Intervals;
-use crate::{EvalError, Grid, Lane, eval};
+use crate::{EvalError, Grid, Lane};
 
 /// Label that says what a series counts.
 pub(crate) const META_TYPE: &str = "__meta_type";
@@ -52,6 +53,8 @@ const ATTRIBUTES_MAX: usize = 500;
 #[derive(Debug)]
 pub(crate) struct CompareCollector {
     selection: FieldExpr,
+    /// Of the selection, once it is needed.
+    filter: Option<Filter>,
     window: Option<(i64, i64)>,
     intervals: Intervals,
     intervals_count: u32,
@@ -81,7 +84,8 @@ impl CompareCollector {
         let (numbers, attributes) = Default::default();
         let intervals = Intervals::new(&grid);
         let intervals_count = grid.intervals;
-        Self { selection, window, intervals, intervals_count, numbers, attributes, truncated: false }
+        let filter = None;
+        Self { selection, filter, window, intervals, intervals_count, numbers, attributes, truncated: false }
     }
 
     pub(crate) fn take(&mut self, batches: &Batches<'_>, rows: PickedRows<'_>) -> Result<(), EvalError> {
@@ -92,7 +96,8 @@ impl CompareCollector {
             self.count_property(name, property, &compared)?;
         }
         for (side, name, column) in promoted(batches) {
-            let lane = lane(column).ok_or_else(|| EvalError::Batch(format!("column {name} has another type")))?;
+            let lane =
+                lane(column).ok_or_else(|| EvalError::Batch(format!("column {name} has another type")))?;
             self.count_property(name, Property { lanes: vec![(side, lane)] }, &compared)?;
         }
         for scope in AttributeScope::ALL {
@@ -105,13 +110,14 @@ impl CompareCollector {
     }
 
     /// Which rows count, and for what.
-    fn compared(&self, batches: &Batches<'_>, rows: PickedRows<'_>) -> Result<Compared, EvalError> {
+    fn compared(&mut self, batches: &Batches<'_>, rows: PickedRows<'_>) -> Result<Compared, EvalError> {
         let (start_side, starts) = batches.starts()?;
         let side = if expr_needs_trace(&self.selection) { Side::First } else { Side::Second };
-        let truth = match side {
-            Side::First => eval::truth(&self.selection, &batches.first)?,
-            Side::Second => eval::truth(&self.selection, &batches.second)?,
-        };
+        if self.filter.is_none() {
+            self.filter = Some(Filter::new(&self.selection)?);
+        }
+        let spans = if side == Side::First { &batches.first } else { &batches.second };
+        let matches = self.filter.as_ref().expect("made above").matches(spans)?;
         let mut compared = Compared::default();
         for at in 0..rows.len() {
             let start = starts[rows.of(start_side)[at] as usize];
@@ -120,8 +126,8 @@ impl CompareCollector {
                 continue;
             }
             let row = rows.of(side)[at] as usize;
-            let selected = truth.is_valid(row) && truth.value(row);
-            let selected = selected && self.window.is_none_or(|(from, to)| (from..to).contains(&start));
+            let selected =
+                matches.value(row) && self.window.is_none_or(|(from, to)| (from..to).contains(&start));
             compared.first.push(rows.first[at]);
             compared.second.push(rows.second[at]);
             compared.intervals.push(interval);
@@ -145,7 +151,12 @@ impl CompareCollector {
         Some(self.attributes.len() - 1)
     }
 
-    fn count_property(&mut self, name: &str, property: Property<'_>, compared: &Compared) -> Result<(), EvalError> {
+    fn count_property(
+        &mut self,
+        name: &str,
+        property: Property<'_>,
+        compared: &Compared,
+    ) -> Result<(), EvalError> {
         if property.lanes.is_empty() {
             return Ok(());
         }
@@ -204,7 +215,9 @@ fn promoted<'a>(batches: &Batches<'a>) -> Vec<(Side, &'a str, &'a ArrayRef)> {
         let batch = spans.batch();
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
             let name = field.name().as_str();
-            if AttributeScope::parse_column(name).is_some() && columns.iter().all(|(_, other, _)| *other != name) {
+            if AttributeScope::parse_column(name).is_some()
+                && columns.iter().all(|(_, other, _)| *other != name)
+            {
                 columns.push((side, name, column));
             }
         }
@@ -236,5 +249,3 @@ fn overflow_list<'a>(
     }
     Ok(None)
 }
-
-const _: () = assert!(DROPPED != NIL, "a value without place is still a value");

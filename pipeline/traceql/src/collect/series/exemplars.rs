@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn they_are_bounded_and_spread() {
-        for (intervals, exemplars_max, expected) in [(240, 100, 100), (10, 100, 20), (7, 1, 1), (5, 0, 0), (3, 3, 2)] {
+        for (intervals, exemplars_max, expected) in
+            [(240, 100, 100), (10, 100, 20), (7, 1, 1), (5, 0, 0), (3, 3, 2)]
+        {
             let mut exemplars = Exemplars::new(intervals, exemplars_max);
             for time in 0..10_000 {
                 exemplars.offer(0, time % intervals, exemplar(u64::from(time)));

@@ -25,9 +25,8 @@ impl<'a> Measure<'a> {
             MetricsFunction::AvgOverTime(attribute) | MetricsFunction::SumOverTime(attribute) => {
                 (Some(attribute), Fold::Sum, false)
             }
-            MetricsFunction::QuantileOverTime(attribute, _) | MetricsFunction::HistogramOverTime(attribute) => {
-                (Some(attribute), Fold::Count, true)
-            }
+            MetricsFunction::QuantileOverTime(attribute, _)
+            | MetricsFunction::HistogramOverTime(attribute) => (Some(attribute), Fold::Count, true),
         };
         Self { attribute, fold, bucketed }
     }

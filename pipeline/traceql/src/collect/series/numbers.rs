@@ -34,7 +34,9 @@ impl<'a> Numbers<'a> {
             Lane::Int(array) | Lane::Duration(array) => {
                 fill_with(*array, rows, out, |row| self.whole(array.values()[row] as f64));
             }
-            Lane::Small(array) => fill_with(*array, rows, out, |row| self.whole(f64::from(array.values()[row]))),
+            Lane::Small(array) => {
+                fill_with(*array, rows, out, |row| self.whole(f64::from(array.values()[row])))
+            }
             Lane::Float(array) => fill_with(*array, rows, out, |row| finite(array.values()[row])),
             Lane::Text(array) => fill_with(*array, rows, out, |_| f64::NAN),
             Lane::Bool(array) => fill_with(*array, rows, out, |_| f64::NAN),

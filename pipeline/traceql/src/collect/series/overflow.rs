@@ -63,9 +63,9 @@ fn value<'a>(fields: &'a StructArray, kind: i8, item: usize) -> Result<Option<Va
             column.as_primitive_opt::<Float64Type>().map(|numbers| Some(Value::Float(numbers.value(item))))
         }
         _ => match column.as_binary_opt::<i32>() {
-            Some(messages) => {
-                Some(first_of_array(messages.value(item)).map_err(|error| EvalError::Batch(error.to_string()))?)
-            }
+            Some(messages) => Some(
+                first_of_array(messages.value(item)).map_err(|error| EvalError::Batch(error.to_string()))?,
+            ),
             None => None,
         },
     };

@@ -70,13 +70,17 @@ pub(crate) struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// A property, from where it is.
     pub(crate) fn property(&self, attribute: &Attribute) -> Result<Property<'a>, EvalError> {
-        let mut lanes = Vec::new();
-        if !needs_trace(attribute) {
-            lanes.extend(self.second.values(attribute)?.lanes.into_iter().map(|lane| (Side::Second, lane)));
-        }
-        // A column of the second batch is all; a list may be there for another attribute's sake.
-        if lanes.iter().all(|(_, lane)| matches!(lane, Lane::Sparse(_))) {
-            lanes.extend(self.first.values(attribute)?.lanes.into_iter().map(|lane| (Side::First, lane)));
+        let sides =
+            if attribute.needs_trace() { [Side::First, Side::Second] } else { [Side::Second, Side::First] };
+        let mut lanes: Vec<(Side, Lane<'a>)> = Vec::new();
+        for side in sides {
+            // A column is all there is; a list may be there for another attribute's sake.
+            let found = lanes.iter().any(|(_, lane)| !matches!(lane, Lane::Sparse(_)));
+            if found || (side == Side::Second && needs_runs(attribute)) {
+                break;
+            }
+            let spans = if side == Side::First { &self.first } else { &self.second };
+            lanes.extend(spans.values(attribute)?.lanes.into_iter().map(|lane| (side, lane)));
         }
         Ok(Property { lanes })
     }
@@ -110,18 +114,17 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// Whether a property can't be told from the span alone, only from the batch that has whole traces.
-fn needs_trace(attribute: &Attribute) -> bool {
-    let of_trace = Target::Intrinsic(Intrinsic::ChildCount) == attribute.target
-        || Target::Intrinsic(Intrinsic::TraceDuration) == attribute.target;
-    attribute.parent || of_trace
+/// Whether a property is no column of the span, so that it is asked only of the batch that has whole traces.
+fn needs_runs(attribute: &Attribute) -> bool {
+    attribute.parent
+        || matches!(attribute.target, Target::Intrinsic(Intrinsic::ChildCount | Intrinsic::TraceDuration))
 }
 
-/// Whether an expression has such a property.
+/// Whether an expression can only be evaluated where whole traces are.
 pub(crate) fn expr_needs_trace(expr: &FieldExpr) -> bool {
     match expr {
         FieldExpr::Literal(_) => false,
-        FieldExpr::Attribute(attribute) => needs_trace(attribute),
+        FieldExpr::Attribute(attribute) => attribute.needs_trace(),
         FieldExpr::Not(inner) | FieldExpr::Negate(inner) => expr_needs_trace(inner),
         FieldExpr::Binary { left, right, .. } => expr_needs_trace(left) || expr_needs_trace(right),
     }

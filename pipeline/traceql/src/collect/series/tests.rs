@@ -15,7 +15,8 @@ use self::rows::{Row, Size, batch, row};
 use super::SeriesCollector;
 use super::exemplars::Exemplars;
 use crate::ast::{
-    Attribute, FieldExpr, Intrinsic, Literal, MetricsExpr, MetricsFunction, Pipeline, SpansetExpr, Stage, Target,
+    Attribute, FieldExpr, Intrinsic, Literal, MetricsExpr, MetricsFunction, Pipeline, SpansetExpr, Stage,
+    Target,
 };
 use crate::collect::labels::{LabelKey, status};
 use crate::{FinishOptions, Finished, Grid, Selected, Spans, finish};
@@ -61,7 +62,8 @@ fn found(
         let whole = batch(rows);
         let runs = runs_of(rows.len());
         // Selections come one spanset after the other.
-        let mut selected: Vec<u32> = (0..rows.len() as u32).filter(|at| rows[*at as usize].selected).collect();
+        let mut selected: Vec<u32> =
+            (0..rows.len() as u32).filter(|at| rows[*at as usize].selected).collect();
         selected.sort_by_key(|at| at % 2);
         let selected = [Selected { rows: selected, spansets: Vec::new() }];
         let nothing = whole.project(&[]).unwrap();
@@ -125,10 +127,12 @@ fn bucket(value: f64, whole: bool) -> Option<f64> {
 
 /// All values by series and interval; for quantiles and histograms the buckets' upper edges.
 fn naive(function: &MetricsFunction, by: &[Attribute], rows: &[Row]) -> Samples {
-    let bucketed = matches!(function, MetricsFunction::QuantileOverTime(..) | MetricsFunction::HistogramOverTime(_));
+    let bucketed =
+        matches!(function, MetricsFunction::QuantileOverTime(..) | MetricsFunction::HistogramOverTime(_));
     let mut series: BTreeMap<Vec<(String, LabelKey)>, Vec<Vec<f64>>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.selected) {
-        let (Some(interval), Some((value, whole))) = (GRID.interval(row.start), measured(function, row)) else {
+        let (Some(interval), Some((value, whole))) = (GRID.interval(row.start), measured(function, row))
+        else {
             continue;
         };
         let value = if bucketed { bucket(value, whole) } else { Some(value) };
@@ -235,7 +239,8 @@ fn assert_same(found: &Samples, expected: &Samples) {
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (labels, samples) in found {
         for (found, expected) in samples.iter().zip(&expected[labels]) {
-            let same = (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= 1e-9 * expected.abs();
+            let same =
+                (found.is_nan() && expected.is_nan()) || (found - expected).abs() <= 1e-9 * expected.abs();
             assert!(same, "{labels:?}: {samples:?} is not {:?}", expected);
         }
     }
@@ -274,11 +279,17 @@ proptest! {
 #[test]
 fn exemplars_tell_what_was_measured() {
     let rows: Vec<Row> = (0..50u32)
-        .map(|number| Row { start: 1001 + 20 * u64::from(number), duration: i64::from(number) * 1_000_000_000, ..Row::default() })
+        .map(|number| Row {
+            start: 1001 + 20 * u64::from(number),
+            duration: i64::from(number) * 1_000_000_000,
+            ..Row::default()
+        })
         .collect();
     let function = MetricsFunction::MaxOverTime(duration());
     let found = found(&function, &[], GRID, std::slice::from_ref(&rows), false, (20, 0));
-    let finished = finish(&body(&function, &[]), [found], GRID, FinishOptions { series_max: 0, exemplars_max: 20 }).unwrap();
+    let finished =
+        finish(&body(&function, &[]), [found], GRID, FinishOptions { series_max: 0, exemplars_max: 20 })
+            .unwrap();
     let exemplars = &finished.series[0].exemplars;
     assert_eq!(exemplars.len(), 20);
     for exemplar in exemplars {
@@ -290,7 +301,8 @@ fn exemplars_tell_what_was_measured() {
 
 #[test]
 fn series_of_a_job_are_limited() {
-    let rows: Vec<Row> = (0..4).map(|number| Row { start: 1050, service: Some(number), ..Row::default() }).collect();
+    let rows: Vec<Row> =
+        (0..4).map(|number| Row { start: 1050, service: Some(number), ..Row::default() }).collect();
     let found = found(&MetricsFunction::Rate, &[service()], GRID, std::slice::from_ref(&rows), false, (0, 3));
     assert!(found.truncated);
     assert_eq!(found.series.len(), 3);

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn labels_come_back_in_order() {
-        let lane = |step: i64| Lane::Sparse((0..4).map(|row| (row, Value::Int(i64::from(row) / step))).collect());
+        let lane =
+            |step: i64| Lane::Sparse((0..4).map(|row| (row, Value::Int(i64::from(row) / step))).collect());
         let mut tuples = Tuples::new(3, 100);
         let rows = PickedRows::same(&[0, 1, 2, 3]);
         let mut labels = [1, 2, 4].map(|step| Lookup::new(Property::of(vec![lane(step)])).unwrap());

@@ -72,7 +72,8 @@ impl AttributeCounts {
             // Pruned to half, so that this is not done for each batch.
             let code = if rank < VALUES_KEPT_MAX / 2 { kept.codes.key_code(key.clone()) } else { DROPPED };
             for part in 0..PARTS {
-                self.values.each(old * PARTS + part, |interval, count, _| kept.count(code, part, interval, count));
+                self.values
+                    .each(old * PARTS + part, |interval, count, _| kept.count(code, part, interval, count));
             }
         }
         *self = kept;

@@ -46,7 +46,14 @@ pub(super) fn row() -> impl Strategy<Value = Row> {
     let service = proptest::option::of(0u8..4);
     let selected = proptest::bool::weighted(0.8);
     (950u64..2050, 0i64..1 << 40, service, size, 0i32..3, selected).prop_map(
-        |(start, duration, service, size, status, selected)| Row { start, duration, service, size, status, selected },
+        |(start, duration, service, size, status, selected)| Row {
+            start,
+            duration,
+            service,
+            size,
+            status,
+            selected,
+        },
     )
 }
 
@@ -63,17 +70,22 @@ pub(super) fn batch(rows: &[Row]) -> RecordBatch {
             schema::START_TIME.into(),
             Arc::new(rows.iter().map(|row| row.start.cast_signed()).collect::<TimestampNanosecondArray>()),
         ),
-        (schema::DURATION_NANOS.into(), Arc::new(rows.iter().map(|row| row.duration).collect::<Int64Array>())),
+        (
+            schema::DURATION_NANOS.into(),
+            Arc::new(rows.iter().map(|row| row.duration).collect::<Int64Array>()),
+        ),
         (schema::STATUS_CODE.into(), Arc::new(rows.iter().map(|row| row.status).collect::<Int32Array>())),
         (schema::SPAN_ATTRIBUTES.into(), overflow(rows)),
         ("resource.service.name".into(), Arc::new(services)),
         ("span.size".into(), Arc::new(sizes.collect::<Int64Array>())),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .unwrap()
 }
 
 fn overflow(rows: &[Row]) -> ArrayRef {
-    let items: Vec<&Row> = rows.iter().filter(|row| matches!(row.size, Size::Float(_) | Size::Text)).collect();
+    let items: Vec<&Row> =
+        rows.iter().filter(|row| matches!(row.size, Size::Float(_) | Size::Text)).collect();
     let floats = items.iter().map(|row| if let Size::Float(size) = row.size { Some(size) } else { None });
     let kind = |row: &&Row| if row.size == Size::Text { value_type::STRING } else { value_type::DOUBLE };
     let fields = schema::attribute_fields();
@@ -84,7 +96,10 @@ fn overflow(rows: &[Row]) -> ArrayRef {
                 "key" => Arc::new(StringArray::from(vec!["size"; items.len()])),
                 "type" => Arc::new(items.iter().map(kind).collect::<Int8Array>()),
                 "string" => Arc::new(
-                    items.iter().map(|row| (row.size == Size::Text).then_some("large")).collect::<StringArray>(),
+                    items
+                        .iter()
+                        .map(|row| (row.size == Size::Text).then_some("large"))
+                        .collect::<StringArray>(),
                 ),
                 "double" => Arc::new(floats.clone().collect::<Float64Array>()),
                 _ => new_null_array(field.data_type(), items.len()),
@@ -93,5 +108,10 @@ fn overflow(rows: &[Row]) -> ArrayRef {
         .collect();
     let lengths = rows.iter().map(|row| usize::from(matches!(row.size, Size::Float(_) | Size::Text)));
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Arc::new(ListArray::new(schema::item(fields.clone()), offsets, Arc::new(StructArray::new(fields, columns, None)), None))
+    Arc::new(ListArray::new(
+        schema::item(fields.clone()),
+        offsets,
+        Arc::new(StructArray::new(fields, columns, None)),
+        None,
+    ))
 }
