@@ -105,8 +105,8 @@ impl LabelKey {
             Some(label_value::Value::Int(value)) => Self::Int(value),
             Some(label_value::Value::Float(value)) => Self::float(value),
             Some(label_value::Value::Duration(value)) => Self::Duration(value),
-            Some(label_value::Value::Status(value)) => Self::Status(status(value)),
-            Some(label_value::Value::Kind(value)) => Self::Kind(kind(value)),
+            Some(label_value::Value::Status(value)) => Self::Status(Status::from_number(number(value))),
+            Some(label_value::Value::Kind(value)) => Self::Kind(Kind::from_number(number(value))),
         }
     }
 }
@@ -123,25 +123,8 @@ fn hex(id: &[u8]) -> String {
     text
 }
 
-/// The status of OTLP's number; unset for others.
-pub(crate) const fn status(number: u32) -> Status {
-    match number {
-        1 => Status::Ok,
-        2 => Status::Error,
-        _ => Status::Unset,
-    }
-}
-
-/// The kind of OTLP's number; unspecified for others.
-pub(crate) const fn kind(number: u32) -> Kind {
-    match number {
-        1 => Kind::Internal,
-        2 => Kind::Server,
-        3 => Kind::Client,
-        4 => Kind::Producer,
-        5 => Kind::Consumer,
-        _ => Kind::Unspecified,
-    }
+fn number(sent: u32) -> i32 {
+    i32::try_from(sent).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arrow::array::{Array, AsArray, DictionaryArray, StringArray};
+use arrow::array::{Array, AsArray, DictionaryArray, Int32Array, StringArray};
 use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
 use super::picked::{PickedRows, Property, Side};
-use crate::collect::labels::{LabelKey, kind, status};
+use crate::ast::{Kind, Status};
+use crate::collect::labels::LabelKey;
 use crate::{EvalError, Lane, Value};
 
 /// Number of having no value.
@@ -135,43 +136,16 @@ fn texts_of<'a>(array: &'a DictionaryArray<Int32Type>) -> Result<&'a StringArray
 fn fill_lane(lane: &Lane<'_>, table: &mut [u32], codes: &mut ValueCodes, rows: &[u32], out: &mut [u32]) {
     match lane {
         Lane::Text(array) => fill_text(array, table, codes, rows, out),
-        Lane::Int(array) => {
-            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Int(array.value(row))))
-        }
-        Lane::Float(array) => {
-            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Float(array.value(row))));
-        }
-        Lane::Bool(array) => {
-            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Bool(array.value(row))))
-        }
-        Lane::Duration(array) => {
-            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Duration(array.value(row))));
-        }
-        Lane::Small(array) => {
-            fill_with(codes, rows, out, |row| {
-                array.is_valid(row).then(|| Value::Int(i64::from(array.value(row))))
-            });
-        }
-        Lane::Id(array) => {
-            fill_with(codes, rows, out, |row| array.is_valid(row).then(|| Value::Id(array.value(row))))
-        }
-        Lane::Status(array) => fill_small(
-            table,
-            rows,
-            out,
-            |row| array.is_valid(row).then(|| array.value(row)),
-            |number| codes.key_code(LabelKey::Status(status(number))),
-        ),
-        Lane::Kind(array) => fill_small(
-            table,
-            rows,
-            out,
-            |row| array.is_valid(row).then(|| array.value(row)),
-            |number| codes.key_code(LabelKey::Kind(kind(number))),
-        ),
+        Lane::Status(array) => fill_small(array, table, rows, out, |number| {
+            codes.key_code(LabelKey::Status(Status::from_number(number)))
+        }),
+        Lane::Kind(array) => fill_small(array, table, rows, out, |number| {
+            codes.key_code(LabelKey::Kind(Kind::from_number(number)))
+        }),
         Lane::Sparse(items) => {
             for_each_first(items, rows, |at, value| out[at] = codes.code(value));
         }
+        _ => fill_with(codes, rows, out, |row| lane.first(row)),
     }
 }
 
@@ -227,18 +201,22 @@ fn fill_with<'v>(
 }
 
 fn fill_small(
+    array: &Int32Array,
     table: &mut [u32],
     rows: &[u32],
     out: &mut [u32],
-    number_of: impl Fn(usize) -> Option<i32>,
-    mut code_of: impl FnMut(u32) -> u32,
+    mut code_of: impl FnMut(i32) -> u32,
 ) {
     for (out, row) in out.iter_mut().zip(rows) {
-        let Some(number) = number_of(*row as usize) else { continue };
-        let number = u32::try_from(number).unwrap_or(0).min(SMALL as u32 - 1);
-        let code = &mut table[number as usize];
+        let row = *row as usize;
+        if array.is_null(row) {
+            continue;
+        }
+        // Numbers that nobody knows are all as the largest.
+        let number = usize::try_from(array.value(row)).unwrap_or_default().min(SMALL - 1);
+        let code = &mut table[number];
         if *code == UNKNOWN {
-            *code = code_of(number);
+            *code = code_of(number as i32);
         }
         *out = *code;
     }
@@ -266,10 +244,7 @@ pub(crate) fn for_each_first<'v>(
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int32Array;
-
     use super::*;
-    use crate::ast::{Kind, Status};
 
     fn keys(lanes: Vec<Lane<'_>>, rows: &[u32]) -> Vec<LabelKey> {
         let mut codes = ValueCodes::new(100, 1000);

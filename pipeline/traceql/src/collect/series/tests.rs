@@ -1,5 +1,6 @@
 //! Series against a naive count, span by span, however spans are cut into jobs and columns into batches.
 
+mod compare;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -16,9 +17,9 @@ use super::SeriesCollector;
 use super::exemplars::Exemplars;
 use crate::ast::{
     Attribute, FieldExpr, Intrinsic, Literal, MetricsExpr, MetricsFunction, Pipeline, SpansetExpr, Stage,
-    Target,
+    Status, Target,
 };
-use crate::collect::labels::{LabelKey, status};
+use crate::collect::labels::LabelKey;
 use crate::{FinishOptions, Finished, Grid, Selected, Spans, finish};
 
 const GRID: Grid = Grid { start: 1000, step: 100, intervals: 10, instant: false };
@@ -142,7 +143,7 @@ fn naive(function: &MetricsFunction, by: &[Attribute], rows: &[Row]) -> Samples 
             let value = if *attribute == service() {
                 row.service.map_or(LabelKey::Nil, |number| LabelKey::text(rows::service_name(number)))
             } else {
-                LabelKey::Status(status(row.status as u32))
+                LabelKey::Status(Status::from_number(row.status))
             };
             labels.push((attribute.written.to_string(), value));
         }
