@@ -3,8 +3,10 @@
 //! Does not own: where blocks are listed (the ledger), when they are sealed (the ingester), what queries mean.
 //! Guarantee: OTLP in equals OTLP out; only the grouping by resource and scope and the order of attributes may differ.
 
+mod assemble;
 mod columns;
 mod combine;
+mod complete;
 mod config;
 mod duplicates;
 mod equality;
@@ -18,6 +20,7 @@ mod reader;
 mod write;
 
 pub use arrow::array::RecordBatch;
+pub use assemble::assemble;
 pub use columns::{Appended, BlockStats, Needle, OpenBlock, RejectedSpans, SealedBlock};
 pub use combine::{Combined, TraceCombiner};
 pub use config::BlockConfig;
@@ -25,6 +28,6 @@ pub use duplicates::DuplicateFilter;
 pub use error::BlockError;
 pub use metrics::Metrics;
 pub use otlp::to_traces_data;
-pub use reader::{BlockReader, ReaderConfig, TraceRows};
+pub use reader::{BlockReader, BlockScan, ReaderConfig, TraceRows};
 pub use vivace_model::schema;
 pub use write::{Description, write_block};
