@@ -182,7 +182,7 @@ impl<'a> TraceColumns<'a> {
             spans: positions.into_iter().map(|at| self.span(at)).collect(),
             attributes: attributes
                 .iter()
-                .map(|(name, value)| Label { name: name.to_string(), value: Some(literal(value)) })
+                .map(|(name, value)| Label { name: name.to_string(), value: literal(value) })
                 .collect(),
         }
     }
@@ -220,15 +220,17 @@ fn answer_key(attribute: &Attribute) -> String {
     }
 }
 
-fn literal(value: &Literal) -> LabelValue {
-    match value {
-        Literal::Nil => LabelValue { value: None },
-        Literal::Bool(value) => wire(Value::Bool(*value)),
-        Literal::Int(value) => wire(Value::Int(*value)),
-        Literal::Float(value) => wire(Value::Float(*value)),
-        Literal::Text(text) => wire(Value::Text(text)),
-        Literal::Duration(nanos) => wire(Value::Duration(*nanos)),
-        Literal::Status(status) => wire(Value::Status(*status)),
-        Literal::Kind(kind) => wire(Value::Kind(*kind)),
-    }
+/// None for nil.
+fn literal(value: &Literal) -> Option<LabelValue> {
+    let value = match value {
+        Literal::Nil => return None,
+        Literal::Bool(value) => Value::Bool(*value),
+        Literal::Int(value) => Value::Int(*value),
+        Literal::Float(value) => Value::Float(*value),
+        Literal::Text(text) => Value::Text(text),
+        Literal::Duration(nanos) => Value::Duration(*nanos),
+        Literal::Status(status) => Value::Status(*status),
+        Literal::Kind(kind) => Value::Kind(*kind),
+    };
+    Some(wire(value))
 }
