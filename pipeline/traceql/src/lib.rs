@@ -3,6 +3,8 @@
 //! Does not own: where spans lie and how they are read; it says which columns it wants, as a
 //! [`Projection`](vivace_model::scan::Projection).
 //!
+//! Path of a query: [`parse`] (`lex`, `parse`, `validate`) gives the tree of [`ast`], which prints itself (`print`).
+//!
 //! A search goes in two steps over each batch: [`ScanPlan::select`] looks at the columns of [`ScanPlan::first`] and finds
 //! spansets; a [`Collector`] says which rows of them it wants to know more of, and takes these rows with the columns of
 //! [`ScanPlan::second`].
@@ -11,13 +13,24 @@ pub mod ast;
 mod collect;
 mod error;
 mod eval;
+mod lex;
+mod merge;
+mod names;
+mod operator;
+mod parse;
+pub mod pattern;
 mod plan;
+mod print;
 mod relevant;
 mod select;
 mod spans;
+mod validate;
 
 pub use collect::Collector;
-pub use error::EvalError;
+pub use error::{EvalError, ParseError, Position};
+pub use merge::{TagsMerger, TracesMerger, merge_summary};
+pub use names::INTRINSIC_TAG_NAMES;
+pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
 pub use plan::{Grid, PlanKind, ScanPlan};
 pub use relevant::Relevant;
 pub use select::{Selected, Spanset};

@@ -2,6 +2,13 @@
 //! Owns: where a property is found in a batch: its column, its items in an overflow list, events, links.
 //! Does not own: what is done with the values.
 
+mod attributes;
+mod columns;
+mod elements;
+mod resolve;
+mod tree;
+mod value;
+
 use arrow::array::{
     BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
@@ -9,34 +16,15 @@ use arrow::datatypes::Int32Type;
 use vivace_model::scan::TraceRuns;
 
 use crate::EvalError;
-use crate::ast::{Attribute, Kind, Status};
+use crate::ast::Attribute;
+
+pub use self::value::Value;
 
 /// Spans of the block's schema, of some columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Spans<'a> {
     batch: &'a RecordBatch,
     runs: Option<&'a TraceRuns>,
-}
-
-/// A value that is there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// True or false.
-    Bool(bool),
-    /// An integer.
-    Int(i64),
-    /// A number with a fraction.
-    Float(f64),
-    /// Text.
-    Text(&'a str),
-    /// An id; as text it is lower-case hex.
-    Id(&'a [u8]),
-    /// Nanoseconds.
-    Duration(i64),
-    /// Status of a span.
-    Status(Status),
-    /// Kind of a span.
-    Kind(Kind),
 }
 
 /// A property of all rows: what each lane has; a row has values in at most one lane, unless it has several.
@@ -99,6 +87,10 @@ impl<'a> Spans<'a> {
         self.runs.expect("asked only of whole batches")
     }
 
+    pub(crate) const fn known_runs(&self) -> Option<&'a TraceRuns> {
+        self.runs
+    }
+
     /// Number of spans.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -110,8 +102,10 @@ impl<'a> Spans<'a> {
     /// # Errors
     /// [`EvalError::Batch`] if a column has another type than the schema says.
     pub fn values(&self, attribute: &Attribute) -> Result<Values<'a>, EvalError> {
-        let _ = attribute;
-        Err(EvalError::Batch("not there yet".into()))
+        if attribute.parent {
+            return self.values_of_parents(attribute);
+        }
+        Ok(resolve::flat(self.sources(&attribute.target)?, self.rows()))
     }
 }
 
@@ -119,14 +113,13 @@ impl<'a> Values<'a> {
     /// The first value of a row.
     #[must_use]
     pub fn first(&self, row: usize) -> Option<Value<'a>> {
-        let _ = row;
-        None
+        self.lanes.iter().find_map(|lane| lane.first(row))
     }
 
     /// All values of a row: several for arrays, events and links.
     pub fn each(&self, row: usize, mut take: impl FnMut(Value<'a>)) {
-        if let Some(value) = self.first(row) {
-            take(value);
+        for lane in &self.lanes {
+            lane.each(row, &mut take);
         }
     }
 }
