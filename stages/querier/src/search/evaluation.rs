@@ -353,3 +353,42 @@ fn in_piece(rows: &[u32], read: &[Range<usize>]) -> Vec<usize> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use vivace_traceql::Spanset;
+
+    use super::*;
+
+    fn runs(traces: &[(u8, usize)]) -> TraceRuns {
+        let ids: Vec<[u8; 16]> =
+            traces.iter().flat_map(|(id, rows)| std::iter::repeat_n([*id; 16], *rows)).collect();
+        TraceRuns::new(&ids)
+    }
+
+    fn spanset(trace: u32, end: u32) -> Spanset {
+        Spanset { trace, end, attributes: Vec::new() }
+    }
+
+    #[test]
+    fn rows_are_traced_back_to_the_piece() {
+        assert_eq!(joined([0..2, 2..3, 5..5, 7..9]), [0..3, 7..9]);
+        assert_eq!(ranges([1, 2, 3, 7]), [1..4, 7..8]);
+        assert_eq!(in_piece(&[0, 2, 3, 6], &[4..6, 10..12, 20..30]), [4, 10, 11, 22]);
+        let all = runs(&[(1, 2), (2, 3), (3, 1), (4, 4)]);
+        let some = picked(&all, Some(&[1, 3]));
+        assert_eq!(*some, runs(&[(2, 3), (4, 4)]));
+        assert_eq!(told(&[0, 1, 6], &some, Some(&[1, 3])), [1, 3]);
+        assert_eq!(told(&[2, 9], &all, None), [1, 3]);
+    }
+
+    #[test]
+    fn spansets_of_other_traces_are_left_out() {
+        let mut selected = Selected {
+            rows: vec![0, 1, 4, 5, 7, 8],
+            spansets: vec![spanset(0, 2), spanset(2, 3), spanset(2, 4), spanset(5, 6)],
+        };
+        keep_traces(&mut selected, &[2, 3]);
+        assert_eq!(selected, Selected { rows: vec![4, 5], spansets: vec![spanset(2, 1), spanset(2, 2)] });
+    }
+}
