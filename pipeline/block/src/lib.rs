@@ -3,6 +3,7 @@
 //! Does not own: where blocks are listed (the ledger), when they are sealed (the ingester), what queries mean.
 //! Guarantee: OTLP in equals OTLP out; only the grouping by resource and scope and the order of attributes may differ.
 
+mod assemble;
 mod columns;
 mod combine;
 mod complete;
@@ -20,6 +21,7 @@ mod reader;
 mod write;
 
 pub use arrow::array::RecordBatch;
+pub use assemble::assemble;
 pub use columns::{Appended, BlockStats, Needle, OpenBlock, RejectedSpans, SealedBlock};
 pub use combine::{Combined, TraceCombiner};
 pub use config::BlockConfig;
