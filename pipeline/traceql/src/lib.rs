@@ -23,6 +23,8 @@ mod plan;
 mod print;
 mod select;
 mod spans;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use collect::Collector;
@@ -30,6 +32,6 @@ pub use error::{EvalError, ParseError, Position};
 pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
-pub use plan::{Grid, PlanKind, ScanPlan};
+pub use plan::{Grid, Hints, PlanKind, ScanPlan};
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};
