@@ -13,6 +13,8 @@ pub mod ast;
 mod collect;
 mod error;
 mod eval;
+mod finish;
+mod grid;
 mod lex;
 mod merge;
 mod names;
@@ -29,6 +31,8 @@ mod validate;
 
 pub use collect::Collector;
 pub use error::{EvalError, ParseError, Position};
+pub use finish::{FinishOptions, Finished, Series, SeriesMerger, finish, instant};
+pub use grid::{check_points, default_step};
 pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
