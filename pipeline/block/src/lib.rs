@@ -21,7 +21,7 @@ mod reader;
 mod write;
 
 pub use arrow::array::RecordBatch;
-pub use assemble::assemble;
+pub use assemble::{ASSEMBLE_COLUMNS, assemble};
 pub use columns::{Appended, BlockStats, Needle, OpenBlock, RejectedSpans, SealedBlock};
 pub use combine::{Combined, TraceCombiner};
 pub use config::BlockConfig;

@@ -2,16 +2,18 @@
 //! Owns: what of them is kept, and its form on the way to the query-frontend.
 //! Does not own: which spans are found (`select`), how findings of several jobs become one (`merge`).
 
+pub(crate) mod labels;
 mod rows;
+pub(crate) mod series;
 mod summary;
 mod tags;
 mod traces;
 
 use vivace_model::UnixNanos;
-use vivace_proto::internal::FoundSeries;
 use vivace_proto::internal::search_job_part::Found;
 
 use self::rows::WantedRows;
+use self::series::SeriesCollector;
 use self::summary::SummariesCollector;
 use self::tags::TagsCollector;
 use self::traces::TracesCollector;
@@ -26,7 +28,7 @@ pub struct Collector {
 #[derive(Debug)]
 enum Kind {
     Traces(TracesCollector),
-    Series,
+    Series(SeriesCollector),
     Tags(TagsCollector),
     Summaries(SummariesCollector),
 }
@@ -46,7 +48,7 @@ impl Collector {
     pub fn wanted(&mut self, selected: &[Selected], first: &Spans<'_>) -> Result<Vec<u32>, EvalError> {
         match &mut self.kind {
             Kind::Traces(traces) => traces.wanted(selected, first),
-            Kind::Series => Ok(Vec::new()),
+            Kind::Series(series) => series.wanted(selected, first),
             Kind::Tags(_) => Ok(rows::selected_rows(selected)),
             Kind::Summaries(summaries) => Ok(summaries.wanted(first)),
         }
@@ -67,7 +69,7 @@ impl Collector {
         let wanted = WantedRows::new(first, rows, second)?;
         match &mut self.kind {
             Kind::Traces(traces) => traces.take(selected, &wanted),
-            Kind::Series => Ok(()),
+            Kind::Series(series) => series.take(selected, first, rows, second),
             Kind::Tags(tags) => tags.take(&wanted),
             Kind::Summaries(summaries) => summaries.take(&wanted),
         }
@@ -79,7 +81,7 @@ impl Collector {
     pub fn horizon(&self) -> Option<UnixNanos> {
         match &self.kind {
             Kind::Traces(traces) => traces.horizon(),
-            Kind::Series | Kind::Tags(_) | Kind::Summaries(_) => None,
+            Kind::Series(_) | Kind::Tags(_) | Kind::Summaries(_) => None,
         }
     }
 
@@ -88,7 +90,7 @@ impl Collector {
     pub fn finish(self) -> Found {
         match self.kind {
             Kind::Traces(traces) => Found::Traces(traces.finish()),
-            Kind::Series => Found::Series(FoundSeries::default()),
+            Kind::Series(series) => Found::Series(series.finish()),
             Kind::Tags(tags) => Found::Tags(tags.finish()),
             Kind::Summaries(summaries) => Found::Traces(summaries.finish()),
         }
@@ -101,7 +103,9 @@ impl Kind {
             PlanKind::Traces { limit, spans_max, attributes } => {
                 Self::Traces(TracesCollector::new(*limit, *spans_max, attributes))
             }
-            PlanKind::Series { .. } => Self::Series,
+            PlanKind::Series { pipelines, grid, exemplars_max, series_max } => {
+                Self::Series(SeriesCollector::new(pipelines, *grid, *exemplars_max, *series_max))
+            }
             PlanKind::TagNames { scope, names_max } => {
                 Self::Tags(TagsCollector::names(scope.as_deref(), *names_max))
             }

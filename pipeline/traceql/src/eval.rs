@@ -26,6 +26,7 @@ pub(crate) use mask::Mask;
 pub(crate) use node::Node;
 pub(crate) use number::Number;
 pub(crate) use operand::{Bound, Operand};
+pub(crate) use predicate::{Predicate, TextTest};
 
 /// For which rows the expression is true: null where it is unknown, because an operand has no value.
 ///
@@ -60,3 +61,8 @@ impl Filter {
         Ok(self.node.matches(spans, None)?.into_buffer())
     }
 }
+
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub mod ast;
 mod collect;
 mod error;
 mod eval;
+mod finish;
+mod grid;
 mod lex;
 mod merge;
 mod names;
@@ -24,14 +26,18 @@ mod print;
 mod relevant;
 mod select;
 mod spans;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use collect::Collector;
 pub use error::{EvalError, ParseError, Position};
+pub use finish::{FinishOptions, Finished, Series, SeriesMerger, finish, instant};
+pub use grid::{check_points, default_step};
 pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
-pub use plan::{Grid, PlanKind, ScanPlan};
+pub use plan::{Grid, Hints, PlanKind, ScanPlan};
 pub use relevant::Relevant;
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};

@@ -1,4 +1,13 @@
 //! What a search needs to read, and how it goes.
+//! Owns: from the message that asks to what is read, what can be ruled out without reading, and which spans count.
+//! Does not own: what is made of the spans found (`collect`).
+
+mod condition;
+mod kind;
+mod needs;
+mod told;
+mod walk;
+mod whole;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +17,11 @@ use vivace_model::scan::{Condition, Projection};
 use vivace_proto::internal::Search;
 
 use crate::ast::{Attribute, MetricsFunction};
-use crate::{EvalError, Selected, Spans};
+use crate::eval::Mask;
+use crate::select::{Keep, Selector};
+use crate::{EvalError, Selected, Spans, Spanset};
+
+use self::kind::Asked;
 
 /// A search, ready to go over batches. Made alike by the query-frontend, queriers and ingesters from one [`Search`].
 #[derive(Debug)]
@@ -19,6 +32,18 @@ pub struct ScanPlan {
     condition: Condition,
     first: Projection,
     second: Projection,
+    hints: Hints,
+    /// One for each metrics pipeline; else one. None where traces are told by their ids.
+    selectors: Vec<Selector>,
+}
+
+/// What a query says of how it wants to be run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Exemplars at most: `exemplars = 10`, and 0 for `exemplars = false`.
+    pub exemplars: Option<usize>,
+    /// `most_recent`.
+    pub most_recent: Option<bool>,
 }
 
 /// What is collected of the spans found.
@@ -85,8 +110,18 @@ impl ScanPlan {
     /// # Errors
     /// [`EvalError::Query`] if its text is no TraceQL, or asks for another kind of answer.
     pub fn new(search: &Search) -> Result<Self, EvalError> {
-        let _ = search;
-        Err(EvalError::Query("not there yet".into()))
+        let Asked { kind, selectors, mut first, second, whole, hints } = Asked::new(search)?;
+        let start = UnixNanos(search.start);
+        let ranged = search.start != 0 || search.end != 0;
+        let range = start..UnixNanos(if ranged { search.end } else { u64::MAX });
+        if ranged || matches!(kind, PlanKind::Traces { .. }) {
+            first.fixed.insert(vivace_model::schema::START_TIME);
+        }
+        if whole {
+            first.fixed.extend(needs::ASSEMBLY);
+        }
+        let condition = condition::of_selectors(&selectors, whole);
+        Ok(Self { kind, whole, range, condition, first, second, hints, selectors })
     }
 
     /// What is collected.
@@ -127,12 +162,56 @@ impl ScanPlan {
         &self.second
     }
 
-    /// The spansets of a batch, for each metrics pipeline or, in other searches, one time.
+    /// What the query says of how it wants to be run.
+    #[must_use]
+    pub const fn hints(&self) -> Hints {
+        self.hints
+    }
+
+    /// The spansets of a batch, for each metrics pipeline or, in other searches, one time. Of spans that are looked at one
+    /// by one, and of those that are counted, only those that start in [`Self::range`] are there.
     ///
     /// # Errors
     /// [`EvalError`] for a batch of another form, or an integer divided by zero.
     pub fn select(&self, spans: &Spans<'_>) -> Result<Vec<Selected>, EvalError> {
-        let _ = spans;
-        Err(EvalError::Query("not there yet".into()))
+        if let PlanKind::Summaries { ids } = &self.kind {
+            return Ok(vec![of_traces(ids, spans)]);
+        }
+        let in_range = self.in_range(spans)?;
+        let keep = match &in_range {
+            None => Keep::All,
+            Some(mask) if self.whole && matches!(self.kind, PlanKind::Traces { .. }) => Keep::Traces(mask),
+            Some(mask) => Keep::Rows(mask),
+        };
+        self.selectors.iter().map(|selector| selector.run(spans, keep)).collect()
+    }
+
+    /// Spans that start in the range; none if all do.
+    fn in_range(&self, spans: &Spans<'_>) -> Result<Option<Mask>, EvalError> {
+        let (start, end) = (self.range.start.0, self.range.end.0);
+        if (start, end) == (0, u64::MAX) {
+            return Ok(None);
+        }
+        let starts =
+            spans.starts()?.ok_or_else(|| EvalError::Batch("column start_time is missing".into()))?;
+        let mask = Mask::of(starts.values(), |time| (start <= time as u64) & ((time as u64) < end));
+        Ok(Some(mask))
     }
 }
+
+/// All spans of traces by their ids.
+fn of_traces(ids: &[[u8; 16]], spans: &Spans<'_>) -> Selected {
+    let runs = spans.runs();
+    let mut traces: Vec<usize> = ids.iter().filter_map(|id| runs.find(id)).collect();
+    traces.sort_unstable();
+    let mut selected = Selected::default();
+    for trace in traces {
+        selected.rows.extend(runs.rows_of(trace).map(|row| row as u32));
+        let end = selected.rows.len() as u32;
+        selected.spansets.push(Spanset { trace: trace as u32, end, attributes: Vec::new() });
+    }
+    selected
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::ast::{BinaryOp, Literal, Pipeline, Relation};
 use crate::eval::{Mask, Node, Operand};
 use crate::{EvalError, Spans};
 
-use self::scalar::Scalar;
+pub(crate) use self::scalar::Scalar;
 use self::sets::Found;
 
 /// Spansets that a pipeline leaves.
@@ -65,26 +65,42 @@ pub(crate) enum Keep<'m> {
     Traces(&'m Mask),
 }
 
+/// A stage that has an effect on spansets.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
+    /// Spansets, or what is kept of those so far.
     Spansets(Spansets),
-    /// `first`: no stage stands before it, so that its own pipelines say which spans it is about.
-    Scalars {
-        op: BinaryOp,
-        left: Scalar,
-        right: Scalar,
-        first: bool,
-    },
+    /// A comparison of numbers. `first`: no stage stands before it, so that its own pipelines say which spans it is about.
+    Scalars { op: BinaryOp, left: Scalar, right: Scalar, first: bool },
+    /// `by()`: the name of its attribute, and whose values.
     By(Arc<str>, Operand),
+    /// `coalesce()`.
     Coalesce,
 }
 
+/// Operators between spansets.
 #[derive(Clone, Debug)]
-enum Spansets {
+pub(crate) enum Spansets {
+    /// `{ … }`
     Filter(Node),
+    /// `&&`
     And(Box<Spansets>, Box<Spansets>),
+    /// `||`
     Or(Box<Spansets>, Box<Spansets>),
-    Structural { relation: Relation, negated: bool, union: bool, left: Box<Spansets>, right: Box<Spansets> },
+    /// All others.
+    Structural {
+        /// Which relation.
+        relation: Relation,
+        /// `!`
+        negated: bool,
+        /// `&`
+        union: bool,
+        /// Left side.
+        left: Box<Spansets>,
+        /// Right side.
+        right: Box<Spansets>,
+    },
+    /// In brackets.
     Pipeline(Selector),
 }
 
@@ -93,6 +109,11 @@ impl Selector {
     /// [`EvalError::Query`] for a pattern that is none, or constants divided by zero.
     pub(crate) fn new(pipeline: &Pipeline) -> Result<Self, EvalError> {
         compile::selector(pipeline)
+    }
+
+    /// The stages.
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.stages
     }
 
     /// All spans for which a condition is met.
@@ -143,3 +164,8 @@ impl Selected {
         *self = kept;
     }
 }
+
+#[cfg(test)]
+mod structure_tests;
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::TimestampNanosecondType;
 use tonic::Status;
 use vivace_block::schema::{START_TIME, TRACE_ID};
-use vivace_block::{encode_batch, trace_runs};
+use vivace_block::{ASSEMBLE_COLUMNS, encode_batch, trace_runs};
 use vivace_model::scan::{Projection, TimeRange, TraceRuns};
 use vivace_model::{ErrorKind, Offset, Partition, TenantId, UnixNanos};
 use vivace_proto::internal::{RecentColumnsPart, RecentColumnsRequest};
@@ -136,7 +136,7 @@ impl Scan {
         columns.merge(plan.second());
         columns.fixed.extend([TRACE_ID, START_TIME]);
         let range = if plan.whole() {
-            columns.merge(&vivace_block::assembled_columns());
+            columns.fixed.extend(ASSEMBLE_COLUMNS);
             time_range(request.read_start, request.read_end)
         } else if matches!(plan.kind(), PlanKind::Traces { .. } | PlanKind::Summaries { .. }) {
             // Answers tell of all spans of a trace.

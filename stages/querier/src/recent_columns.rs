@@ -10,7 +10,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use tonic::{Request, Status};
 use vivace_block::schema::{START_TIME, TRACE_ID};
-use vivace_block::{BlockConfig, DuplicateFilter, OpenBlock, decode_batches, trace_runs};
+use vivace_block::{ASSEMBLE_COLUMNS, BlockConfig, DuplicateFilter, OpenBlock, decode_batches, trace_runs};
 use vivace_log::Record;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_model::{Offset, TenantId};
@@ -147,7 +147,7 @@ fn columns(plan: &ScanPlan) -> Projection {
     columns.merge(plan.second());
     columns.fixed.extend([TRACE_ID, START_TIME]);
     if plan.whole() {
-        columns.merge(&vivace_block::assembled_columns());
+        columns.fixed.extend(ASSEMBLE_COLUMNS);
     }
     columns
 }

@@ -12,10 +12,21 @@ use crate::{EvalError, Value};
 
 /// A number of a spanset.
 #[derive(Clone, Debug)]
-pub(super) enum Scalar {
+pub(crate) enum Scalar {
+    /// The same for all.
     Constant(Literal),
-    Aggregate { function: Aggregate, key: Arc<str>, field: Option<Operand> },
+    /// Of the spanset's spans; `key` names it in the answer.
+    Aggregate {
+        /// Which.
+        function: Aggregate,
+        /// As it is printed.
+        key: Arc<str>,
+        /// Of what.
+        field: Option<Operand>,
+    },
+    /// Arithmetic.
     Binary(BinaryOp, Box<Scalar>, Box<Scalar>),
+    /// Of the spans that a pipeline of its own finds in the trace.
     Pipeline(Selector, Box<Scalar>),
 }
 
@@ -154,10 +165,16 @@ impl Numbers {
                 self.floats += value;
             }
         }
-        if self.least.is_none_or(|least| number.order(least) == Some(Ordering::Less)) {
+        // NaN is beside any order, and is told only where there is nothing else.
+        let beats = |best: Option<Number>, order: Ordering| match best.map(|best| number.order(best)) {
+            None => true,
+            Some(None) => !number.float().is_nan(),
+            Some(Some(found)) => found == order,
+        };
+        if beats(self.least, Ordering::Less) {
             self.least = Some(number);
         }
-        if self.most.is_none_or(|most| number.order(most) == Some(Ordering::Greater)) {
+        if beats(self.most, Ordering::Greater) {
             self.most = Some(number);
         }
     }

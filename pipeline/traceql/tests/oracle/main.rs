@@ -15,6 +15,7 @@ mod lookup;
 mod metrics;
 mod queries;
 mod spansets;
+mod storage;
 mod tags;
 mod trace;
 mod traces;

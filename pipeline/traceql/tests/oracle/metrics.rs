@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::sample::select;
 use vivace_model::schema::AttributeScope;
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
@@ -14,15 +13,15 @@ use vivace_traceql::ast::{
 use vivace_traceql::{EvalError, Grid, PlanKind, ScanPlan};
 
 use crate::answer::label;
-use crate::blocks::spans;
 use crate::engine::collect;
 use crate::filter::truth;
 use crate::lookup::values;
 use crate::queries::{attribute, filter, keyed, numbers, pipeline, texts};
 use crate::spansets;
+use crate::storage::{dealt, storage};
 use crate::trace::{Seen, Span, Trace};
 use crate::traces::{TICKS, moment, traces};
-use crate::whole_traces::{plan, range, storage, text};
+use crate::whole_traces::{plan, range, text};
 
 /// Count and folded number by labels (as text) and interval.
 type Series = BTreeMap<(String, u32), (u64, f64)>;
@@ -197,8 +196,8 @@ proptest! {
     #[test]
     fn series(
         dataset in traces(),
-        storages in prop::collection::vec(storage(), 2),
-        dealt in prop::collection::vec(0..2_usize, 64),
+        storage in storage(),
+        dealt in dealt(),
         pipeline in pipeline(),
         function in function(),
         by in prop::collection::vec(prop_oneof![keyed(), texts(), numbers()], 0..3),
@@ -217,13 +216,8 @@ proptest! {
         };
         let Some(plan) = plan(&search) else { return Ok(()) };
         let Some(expected) = expected(&dataset, &plan, &pipeline) else { return Ok(()) };
-        // Wholes in one piece, all else in several.
-        let piece = |number: usize| {
-            let all = spans(&dataset).zip(&dealt);
-            all.filter(move |(_, dealt)| plan_piece(&plan, **dealt) == number).map(|(span, _)| span)
-        };
-        let blocks = storages.iter().enumerate().filter(|(number, _)| piece(*number).next().is_some());
-        let blocks: Vec<_> = blocks.map(|(number, storage)| storage.block(piece(number))).collect();
+        // Pieces are put together where traces are wholes, which is not what is tested here.
+        let blocks = if plan.whole() { storage.whole(&dataset) } else { dealt.blocks(&dataset) };
         let mut merged = Series::new();
         for block in &blocks {
             match collect(&plan, std::slice::from_ref(block)) {
@@ -237,10 +231,6 @@ proptest! {
         }
         prop_assert_eq!(merged, expected, "{}", query);
     }
-}
-
-fn plan_piece(plan: &ScanPlan, dealt: usize) -> usize {
-    if plan.whole() { 0 } else { dealt }
 }
 
 fn merge(into: &mut Series, part: Series, plan: &ScanPlan) {

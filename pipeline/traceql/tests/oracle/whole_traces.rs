@@ -1,8 +1,6 @@
 //! Searches for traces.
 
 use proptest::prelude::*;
-use proptest::sample::select;
-use vivace_block::BlockConfig;
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{FoundTrace, FoundTraces, Search, TracesKind};
@@ -10,33 +8,12 @@ use vivace_traceql::ast::{Body, Pipeline, Query};
 use vivace_traceql::{EvalError, PlanKind, ScanPlan};
 
 use crate::answer::{Ask, traces as expected};
-use crate::blocks::{open, spans};
 use crate::condition;
-use crate::engine::{Block, collect};
+use crate::engine::{collect, collect_wholes};
 use crate::queries::pipeline;
+use crate::storage::{dealt, storage};
 use crate::trace::Trace;
 use crate::traces::{TICKS, moment, traces};
-
-/// How spans are kept.
-#[derive(Clone, Debug)]
-pub(crate) struct Storage {
-    sealed: bool,
-    columns_max: usize,
-}
-
-pub(crate) fn storage() -> impl Strategy<Value = Storage> {
-    (any::<bool>(), select(vec![0, 3, 256])).prop_map(|(sealed, columns_max)| Storage { sealed, columns_max })
-}
-
-impl Storage {
-    pub(crate) fn block<'a>(
-        &self,
-        spans: impl IntoIterator<Item = ([u8; 16], &'a crate::trace::Span)>,
-    ) -> Block {
-        let block = open(spans, &BlockConfig { columns_max: self.columns_max, ..BlockConfig::default() });
-        if self.sealed { Block::Sealed(block.seal()) } else { Block::Open(block) }
-    }
-}
 
 /// Some range of the time that spans start in, or none.
 pub(crate) fn range() -> impl Strategy<Value = (u64, u64)> {
@@ -104,7 +81,8 @@ fn without_places(traces: &[FoundTrace]) -> Vec<FoundTrace> {
         trace.summary = None;
         for span in trace.spansets.iter_mut().flat_map(|spanset| &mut spanset.spans) {
             span.nested_set_left = 0;
-            span.attributes.retain(|label| label.name != "nestedSetParent");
+            span.attributes
+                .retain(|label| label.name != "nestedSetParent" && !label.name.starts_with("parent."));
         }
         for spanset in &mut trace.spansets {
             spanset.spans.sort_by(|a, b| (a.start, &a.span_id).cmp(&(b.start, &b.span_id)));
@@ -126,8 +104,7 @@ proptest! {
         let search = search(&pipeline, range, limit, spans_max);
         let Some(plan) = plan(&search) else { return Ok(()) };
         let Some(mut expected) = told(&dataset, &pipeline, &plan, spans_max) else { return Ok(()) };
-        let block = storage.block(spans(&dataset));
-        let (found_traces, looked) = match collect(&plan, std::slice::from_ref(&block)) {
+        let (found_traces, looked) = match collect(&plan, &storage.whole(&dataset)) {
             Ok((found_all, looked)) => (found(found_all), looked),
             Err(EvalError::Query(_)) => return Ok(()),
             Err(other) => panic!("{}: {other}", search.query),
@@ -143,21 +120,35 @@ proptest! {
     #[test]
     fn spans_one_by_one_in_several_pieces(
         dataset in traces(),
-        storages in prop::collection::vec(storage(), 3),
-        dealt in prop::collection::vec(0..3_usize, 64),
+        dealt in dealt(),
         pipeline in pipeline(),
         range in range(),
     ) {
         let search = search(&pipeline, range, 100, 100);
         let Some(plan) = plan(&search).filter(|plan| !plan.whole()) else { return Ok(()) };
         let Some(expected) = told(&dataset, &pipeline, &plan, 100) else { return Ok(()) };
-        let piece = |number: usize| {
-            let all = spans(&dataset).zip(&dealt);
-            all.filter(move |(_, dealt)| **dealt == number).map(|(span, _)| span)
-        };
-        let blocks = storages.iter().enumerate().filter(|(number, _)| piece(*number).next().is_some());
-        let blocks: Vec<Block> = blocks.map(|(number, storage)| storage.block(piece(number))).collect();
-        let (found_all, _) = collect(&plan, &blocks).unwrap();
+        let (found_all, _) = collect(&plan, &dealt.blocks(&dataset)).unwrap();
         prop_assert_eq!(without_places(&found(found_all).traces), without_places(&expected), "{}", search.query);
+    }
+
+    #[test]
+    fn wholes_of_several_pieces(
+        dataset in traces(),
+        dealt in dealt(),
+        pipeline in pipeline(),
+        range in range(),
+        limit in 1..8_usize,
+        spans_max in 1..6_usize,
+    ) {
+        let search = search(&pipeline, range, limit, spans_max);
+        let Some(plan) = plan(&search).filter(ScanPlan::whole) else { return Ok(()) };
+        let Some(mut expected) = told(&dataset, &pipeline, &plan, spans_max) else { return Ok(()) };
+        let found_all = match collect_wholes(&plan, &dealt.blocks(&dataset)) {
+            Ok(found_all) => found(found_all),
+            Err(EvalError::Query(_)) => return Ok(()),
+            Err(other) => panic!("{}: {other}", search.query),
+        };
+        expected.truncate(limit);
+        prop_assert_eq!(&found_all.traces, &expected, "{}", search.query);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use futures::{StreamExt, TryStreamExt, stream};
-use vivace_block::assemble;
+use vivace_block::{ASSEMBLE_COLUMNS, assemble};
 use vivace_block::schema::{START_TIME, TRACE_ID};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
@@ -91,7 +91,7 @@ pub(super) async fn wholes(
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
     let mut columns = evaluation.plan().first().clone();
     columns.merge(evaluation.plan().second());
-    columns.merge(&vivace_block::assembled_columns());
+    columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
         let _permit = evaluation.permit().await?;
         let (batch, runs) = plan.assemble(window.clone(), &columns, limits.concurrent).await?;

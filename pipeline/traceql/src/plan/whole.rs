@@ -1,0 +1,61 @@
+//! Whether spans can be looked at one by one, or only with their whole trace.
+
+use crate::ast::{Attribute, Intrinsic, Target};
+use crate::eval::{Leaf, LeafTest, Node, Operand};
+use crate::select::{Selector, Spansets, Step};
+
+pub(super) fn selector(selector: &Selector) -> bool {
+    selector.steps().iter().any(|step| match step {
+        Step::Spansets(found) => spansets(found),
+        Step::Scalars { .. } | Step::By(..) | Step::Coalesce => true,
+    })
+}
+
+fn spansets(found: &Spansets) -> bool {
+    match found {
+        Spansets::Filter(filter) => node(filter),
+        Spansets::Or(left, right) => spansets(left) || spansets(right),
+        Spansets::And(..) | Spansets::Structural { .. } => true,
+        Spansets::Pipeline(inner) => selector(inner),
+    }
+}
+
+pub(super) fn node(node: &Node) -> bool {
+    match node {
+        Node::Constant(_) => false,
+        Node::Leaf(found) => leaf(found),
+        Node::Computed(found, _) => operand(found),
+        Node::Pair { left, right, .. } => operand(left) || operand(right),
+        Node::All(nodes) | Node::Any(nodes) => nodes.iter().any(self::node),
+    }
+}
+
+fn operand(found: &Operand) -> bool {
+    match found {
+        Operand::Constant(_) => false,
+        Operand::Attribute(attribute) => attribute.needs_trace(),
+        Operand::Truth(yes, no) => node(yes) || node(no),
+        Operand::Negate(inner) => operand(inner),
+        Operand::Arithmetic(_, left, right) => operand(left) || operand(right),
+    }
+}
+
+fn leaf(found: &Leaf) -> bool {
+    found.attribute.needs_trace() && !tells_roots_only(found)
+}
+
+/// A root is one in every piece of its trace: what only tells roots from other spans does not need the whole.
+fn tells_roots_only(leaf: &Leaf) -> bool {
+    const PARENT: Target = Target::Intrinsic(Intrinsic::NestedSetParent);
+    if !matches!(&leaf.attribute, Attribute { parent: false, target, .. } if *target == PARENT) {
+        return false;
+    }
+    match &leaf.test {
+        LeafTest::Exists | LeafTest::Missing => true,
+        LeafTest::Values { predicate, .. } => predicate.numbers.is_none_or(|test| {
+            let (low, high) = test.ints;
+            let all = low <= 0 && high >= i64::from(i32::MAX);
+            all || low > high || high < 0 || low > i64::from(i32::MAX)
+        }),
+    }
+}
