@@ -80,8 +80,7 @@ fn conditions() {
     assert_eq!(condition("{ span.a = true }"), "Leaf(Attribute(Span, a), Bool(true))");
     assert_eq!(
         condition("{ status = error && duration > 5 }"),
-        "All([Leaf(Fixed(duration_nanos), Between(6.0, inf)), Leaf(Fixed(status_code), Between(2.0, 2.0))])"
-            .replace("Between(6.0, inf)", "Between(5.000000000000001, inf)"),
+        "All([Leaf(Fixed(status_code), Between(2.0, 2.0)), Leaf(Fixed(duration_nanos), Between(5.000000000000001, inf))])"
     );
     assert_eq!(condition("{ status = unset }"), "Always", "unknown numbers count as unset");
     assert_eq!(condition("{ event.a = 1 }"), "Leaf(Fixed(events), Exists)");
@@ -91,13 +90,22 @@ fn conditions() {
     assert_eq!(condition("{ span.a * 2 > span.b }").matches("Exists").count(), 2);
     // Of whole traces what one row meets.
     assert_eq!(condition("{ status = error } && { span.a = `x` }"), "Leaf(Attribute(Span, a), Text(x))");
-    assert_eq!(condition("{ span.a = `x` } !>> { status = error }"), "Leaf(Fixed(status_code), Between(2.0, 2.0))");
+    assert_eq!(
+        condition("{ span.a = `x` } !>> { status = error }"),
+        "Leaf(Fixed(status_code), Between(2.0, 2.0))"
+    );
     assert_eq!(condition("{ rootName = `r` && status = error }"), "Leaf(Fixed(root_span_name), Text(r))");
     assert_eq!(condition("{ parent.span.a = `x` && status = error }"), "Leaf(Attribute(Span, a), Text(x))");
-    assert_eq!(condition("{ nestedSetParent < 0 }"), "Leaf(Fixed(nested_set_parent), Between(-inf, -5e-324))");
+    assert_eq!(
+        condition("{ nestedSetParent < 0 }"),
+        "Leaf(Fixed(nested_set_parent), Between(-inf, -5e-324))"
+    );
     assert_eq!(condition("{ nestedSetParent >= 0 }"), "Always");
     assert_eq!(condition("{ false }"), "Any([])");
-    assert_eq!(condition("({ span.a = `x` } | count()) > ({ span.b = `y` } | count())").matches("Leaf").count(), 2);
+    assert_eq!(
+        condition("({ span.a = `x` } | count()) > ({ span.b = `y` } | count())").matches("Leaf").count(),
+        2
+    );
 }
 
 #[test]
@@ -115,7 +123,9 @@ fn patterns_rule_out_texts() {
 fn columns() {
     let plan = plan("{ .a = 1 && parent.duration > 1s } >> { event.b = 2 } | select(status)");
     let first: Vec<&str> = plan.first().fixed.iter().copied().collect();
-    for column in [schema::EVENTS, schema::LINKS, schema::DURATION_NANOS, schema::NESTED_SET_RIGHT, schema::SPAN_ID] {
+    for column in
+        [schema::EVENTS, schema::LINKS, schema::DURATION_NANOS, schema::NESTED_SET_RIGHT, schema::SPAN_ID]
+    {
         assert!(first.contains(&column), "{column} of {first:?}");
     }
     assert_eq!(plan.first().attributes.len(), 3);
@@ -135,19 +145,30 @@ fn attributes_told() {
         };
         attributes.iter().map(|attribute| attribute.answer_key().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(told(r#"{ resource.service.name = "a" && name = "b" && duration > 1s && .c = 1 }"#), ["service.name", "c"]);
+    assert_eq!(
+        told(r#"{ resource.service.name = "a" && name = "b" && duration > 1s && .c = 1 }"#),
+        ["service.name", "c"]
+    );
     assert_eq!(told("{ status = error && span:status = ok && rootName = `x` }"), ["status"]);
     assert_eq!(
-        told("{ nestedSetParent < 0 } | select(status, resource.service.name, name, nestedSetParent, nestedSetLeft)"),
+        told(
+            "{ nestedSetParent < 0 } | select(status, resource.service.name, name, nestedSetParent, nestedSetLeft)"
+        ),
         ["nestedSetParent", "status", "service.name", "name", "nestedSetLeft"]
     );
     assert_eq!(told("{ } | avg(span.n) > 1 | by(parent.x)"), ["n", "parent.x"]);
-    assert_eq!(told("{ event:name = `x` } | select(event.exception.message)"), ["event:name", "exception.message"]);
+    assert_eq!(
+        told("{ event:name = `x` } | select(event.exception.message)"),
+        ["event:name", "exception.message"]
+    );
 }
 
 #[test]
 fn hints() {
-    assert_eq!(plan("{ } with(most_recent=true)").hints(), Hints { most_recent: Some(true), exemplars: None });
+    assert_eq!(
+        plan("{ } with(most_recent=true)").hints(),
+        Hints { most_recent: Some(true), exemplars: None }
+    );
     let of = |query: &str| ScanPlan::new(&series(query)).unwrap().hints().exemplars;
     assert_eq!(of("{ } | rate() with(exemplars=false)"), Some(0));
     assert_eq!(of("{ } | rate() with(exemplars=7, sample=true)"), Some(7));
@@ -156,20 +177,27 @@ fn hints() {
 
 #[test]
 fn other_kinds() {
-    let kind = |query: &str, kind| ScanPlan::new(&Search { query: query.into(), kind: Some(kind), ..Search::default() });
+    let kind = |query: &str, kind| {
+        ScanPlan::new(&Search { query: query.into(), kind: Some(kind), ..Search::default() })
+    };
     let names = |query: &str, scope: &str| {
         kind(query, Kind::TagNames(TagNamesKind { scope: scope.into(), names_max: 9 })).unwrap()
     };
     assert_eq!(names("", "").second().scopes.len(), 3);
-    assert_eq!(names("{ .a = ", "span").second().scopes.iter().copied().collect::<Vec<_>>(), [AttributeScope::Span]);
+    assert_eq!(
+        names("{ .a = ", "span").second().scopes.iter().copied().collect::<Vec<_>>(),
+        [AttributeScope::Span]
+    );
     assert!(matches!(names("{ span.a = 1 && }", "span").condition(), Condition::Leaf(..)));
-    let values = kind("", Kind::TagValues(TagValuesKind { tag: "resource.service.name".into(), values_max: 9 }));
+    let values =
+        kind("", Kind::TagValues(TagValuesKind { tag: "resource.service.name".into(), values_max: 9 }));
     assert!(values.unwrap().second().wants(AttributeScope::Resource, "service.name"));
     assert!(kind("", Kind::TagValues(TagValuesKind { tag: "nobody".into(), values_max: 9 })).is_err());
     assert!(ScanPlan::new(&search("{ } | rate()")).is_err());
     assert!(ScanPlan::new(&series("{ }")).is_err());
     assert!(ScanPlan::new(&search("{ ")).is_err());
-    let summaries = Kind::Summaries(SummariesKind { trace_ids: vec![trace_id(2).to_vec(), trace_id(9).to_vec()] });
+    let summaries =
+        Kind::Summaries(SummariesKind { trace_ids: vec![trace_id(2).to_vec(), trace_id(9).to_vec()] });
     let spans = [span(1, 0), TestSpan { trace: 2, ..span(2, 0) }, TestSpan { trace: 2, ..span(3, 2) }];
     let search = Search { kind: Some(summaries), ..Search::default() };
     let (selected, _) = select(&search, &spans).unwrap();
@@ -179,7 +207,8 @@ fn other_kinds() {
 
 #[test]
 fn only_spans_of_the_time() {
-    let spans: Vec<TestSpan> = (1..=4).map(|id| TestSpan { start: u64::from(id) * 10, ..span(id, id - 1) }).collect();
+    let spans: Vec<TestSpan> =
+        (1..=4).map(|id| TestSpan { start: u64::from(id) * 10, ..span(id, id - 1) }).collect();
     let found = |search: Search| {
         let ranged = Search { start: START + 20, end: START + 40, ..search };
         let (selected, ids) = select(&ranged, &spans).unwrap();
@@ -188,7 +217,11 @@ fn only_spans_of_the_time() {
     assert_eq!(found(search("{ }")), [2, 3]);
     assert_eq!(found(search("{ } | count() > 1")), [1, 2, 3, 4], "a spanset is told whole");
     assert_eq!(found(search("{ } | by(span:id)")), [1, 2, 3, 4], "and with it the others of its trace");
-    assert_eq!(found(search("{ span:childCount = 0 } | count() > 0")), [0; 0], "unless none of its spans is of the time");
+    assert_eq!(
+        found(search("{ span:childCount = 0 } | count() > 0")),
+        [0; 0],
+        "unless none of its spans is of the time"
+    );
     assert_eq!(found(series("{ } | count() > 1 | rate()")), [2, 3], "what is counted is of the time");
     assert_eq!(found(series("({ } | rate()) + ({ span:childCount = 1 } | rate())")), [2, 3, 2, 3]);
 }

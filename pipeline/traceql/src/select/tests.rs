@@ -79,11 +79,16 @@ fn drilldown_structure() {
 
 #[test]
 fn numbers_of_spansets() {
-    let query = |text: &str| sets(text).into_iter().map(|(rows, told)| format!("{rows:?} {told}")).collect::<Vec<_>>();
+    let query = |text: &str| {
+        sets(text).into_iter().map(|(rows, told)| format!("{rows:?} {told}")).collect::<Vec<_>>()
+    };
     assert_eq!(query(r#"{ name = "leaf" } | count() > 1"#), ["[4, 5, 6] count()=3"]);
     assert_eq!(query("{ } | count() = 2"), ["[11, 12] count()=2", "[21, 22] count()=2"]);
     assert_eq!(query("{ } | avg(span.n) > 3"), ["[1, 2, 3, 4, 5, 6] avg(span.n)=3.8333333333333335"]);
-    assert_eq!(query("{ } | sum(span.n) = 11.5 | count() = 6"), ["[1, 2, 3, 4, 5, 6] sum(span.n)=11.5 count()=6"]);
+    assert_eq!(
+        query("{ } | sum(span.n) = 11.5 | count() = 6"),
+        ["[1, 2, 3, 4, 5, 6] sum(span.n)=11.5 count()=6"]
+    );
     assert_eq!(query("{ } | min(span.n) = 2.5"), ["[1, 2, 3, 4, 5, 6] min(span.n)=2.5"]);
     assert_eq!(query("{ } | max(span.n) >= 5"), ["[1, 2, 3, 4, 5, 6] max(span.n)=5"]);
     assert_eq!(query("{ } | max(duration) = 120ns"), ["[11, 12] max(duration)=120ns"]);
@@ -91,7 +96,11 @@ fn numbers_of_spansets() {
     assert_eq!(query("{ } | max(duration) - min(duration) < 11ns").len(), 2);
     assert_eq!(query("{ } | count() * 10ns = 60ns").len(), 1);
     assert_eq!(query("{ } | 6 = count()").len(), 1);
-    assert_eq!(query("{ span.n != nil } | avg(span.nobody) != 1"), [""; 0], "without any value there is no number");
+    assert_eq!(
+        query("{ span.n != nil } | avg(span.nobody) != 1"),
+        [""; 0],
+        "without any value there is no number"
+    );
     assert_eq!(query("{ } | sum(duration + 1ns) > 245ns"), ["[21, 22] sum(duration + 1ns)=432ns"]);
 }
 
@@ -107,7 +116,9 @@ fn pipelines_compared() {
 
 #[test]
 fn groups() {
-    let query = |text: &str| sets(text).into_iter().map(|(rows, told)| format!("{rows:?} {told}")).collect::<Vec<_>>();
+    let query = |text: &str| {
+        sets(text).into_iter().map(|(rows, told)| format!("{rows:?} {told}")).collect::<Vec<_>>()
+    };
     assert_eq!(
         query("{ duration < 70ns } | by(name)"),
         ["[1] by(name)=\"root\"", "[2, 3] by(name)=\"mid\"", "[4, 5, 6] by(name)=\"leaf\""]
@@ -117,7 +128,10 @@ fn groups() {
         ["[11, 12] by(span.n)=nil count()=2", "[21, 22] by(span.n)=nil count()=2"]
     );
     assert_eq!(query("{ } | by(name) | count() > 2 | coalesce()"), ["[4, 5, 6] "]);
-    assert_eq!(query("{ } | by(name) | { status = error }"), ["[2] by(name)=\"mid\"", "[6] by(name)=\"leaf\""]);
+    assert_eq!(
+        query("{ } | by(name) | { status = error }"),
+        ["[2] by(name)=\"mid\"", "[6] by(name)=\"leaf\""]
+    );
     assert_eq!(
         query("{ } | by(name) | ({ status = error } && { status = unset })"),
         ["[2, 3] by(name)=\"mid\"", "[4, 5, 6] by(name)=\"leaf\""]
