@@ -3,6 +3,8 @@
 //! at once per page.
 //! Owns: which columns are encoded here, and how. Does not own: pages and their headers (`chunk`), anything of lists.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, DictionaryArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Int32Type, Int64Type, UInt32Type};
@@ -132,7 +134,7 @@ impl<'a> FlatEncoder<'a> {
         array: &dyn Array,
     ) -> Result<Option<Chunk>, ParquetError> {
         let path = description.path();
-        let column = Column { description: description.clone(), nulls: array.nulls(), rows: array.len() };
+        let column = Column { description: Arc::clone(description), nulls: array.nulls(), rows: array.len() };
         let dictionary = self.properties.dictionary_enabled(path);
         match array.data_type() {
             DataType::Dictionary(..) if dictionary => self.strings(&column, array.as_dictionary()),
@@ -202,7 +204,7 @@ impl<'a> FlatEncoder<'a> {
             return Ok(None);
         }
         let compression = self.properties.compression(column.description.path());
-        let mut chunk = ChunkBuilder::new(column.description.clone(), compression, &mut self.compressor);
+        let mut chunk = ChunkBuilder::new(Arc::clone(&column.description), compression, &mut self.compressor);
         chunk.dictionary(content, values.len())?;
         let width = bit_width(values.len());
         self.seen_in.clear();
@@ -237,7 +239,7 @@ impl<'a> FlatEncoder<'a> {
         assert_eq!(array.value_data().len(), N * column.rows, "the values of a slice are those of its rows");
         let (ids, _) = array.value_data().as_chunks::<N>();
         let compression = self.properties.compression(column.description.path());
-        let mut chunk = ChunkBuilder::new(column.description.clone(), compression, &mut self.compressor);
+        let mut chunk = ChunkBuilder::new(Arc::clone(&column.description), compression, &mut self.compressor);
         let wanted = self.properties.bloom_filter_properties(column.description.path());
         let filter = wanted.map(|wanted| Sbbf::new_with_ndv_fpp(wanted.ndv(), wanted.fpp()));
         let mut filter = filter.transpose()?;

@@ -42,7 +42,7 @@ impl Value for &str {
     }
 
     fn lower(self) -> Vec<u8> {
-        self[..self.floor_char_boundary(BOUND_LENGTH_MAX)].as_bytes().to_vec()
+        self.as_bytes()[..self.floor_char_boundary(BOUND_LENGTH_MAX)].to_vec()
     }
 
     /// The start of a long string with its last character replaced by the next one: above all strings with that start.
