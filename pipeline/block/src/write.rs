@@ -171,9 +171,8 @@ fn properties(
     for needle in &sealed.needles {
         let column = path(&needle.column);
         if needle.plain {
-            builder = builder
-                .set_column_dictionary_enabled(column.clone(), false)
-                .set_column_encoding(column.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+            // Not by lengths and bytes apart, though that is a little smaller: pyarrow can't read it into a dictionary.
+            builder = builder.set_column_dictionary_enabled(column.clone(), false);
         }
         builder = filtered(builder, column, needle.distinct, NEEDLE_FALSE_POSITIVES);
     }
