@@ -76,7 +76,7 @@ impl Node {
             Self::Any(nodes) => {
                 let mut met = Mask::none(spans.rows());
                 let mut open = within.cloned().unwrap_or_else(|| Mask::all(spans.rows()));
-                for node in nodes.iter() {
+                for node in nodes {
                     if !open.any() {
                         break;
                     }
