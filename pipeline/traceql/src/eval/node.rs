@@ -28,9 +28,9 @@ pub(crate) enum Node {
         negated: bool,
     },
     /// All of them, the cheapest first.
-    All(Vec<Node>),
+    All(Vec<Self>),
     /// One of them, the cheapest first.
-    Any(Vec<Node>),
+    Any(Vec<Self>),
 }
 
 impl Node {
