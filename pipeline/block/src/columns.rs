@@ -11,11 +11,16 @@ mod items;
 mod nested;
 mod origins;
 mod promote;
+mod scan;
 mod seal;
 mod sources;
 mod value;
 
+pub(crate) use self::items::ItemBuilder;
+pub(crate) use self::nested::list;
 pub use self::seal::{BlockStats, Needle, SealedBlock};
+pub(crate) use self::sources::{NULL, dictionary_column};
+pub(crate) use self::value::AnyValue;
 
 use arrow::array::RecordBatch;
 use vivace_model::{TenantId, TraceId, UnixNanos};

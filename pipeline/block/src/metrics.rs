@@ -4,7 +4,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Which cache of the reader: `filters` or `indexes`.
+/// Which cache of the reader: `filters`, `indexes`, `runs` or `facts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CacheLabel {
     pub(crate) cache: &'static str,

@@ -1,4 +1,4 @@
-//! Finding a trace in stored blocks.
+//! Reading stored blocks: finding a trace here, scanning columns in `scan`.
 //! Owns: what of a file is read, and in which order: its filter, its index, then only the pages of the trace.
 //! Does not own: which blocks to look into, how many at once, what is made of the rows.
 //! Guarantee: either all rows of the trace in the block are returned, or an error.
@@ -12,11 +12,12 @@ mod index;
 mod inflate;
 mod levels;
 mod pages;
+mod scan;
 mod source;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,7 +30,9 @@ pub use self::config::ReaderConfig;
 use self::decode::RowGroup;
 use self::fetched::Fetched;
 use self::index::BlockIndex;
-use self::source::{Source, blocking};
+pub use self::scan::BlockScan;
+use self::scan::ScanCache;
+use self::source::{Counters, Source, blocking};
 use crate::{BlockError, Metrics};
 
 /// Row groups of a block that are read at once. A trace is in one, or in two neighbours.
@@ -40,7 +43,8 @@ const ROW_GROUPS_AT_ONCE: usize = 2;
 pub struct BlockReader {
     store: Arc<dyn ObjectStore>,
     config: ReaderConfig,
-    cache: DescriptionCache,
+    cache: Arc<DescriptionCache>,
+    scan_cache: Arc<ScanCache>,
     metrics: Metrics,
 }
 
@@ -60,8 +64,9 @@ impl BlockReader {
     /// A reader that knows nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, config: ReaderConfig, metrics: Metrics) -> Self {
-        let cache = DescriptionCache::new(&config, metrics.clone());
-        Self { store, config, cache, metrics }
+        let cache = Arc::new(DescriptionCache::new(&config, metrics.clone()));
+        let scan_cache = Arc::new(ScanCache::new(&config, metrics.clone()));
+        Self { store, config, cache, scan_cache, metrics }
     }
 
     /// The rows of a trace in the block at `path`, whose file has `file_bytes` bytes.
@@ -69,18 +74,22 @@ impl BlockReader {
     /// # Errors
     /// [`BlockError::Missing`], [`BlockError::Corrupt`], or [`BlockError::Read`] when the store fails.
     pub async fn trace(&self, path: &Path, file_bytes: u64, id: &TraceId) -> Result<TraceRows, BlockError> {
-        let source = Source {
-            store: &self.store,
-            path,
-            file_bytes,
-            metrics: &self.metrics,
-            bytes_read: AtomicU64::new(0),
-        };
+        let counters = Counters::default();
+        let (store, metrics) = (&self.store, &self.metrics);
+        let source = Source { store, path, file_bytes, metrics, counters: &counters };
         let batches = self.find(&source, id).await?;
-        let bytes_read = source.bytes_read.load(Ordering::Relaxed);
+        let bytes_read = counters.bytes.load(Ordering::Relaxed);
         let counter = if batches.is_some() { &self.metrics.searched } else { &self.metrics.skipped };
         counter.inc();
         Ok(TraceRows { skipped: batches.is_none(), batches: batches.unwrap_or_default(), bytes_read })
+    }
+
+    /// Opens the block at `path`, whose file has `file_bytes` bytes, for scanning.
+    ///
+    /// # Errors
+    /// As for [`Self::trace`].
+    pub async fn open(&self, path: &Path, file_bytes: u64) -> Result<BlockScan, BlockError> {
+        BlockScan::open(self, path, file_bytes).await
     }
 
     /// None if no rows had to be read.

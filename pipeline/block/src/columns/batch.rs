@@ -101,7 +101,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    fn gather<T: Copy>(&self, values: &[T]) -> Vec<T> {
+    pub(crate) fn gather<T: Copy>(&self, values: &[T]) -> Vec<T> {
         self.rows.iter().map(|&row| values[row as usize]).collect()
     }
 }
@@ -196,7 +196,7 @@ impl OpenBlock {
     }
 
     /// `service.name` of each row's root.
-    fn root_services(&self, tree: &Tree) -> ArrayRef {
+    pub(crate) fn root_services(&self, tree: &Tree) -> ArrayRef {
         let mut names = Distinct::default();
         let mut known: HashMap<u32, i32> = HashMap::new();
         let numbers = tree.root.iter().map(|&root| {
@@ -347,9 +347,9 @@ impl OpenBlock {
 
 /// The origins in use by a selection, and which of them each row has.
 #[derive(Debug)]
-struct Local {
-    used: Vec<u32>,
-    of_row: Vec<u32>,
+pub(crate) struct Local {
+    pub(crate) used: Vec<u32>,
+    pub(crate) of_row: Vec<u32>,
 }
 
 impl Local {
@@ -368,13 +368,13 @@ impl Local {
     }
 
     /// From one value per origin in use to one per row.
-    fn spread<T: Copy>(&self, values: &[T]) -> Vec<T> {
+    pub(crate) fn spread<T: Copy>(&self, values: &[T]) -> Vec<T> {
         self.of_row.iter().map(|&used| values[used as usize]).collect()
     }
 }
 
 /// The column of a promoted resource or scope attribute.
-fn origin_column(promoted: &Promoted, origins: &Origins, local: &Local) -> ArrayRef {
+pub(crate) fn origin_column(promoted: &Promoted, origins: &Origins, local: &Local) -> ArrayRef {
     let value_of = |&origin: &u32| {
         let mut attributes = first_attributes(&origins.list[origin as usize]);
         let found = attributes.find(|(key, _)| **key == *promoted.key).map(|(_, value)| value);
@@ -416,25 +416,25 @@ fn origin_column(promoted: &Promoted, origins: &Origins, local: &Local) -> Array
 
 /// Distinct strings, numbered in the order of their first appearance.
 #[derive(Debug, Default)]
-struct Distinct<'a> {
+pub(crate) struct Distinct<'a> {
     texts: Vec<&'a str>,
     known: HashMap<&'a str, i32>,
 }
 
 impl<'a> Distinct<'a> {
-    fn number(&mut self, text: &'a str) -> i32 {
+    pub(crate) fn number(&mut self, text: &'a str) -> i32 {
         *self.known.entry(text).or_insert_with(|| {
             self.texts.push(text);
             self.texts.len() as i32 - 1
         })
     }
 
-    fn into_array(self) -> ArrayRef {
+    pub(crate) fn into_array(self) -> ArrayRef {
         Arc::new(StringArray::from(self.texts))
     }
 }
 
-fn fixed_binary<const N: usize>(values: &[[u8; N]], nulls: Option<NullBuffer>) -> ArrayRef {
+pub(crate) fn fixed_binary<const N: usize>(values: &[[u8; N]], nulls: Option<NullBuffer>) -> ArrayRef {
     let buffer = Buffer::from(values.as_flattened());
     let array = FixedSizeBinaryArray::try_new(N as i32, buffer, nulls);
     Arc::new(array.expect("as many bytes as rows times the size"))

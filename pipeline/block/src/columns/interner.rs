@@ -85,6 +85,12 @@ impl Interner {
         std::str::from_utf8(slice(&self.offsets, &self.bytes, number)).expect("checked when it was stored")
     }
 
+    /// Its bytes, which are UTF-8.
+    #[inline]
+    pub(crate) fn bytes(&self, number: u32) -> &[u8] {
+        slice(&self.offsets, &self.bytes, number)
+    }
+
     /// Bytes of memory held, about.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + 4 * self.offsets.capacity() + 5 * self.table.capacity()

@@ -96,6 +96,16 @@ impl Items {
         out.finish()
     }
 
+    /// All keys there are, by their numbers.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        (0..self.keys.len()).map(|number| self.keys.get(number as u32))
+    }
+
+    /// Number of an item's key.
+    pub(crate) fn key_of(&self, number: usize) -> usize {
+        self.list[number].key as usize
+    }
+
     /// Key and value of an item.
     pub(crate) fn get(&self, number: u32) -> (&str, AnyValue<'_>) {
         let item = self.list[number as usize];

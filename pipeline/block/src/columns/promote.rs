@@ -15,7 +15,7 @@ pub(crate) struct Promoted {
     pub(crate) key: Box<str>,
     pub(crate) kind: Kind,
     /// Rows that have it.
-    rows: usize,
+    pub(crate) rows: usize,
     /// For a span attribute the number of its `AttributeColumn`.
     pub(crate) column: usize,
 }

@@ -49,7 +49,7 @@ impl DescriptionCache {
         };
         // Boxed: reading is rare and its state is large.
         let filter = self.filters.try_get_with_by_ref(source.path, Box::pin(load)).await;
-        self.count(FILTERS, read.is_some(), self.filters.weighted_size());
+        count(&self.metrics, FILTERS, read.is_some(), self.filters.weighted_size());
         Ok((filter.map_err(|error| BlockError::clone(&error))?, read))
     }
 
@@ -66,15 +66,8 @@ impl DescriptionCache {
             BlockIndex::load(source, filter, tail).await.map(Arc::new)
         };
         let index = self.indexes.try_get_with_by_ref(source.path, Box::pin(load)).await;
-        self.count(INDEXES, missed, self.indexes.weighted_size());
+        count(&self.metrics, INDEXES, missed, self.indexes.weighted_size());
         index.map_err(|error| BlockError::clone(&error))
-    }
-
-    fn count(&self, label: CacheLabel, missed: bool, bytes: u64) {
-        let lookups = if missed { &self.metrics.cache_misses } else { &self.metrics.cache_hits };
-        lookups.get_or_create(&label).inc();
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.cache_bytes.get_or_create(&label).set(bytes);
     }
 }
 
@@ -83,4 +76,12 @@ fn cache<T: Send + Sync + 'static>(bytes_max: u64, bytes: fn(&T) -> usize) -> Ca
         u32::try_from(path.as_ref().len() + bytes(value)).unwrap_or(u32::MAX)
     };
     Cache::builder().max_capacity(bytes_max).weigher(weigh).build()
+}
+
+/// What a cache's lookups were and how full it is.
+pub(super) fn count(metrics: &Metrics, label: CacheLabel, missed: bool, bytes: u64) {
+    let lookups = if missed { &metrics.cache_misses } else { &metrics.cache_hits };
+    lookups.get_or_create(&label).inc();
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    metrics.cache_bytes.get_or_create(&label).set(bytes);
 }

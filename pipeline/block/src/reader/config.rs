@@ -9,6 +9,11 @@ settings! {
         filter_cache_bytes: ByteSize = ByteSize::mib(64),
         /// Keep footers and page indexes of blocks in memory up to that size. A block takes some hundred KiB.
         index_cache_bytes: ByteSize = ByteSize::mib(64),
+        /// Keep which rows of a row group belong to which trace in memory up to that size. A trace takes 20 bytes.
+        runs_cache_bytes: ByteSize = ByteSize::mib(64),
+        /// Keep what rules row groups out of searches (dictionaries and bloom filters of columns) in memory up to that
+        /// size.
+        facts_cache_bytes: ByteSize = ByteSize::mib(64),
         /// Read the trace ids and all other columns of the pages that may hold a trace at once, unless this takes more
         /// than that; then trace ids are read first, which takes one more round trip.
         lookup_read_bytes_max: ByteSize = ByteSize::mib(8),

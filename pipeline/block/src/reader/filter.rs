@@ -141,17 +141,12 @@ pub(super) fn footer_start(tail: &[u8], file_bytes: u64) -> Result<u64, &'static
     (file_bytes - TRAILER_BYTES as u64).checked_sub(length.into()).ok_or("its footer is longer than itself")
 }
 
-/// Decodes a footer and checks what the Parquet library takes for granted, and would panic without. Of statistics only
-/// those of trace ids are kept.
+/// Decodes a footer and checks what the Parquet library takes for granted, and would panic without.
 pub(super) fn decode_footer(
     footer: &[u8],
     file_bytes: u64,
 ) -> Result<ParquetMetaData, Box<dyn Error + Send + Sync>> {
-    // Trace ids are the first column; should they not be, they are just not pruned by.
-    let options = ParquetMetaDataOptions::new()
-        .with_column_stats_policy(ParquetStatisticsPolicy::skip_except(&[0]))
-        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
-        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
+    let options = ParquetMetaDataOptions::new().with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
     let metadata = ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options))?;
     check(&metadata, file_bytes)?;
     Ok(metadata)

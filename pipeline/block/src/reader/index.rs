@@ -45,7 +45,7 @@ pub(super) struct LeafIndex {
     empty: Vec<bool>,
     rows: usize,
     /// Where the dictionary is; empty if there is none.
-    dictionary: Range<u64>,
+    pub(super) dictionary: Range<u64>,
 }
 
 impl BlockIndex {
@@ -206,7 +206,9 @@ impl LeafIndex {
     fn pages_of(&self, rows: &[Range<usize>]) -> impl Iterator<Item = usize> {
         (0..self.locations.len()).filter(|&page| {
             let range = self.rows_of(page);
-            rows.iter().any(|rows| rows.start < range.end && range.start < rows.end)
+            // Rows ascend, and may be many.
+            let first = rows.partition_point(|rows| rows.end <= range.start);
+            rows.get(first).is_some_and(|rows| rows.start < range.end)
         })
     }
 }

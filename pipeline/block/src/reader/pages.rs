@@ -69,6 +69,24 @@ impl<'a> Pages<'a> {
         Ok(false)
     }
 
+    /// Whether all pages read of a leaf have their values in its dictionary.
+    pub(super) fn all_dictionary(&self, leaf: usize) -> bool {
+        let dictionary =
+            |page: &Page| matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        let pages =
+            self.leaves.get(&leaf).map(|leaf| leaf.pages.iter().filter_map(|(_, page)| page.as_ref()));
+        pages.is_some_and(|mut pages| pages.all(dictionary))
+    }
+
+    /// Whether pages are missing between others.
+    pub(super) fn has_gap(&self) -> bool {
+        self.leaves.values().any(|leaf| {
+            let there = || leaf.pages.iter().map(|(_, page)| page.is_some());
+            let count = there().filter(|there| *there).count();
+            there().skip_while(|there| !there).take_while(|there| *there).count() != count
+        })
+    }
+
     fn leaf(
         &mut self,
         fetched: &Arc<Fetched>,
@@ -118,6 +136,8 @@ impl<'a> Pages<'a> {
 
 /// The parts of the ranges that lie in the page, counted from its first row.
 fn within(rows: &[Range<usize>], page: &Range<usize>) -> Vec<Range<usize>> {
+    let rows = &rows[rows.partition_point(|range| range.end <= page.start)..];
+    let rows = &rows[..rows.partition_point(|range| range.start < page.end)];
     let clipped = rows.iter().map(|range| range.start.max(page.start)..range.end.min(page.end));
     clipped
         .filter(|range| !range.is_empty())

@@ -27,7 +27,14 @@ pub(super) struct Source<'a> {
     pub(super) path: &'a Path,
     pub(super) file_bytes: u64,
     pub(super) metrics: &'a Metrics,
-    pub(super) bytes_read: AtomicU64,
+    pub(super) counters: &'a Counters,
+}
+
+/// What was read of a file.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) bytes: AtomicU64,
+    pub(super) reads: AtomicU64,
 }
 
 impl Source<'_> {
@@ -53,6 +60,7 @@ impl Source<'_> {
             return Err(self.corrupt("it refers to bytes beyond its end"));
         }
         self.metrics.reads.inc();
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
         let read = match self.store.get_ranges(self.path, &ranges).await {
             Ok(read) => read,
             Err(error) => return Err(self.explain(error).await),
@@ -63,7 +71,7 @@ impl Source<'_> {
                 return Err(self.corrupt("it is shorter than it should be"));
             }
             self.metrics.read_bytes.inc_by(bytes.len() as u64);
-            self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.counters.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             parts.push((range.start, bytes));
         }
         Ok(parts)

@@ -1,0 +1,248 @@
+//! Scanning the columns of a stored block, row group by row group.
+//! Owns: what of a row group is read for which question, and in how many requests.
+//! Does not own: what a search means, which row groups are looked at and in which order.
+//! Guarantee: a batch holds exactly the rows asked for; a row group is only ruled out if none of its rows can matter.
+
+mod cache;
+mod condition;
+mod decode;
+mod facts;
+mod projection;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::file::statistics::Statistics;
+use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
+use vivace_model::{TraceId, UnixNanos};
+
+pub(super) use self::cache::ScanCache;
+use super::BlockReader;
+use super::cache::DescriptionCache;
+use super::index::BlockIndex;
+use super::source::{Counters, Source, blocking};
+use crate::schema::START_TIME;
+use crate::{BlockError, Metrics};
+
+/// A block opened for scanning. Cheap to clone; clones share what they count.
+#[derive(Clone, Debug)]
+pub struct BlockScan {
+    block: Arc<Block>,
+}
+
+/// What is known of the block, and how to learn more.
+#[derive(Debug)]
+struct Block {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    file_bytes: u64,
+    metrics: Metrics,
+    counters: Counters,
+    descriptions: Arc<DescriptionCache>,
+    cache: Arc<ScanCache>,
+    index: Arc<BlockIndex>,
+    /// Leaf columns of each column of the schema.
+    leaves: Vec<Range<usize>>,
+}
+
+impl BlockScan {
+    pub(super) async fn open(reader: &BlockReader, path: &Path, file_bytes: u64) -> Result<Self, BlockError> {
+        let counters = Counters::default();
+        let (store, metrics) = (&reader.store, &reader.metrics);
+        let source = Source { store, path, file_bytes, metrics, counters: &counters };
+        let (filter, tail) = reader.cache.filter(&source).await?;
+        let index = reader.cache.index(&source, &filter, tail).await?;
+        let leaves = leaves(&index).ok_or_else(|| source.corrupt("its two schemas differ"))?;
+        let block = Block {
+            store: Arc::clone(store),
+            path: path.clone(),
+            file_bytes,
+            metrics: metrics.clone(),
+            counters,
+            descriptions: Arc::clone(&reader.cache),
+            cache: Arc::clone(&reader.scan_cache),
+            index,
+            leaves,
+        };
+        Ok(Self { block: Arc::new(block) })
+    }
+
+    /// Number of row groups; they are numbered from 0.
+    #[must_use]
+    pub fn row_groups(&self) -> usize {
+        self.block.index.metadata.num_row_groups()
+    }
+
+    /// Rows of a row group.
+    ///
+    /// # Panics
+    /// If there is no such row group; so do all that take one.
+    #[must_use]
+    pub fn rows(&self, group: usize) -> usize {
+        self.block.rows(group)
+    }
+
+    /// Earliest and latest start of the row group's spans; none if it is not known.
+    #[must_use]
+    pub fn start_bounds(&self, group: usize) -> Option<(UnixNanos, UnixNanos)> {
+        self.block.start_bounds(group)
+    }
+
+    /// Bytes read from the store so far, descriptions of the block included.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.block.counters.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests to the store so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.block.counters.reads.load(Ordering::Relaxed)
+    }
+
+    /// The row groups that may hold spans of a trace, by filters and bounds of trace ids.
+    ///
+    /// # Errors
+    /// As for [`BlockReader::trace`]; so have all that read.
+    pub async fn may_hold(&self, id: &TraceId) -> Result<Vec<usize>, BlockError> {
+        let (filter, _) = self.block.descriptions.filter(&self.block.source()).await?;
+        let groups = filter.candidates(id).into_iter().filter(|&group| group < self.row_groups());
+        Ok(groups.filter(|&group| !self.block.index.candidates(group, id).is_empty()).collect())
+    }
+
+    /// Whether a row of the row group may meet the condition and start in the time. False only if it is certain.
+    ///
+    /// # Errors
+    /// See [`Self::may_hold`].
+    pub async fn may_match(
+        &self,
+        group: usize,
+        condition: &Condition,
+        range: Option<&TimeRange>,
+    ) -> Result<bool, BlockError> {
+        if let (Some(range), Some((first, last))) = (range, self.start_bounds(group))
+            && (last < range.start || range.end <= first)
+        {
+            return Ok(false);
+        }
+        condition::may_match(&self.block, group, condition).await
+    }
+
+    /// The traces of the row group and their rows in it.
+    ///
+    /// # Errors
+    /// See [`Self::may_hold`].
+    pub async fn runs(&self, group: usize) -> Result<Arc<TraceRuns>, BlockError> {
+        let load = async {
+            let (leaf, rows) = (self.block.index.trace_id_leaf, self.block.all_rows(group));
+            let mut ranges = Vec::new();
+            self.block.index.leaves(group)[leaf].ranges(&rows, &mut ranges);
+            let fetched = Arc::new(self.block.source().ranges(ranges).await?);
+            let block = Arc::clone(&self.block);
+            blocking(&self.block.path, move || decode::runs(&block, group, &fetched)).await.map(Arc::new)
+        };
+        self.block.cache.runs(&self.block.path, group, Box::pin(load)).await
+    }
+
+    /// The columns asked for of all rows, or of those in the ranges, which ascend and do not overlap: one batch of the
+    /// block's schema. Strings come as dictionaries in which a value may stand twice.
+    ///
+    /// # Errors
+    /// See [`Self::may_hold`]; [`BlockError::Value`] if the ranges are not such.
+    pub async fn columns(
+        &self,
+        group: usize,
+        projection: &Projection,
+        rows: Option<&[Range<usize>]>,
+    ) -> Result<RecordBatch, BlockError> {
+        let rows = match rows {
+            None => self.block.all_rows(group),
+            Some(rows) => checked(rows, self.rows(group))?,
+        };
+        let wanted = projection::wanted(&self.block, group, projection, &rows).await?;
+        let index = &self.block.index.leaves(group);
+        let leaves: Vec<usize> = wanted
+            .iter()
+            .flat_map(|&column| self.block.leaves[column].clone())
+            .filter(|&leaf| index[leaf].any_value(&rows))
+            .collect();
+        let mut ranges = Vec::new();
+        leaves.iter().for_each(|&leaf| index[leaf].ranges(&rows, &mut ranges));
+        let fetched = Arc::new(self.block.source().ranges(ranges).await?);
+        let block = Arc::clone(&self.block);
+        let work = move || decode::columns(&block, group, &wanted, &leaves, &rows, &fetched);
+        blocking(&self.block.path, work).await
+    }
+}
+
+impl Block {
+    fn source(&self) -> Source<'_> {
+        Source {
+            store: &self.store,
+            path: &self.path,
+            file_bytes: self.file_bytes,
+            metrics: &self.metrics,
+            counters: &self.counters,
+        }
+    }
+
+    fn rows(&self, group: usize) -> usize {
+        usize::try_from(self.index.metadata.row_group(group).num_rows()).unwrap_or(0)
+    }
+
+    fn all_rows(&self, group: usize) -> Vec<Range<usize>> {
+        let all = 0..self.rows(group);
+        if all.is_empty() { Vec::new() } else { vec![all] }
+    }
+
+    /// Number in the schema of a column.
+    fn column(&self, name: &str) -> Option<usize> {
+        self.index.schema.fields().iter().position(|field| field.name() == name)
+    }
+
+    fn statistics(&self, group: usize, leaf: usize) -> Option<&Statistics> {
+        self.index.metadata.row_group(group).column(leaf).statistics()
+    }
+
+    fn start_bounds(&self, group: usize) -> Option<(UnixNanos, UnixNanos)> {
+        let leaf = self.leaves[self.column(START_TIME)?].start;
+        let Some(Statistics::Int64(bounds)) = self.statistics(group, leaf) else {
+            return None;
+        };
+        // Times from 2262 on are negative here, and sorted wrongly.
+        let time = |nanos: Option<&i64>| Some(UnixNanos(u64::try_from(*nanos?).ok()?));
+        Some((time(bounds.min_opt())?, time(bounds.max_opt())?))
+    }
+
+    /// Whether a leaf column has any value in the row group.
+    fn any_value(&self, group: usize, leaf: usize) -> bool {
+        self.index.leaves(group)[leaf].any_value(&self.all_rows(group))
+    }
+}
+
+/// None if the schema in Arrow's form does not fit the file's.
+fn leaves(index: &BlockIndex) -> Option<Vec<Range<usize>>> {
+    let descriptor = index.metadata.file_metadata().schema_descr();
+    let mut leaves: Vec<Range<usize>> = Vec::new();
+    for leaf in 0..descriptor.num_columns() {
+        let column = descriptor.get_column_root_idx(leaf);
+        if column == leaves.len() {
+            leaves.push(leaf..leaf);
+        }
+        leaves.get_mut(column)?.end = leaf + 1;
+    }
+    (leaves.len() == index.schema.fields().len()).then_some(leaves)
+}
+
+/// The ranges without empty ones.
+fn checked(rows: &[Range<usize>], total: usize) -> Result<Vec<Range<usize>>, BlockError> {
+    let ascending = rows.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    if !ascending || rows.iter().any(|range| range.start > range.end || range.end > total) {
+        return Err(BlockError::value("rows", "ranges overlap, or lie beyond the row group"));
+    }
+    Ok(rows.iter().filter(|range| !range.is_empty()).cloned().collect())
+}

@@ -1,0 +1,138 @@
+//! Bytes of a row group to batches of columns.
+
+use std::error::Error;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use vivace_model::scan::TraceRuns;
+
+use super::Block;
+use crate::complete::complete;
+use crate::reader::fetched::Fetched;
+use crate::reader::pages::Pages;
+use crate::schema::{AttributeScope, TRACE_ID, fixed_fields};
+
+/// Rows decoded at once: what is decoded should stay in the processor's cache while it is put in its place.
+const DECODE_ROWS_MAX: usize = 32_768;
+
+type Decoded<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// The columns, by their numbers in the schema, of the rows. `leaves` are those leaf columns of them that were read.
+pub(super) fn columns(
+    block: &Block,
+    group: usize,
+    columns: &[usize],
+    leaves: &[usize],
+    rows: &[Range<usize>],
+    fetched: &Arc<Fetched>,
+) -> Decoded<RecordBatch> {
+    let read = read(block, group, leaves, rows, fetched)?;
+    let count = rows.iter().map(Range::len).sum();
+    let (mut fields, mut arrays) = (Vec::with_capacity(columns.len()), Vec::with_capacity(columns.len()));
+    let fixed = fixed_fields();
+    for &column in columns {
+        let own = block.index.schema.field(column);
+        let target = fixed.iter().find(|field| field.name() == own.name());
+        let array = read.as_ref().and_then(|batch| batch.column_by_name(own.name()));
+        let (field, array) = match (target, array) {
+            (Some(target), Some(array)) => (target.clone(), complete(array, target.data_type())?),
+            (Some(target), None) if target.is_nullable() || count == 0 => {
+                (target.clone(), new_null_array(target.data_type(), count))
+            }
+            (Some(target), None) => return Err(format!("column {} has no value", target.name()).into()),
+            (None, Some(array)) => promoted(own, array)?,
+            (None, None) => continue,
+        };
+        fields.push(field);
+        arrays.push(array);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+}
+
+/// Checks the type of a promoted attribute's column.
+fn promoted(own: &Field, array: &ArrayRef) -> Decoded<(Field, ArrayRef)> {
+    let known = matches!(own.data_type(), DataType::Int64 | DataType::Float64 | DataType::Boolean)
+        || *own.data_type() == crate::schema::dictionary();
+    if !known || AttributeScope::parse_column(own.name()).is_none() {
+        return Err(format!("no column of a block is named {} and {}", own.name(), own.data_type()).into());
+    }
+    let array = complete(array, own.data_type())?;
+    Ok((Field::new(own.name(), own.data_type().clone(), true), array))
+}
+
+/// The traces of a row group.
+pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decoded<TraceRuns> {
+    let read = read(block, group, &[block.index.trace_id_leaf], &block.all_rows(group), fetched)?;
+    let Some(batch) = read else {
+        return Ok(TraceRuns::new([]));
+    };
+    let ids = batch.column_by_name(TRACE_ID).and_then(|column| column.as_fixed_size_binary_opt());
+    let ids = ids.filter(|ids| ids.null_count() == 0 && ids.value_length() == 16);
+    let ids = ids.ok_or("trace ids are of another type")?;
+    let ids = ids.value_data().as_chunks::<16>().0.get(ids.offset()..).unwrap_or_default();
+    let runs = TraceRuns::new(ids);
+    if !runs.ids().is_sorted() || runs.rows() != batch.num_rows() {
+        return Err("its rows are not sorted by trace id".into());
+    }
+    Ok(runs)
+}
+
+/// The leaf columns as they are in the file; none if there are no rows or no values at all.
+fn read(
+    block: &Block,
+    group: usize,
+    leaves: &[usize],
+    rows: &[Range<usize>],
+    fetched: &Arc<Fetched>,
+) -> Decoded<Option<RecordBatch>> {
+    let mut pages = Pages::new(&block.index.metadata, group);
+    let mut present = Vec::with_capacity(leaves.len());
+    for &leaf in leaves {
+        if pages.add(fetched, leaf, &block.index.leaves(group)[leaf], rows)? {
+            present.push(leaf);
+        }
+    }
+    if present.is_empty() || rows.is_empty() {
+        return Ok(None);
+    }
+    let descriptor = block.index.metadata.file_metadata().schema_descr();
+    // Where not all pages have a dictionary, making one would mean to hash every value.
+    let fields = block.index.schema.fields().iter().zip(&block.leaves).map(|(field, leaves)| {
+        let plain = matches!(field.data_type(), DataType::Dictionary(..))
+            && present.binary_search(&leaves.start).is_ok()
+            && !pages.all_dictionary(leaves.start);
+        if plain {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8))
+        } else {
+            Arc::clone(field)
+        }
+    });
+    let mask = ProjectionMask::leaves(descriptor, present.iter().copied());
+    let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(&fields.collect()))?;
+    let count: usize = rows.iter().map(Range::len).sum();
+    let total = block.rows(group);
+    // Of many short ranges the Parquet library makes a mask, and then reads all between them, pages that are not there
+    // too. It does not if the ranges are few compared to all rows, which the rows behind the last range count as.
+    let claimed = if pages.has_gap() { usize::MAX / 2 } else { total };
+    let selection =
+        (count < total).then(|| RowSelection::from_consecutive_ranges(rows.iter().cloned(), claimed));
+    let size = count.min(DECODE_ROWS_MAX);
+    let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, size, selection)?;
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+    let Some(first) = batches.first() else {
+        return Err("fewer rows than asked for".into());
+    };
+    // Dictionaries are those of the row group, so that only keys are put together.
+    let batch =
+        if batches.len() == 1 { first.clone() } else { concat_batches(first.schema_ref(), &batches)? };
+    if batch.num_rows() != count {
+        return Err("fewer rows than asked for".into());
+    }
+    Ok(Some(batch))
+}

@@ -1,0 +1,88 @@
+//! Which columns of a row group a projection needs.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use vivace_model::scan::Projection;
+
+use super::Block;
+use super::facts::Facts;
+use crate::BlockError;
+use crate::reader::source::blocking;
+use crate::schema::AttributeScope;
+
+/// Numbers in the schema of the columns to read, ascending. Attributes that have no value in the rows' pages are left
+/// out, overflow lists also if they have none of the keys.
+pub(super) async fn wanted(
+    block: &Arc<Block>,
+    group: usize,
+    projection: &Projection,
+    rows: &[Range<usize>],
+) -> Result<Vec<usize>, BlockError> {
+    let index = block.index.leaves(group);
+    let any_value = |column: usize| block.leaves[column].clone().any(|leaf| index[leaf].any_value(rows));
+    let mut wanted: Vec<usize> = projection.fixed.iter().filter_map(|name| block.column(name)).collect();
+    for (number, field) in block.index.schema.fields().iter().enumerate() {
+        if let Some((scope, key)) = AttributeScope::parse_column(field.name())
+            && projection.wants(scope, key)
+            && any_value(number)
+        {
+            wanted.push(number);
+        }
+    }
+    let mut asked = Vec::new();
+    for scope in AttributeScope::ALL {
+        let Some(list) = block.column(scope.overflow()).filter(|&list| any_value(list)) else {
+            continue;
+        };
+        let keys: Vec<String> = keys_of(projection, scope).map(str::to_owned).collect();
+        if projection.scopes.contains(&scope) {
+            wanted.push(list);
+        } else if !keys.is_empty() {
+            match block.overflow_keys(scope).and_then(|leaf| block.dictionary(group, leaf)) {
+                Some(fact) => asked.push((list, keys, fact)),
+                None => wanted.push(list),
+            }
+        }
+    }
+    if !asked.is_empty() {
+        let keys: Vec<_> = asked.iter().map(|(_, _, fact)| *fact).collect();
+        let facts = load(block, &keys).await?;
+        for (list, keys, fact) in asked {
+            if facts.get(&fact).is_none_or(|known| keys.iter().any(|key| known.may_have(key))) {
+                wanted.push(list);
+            }
+        }
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    Ok(wanted)
+}
+
+fn keys_of(projection: &Projection, scope: AttributeScope) -> impl Iterator<Item = &str> {
+    projection.attributes.iter().filter(move |(of, _)| *of == scope).map(|(_, key)| key.as_str())
+}
+
+async fn load(block: &Arc<Block>, keys: &[super::facts::FactKey]) -> Result<Facts, BlockError> {
+    let (mut facts, missing, fetched) = block.recall(keys).await?;
+    if missing.is_empty() {
+        return Ok(facts);
+    }
+    let (own, fetched) = (Arc::clone(block), Arc::new(fetched));
+    let work = move || missing.into_iter().map(|key| Ok((key, Arc::new(own.fact(key, &fetched)?)))).collect();
+    let learnt: Facts = blocking(&block.path, work).await?;
+    facts.extend(learnt.iter().map(|(key, fact)| (*key, Arc::clone(fact))));
+    block.remember(learnt).await;
+    Ok(facts)
+}
+
+impl Block {
+    /// The leaf column of the keys in a scope's overflow list.
+    pub(super) fn overflow_keys(&self, scope: AttributeScope) -> Option<usize> {
+        let list = self.column(scope.overflow())?;
+        let descriptor = self.index.metadata.file_metadata().schema_descr();
+        let is_key =
+            |leaf: &usize| descriptor.column(*leaf).path().parts().last().is_some_and(|name| name == "key");
+        self.leaves[list].clone().find(is_key)
+    }
+}
