@@ -20,9 +20,11 @@ mod merge;
 mod names;
 mod operator;
 mod parse;
+mod parse_error;
 pub mod pattern;
 mod plan;
 mod print;
+mod relevant;
 mod select;
 mod spans;
 #[cfg(test)]
@@ -30,12 +32,14 @@ mod testing;
 mod validate;
 
 pub use collect::Collector;
-pub use error::{EvalError, ParseError, Position};
+pub use error::EvalError;
 pub use finish::{FinishOptions, Finished, Series, SeriesMerger, finish, instant};
 pub use grid::{check_points, default_step};
 pub use merge::{TagsMerger, TracesMerger, merge_summary};
 pub use names::INTRINSIC_TAG_NAMES;
 pub use parse::{TEXT_BYTES_MAX, parse, parse_lenient_filter};
+pub use parse_error::{ParseError, Position};
 pub use plan::{Grid, Hints, PlanKind, ScanPlan};
+pub use relevant::Relevant;
 pub use select::{Selected, Spanset};
 pub use spans::{Lane, Spans, Value, Values};

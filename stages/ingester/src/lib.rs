@@ -19,6 +19,7 @@ mod metrics;
 mod pipeline;
 mod random;
 mod recent;
+mod recent_columns;
 mod rejected;
 mod retry;
 mod shared;

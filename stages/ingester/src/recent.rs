@@ -5,15 +5,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use vivace_block::{RecordBatch, to_traces_data};
 use vivace_model::{Offset, Partition, TenantId, TraceId};
 use vivace_proto::internal::recent_server::Recent;
-use vivace_proto::internal::{PartStream, RecentTracePart, RecentTraceRequest};
+use vivace_proto::internal::{
+    PartStream, RecentColumnsPart, RecentColumnsRequest, RecentTracePart, RecentTraceRequest,
+};
 use vivace_proto::parts;
 
 use crate::holding::{Piece, Rows};
+use crate::recent_columns::Columns;
 use crate::shared::Shared;
 
 /// Rows turned into OTLP at once: bounds the memory of an answer, whatever the size of the trace.
@@ -45,6 +48,13 @@ struct Answer {
 impl RecentData {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Counts a refusal.
+    fn counted<T>(&self, answer: Result<T, Status>) -> Result<T, Status> {
+        answer.inspect_err(|_| {
+            self.shared.metrics().recent_refused.inc();
+        })
     }
 
     async fn answer(&self, question: Question) -> Result<Answer, Status> {
@@ -84,13 +94,16 @@ impl Answer {
 #[tonic::async_trait]
 impl Recent for RecentData {
     type TraceStream = PartStream<RecentTracePart>;
-    type ColumnsStream = PartStream<vivace_proto::internal::RecentColumnsPart>;
+    type ColumnsStream = PartStream<RecentColumnsPart>;
 
     async fn columns(
         &self,
-        _request: Request<vivace_proto::internal::RecentColumnsRequest>,
+        request: Request<RecentColumnsRequest>,
     ) -> Result<Response<Self::ColumnsStream>, Status> {
-        Err(Status::unimplemented("searching"))
+        self.shared.metrics().recent_questions.inc();
+        let columns = self.counted(Columns::new(&self.shared, request.into_inner()).await)?;
+        let parts = stream::unfold(columns, |mut it| async move { Some((it.next().await?, it)) });
+        Ok(Response::new(flat(parts)))
     }
 
     async fn trace(
@@ -102,16 +115,21 @@ impl Recent for RecentData {
             Ok(question) => self.answer(question).await,
             Err(status) => Err(status),
         };
-        let answer = answer.inspect_err(|_| {
-            self.shared.metrics().recent_refused.inc();
-        })?;
+        let answer = self.counted(answer)?;
         let parts = stream::unfold(answer, |mut answer| async move { Some((answer.next().await?, answer)) });
-        let parts = parts.flat_map(|parts| match parts {
-            Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
-            Err(status) => stream::iter(vec![Err(status)]),
-        });
-        Ok(Response::new(parts.boxed()))
+        Ok(Response::new(flat(parts)))
     }
+}
+
+/// Parts one by one.
+fn flat<T: Send + 'static>(
+    parts: impl Stream<Item = Result<Vec<T>, Status>> + Send + 'static,
+) -> PartStream<T> {
+    let parts = parts.flat_map(|parts| match parts {
+        Ok(parts) => stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>()),
+        Err(status) => stream::iter(vec![Err(status)]),
+    });
+    parts.boxed()
 }
 
 fn check(request: RecentTraceRequest) -> Result<Question, Status> {

@@ -26,11 +26,6 @@ impl Answer {
         }
     }
 
-    /// Bytes that may still come.
-    pub(crate) const fn bytes_left(&self) -> usize {
-        self.bytes_left
-    }
-
     /// Takes a part if there is room for it; otherwise the answer is truncated from here on, and false the result.
     pub(crate) fn push(&mut self, part: Bytes) -> bool {
         if part.len() > self.bytes_left {

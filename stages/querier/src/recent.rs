@@ -11,17 +11,15 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use tracing::{debug, warn};
-use vivace_log::SharedLog;
+use vivace_log::{Record, SharedLog};
 use vivace_model::{Offset, Partition};
-use vivace_proto::internal::{PartStream, RecentService, RecentTracePart, RecentTraceRequest};
+use vivace_proto::internal::{PartStream, RecentService};
 
-use crate::answer::Answer;
 use crate::metrics::{Metrics, RecentOutcome};
 use crate::owners::Owners;
-use crate::tail::{self, Question};
-use crate::{Config, JobError, RecentServices};
+use crate::{Config, JobError, RecentServices, tail};
 
 /// First pause before an owner that is behind the log is asked again; it doubles each time.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
@@ -38,6 +36,48 @@ pub(crate) struct From {
     pub(crate) log_only: bool,
 }
 
+/// Something that is asked about recent data: how an owner is asked, and what its answer, or the log's records, add up to.
+pub(crate) trait Question: Sync {
+    /// What an owner answers with, some of which make up an answer.
+    type Part: Send;
+    /// What is found.
+    type Answer: Send;
+
+    /// Nothing found yet.
+    fn empty(&self) -> Self::Answer;
+
+    /// Asks an owner.
+    fn ask(
+        &self,
+        owner: &RecentService,
+        from: From,
+    ) -> impl Future<Output = Result<PartStream<Self::Part>, Status>> + Send;
+
+    /// Through where the answer goes that the part belongs to.
+    fn through(part: &Self::Part) -> Offset;
+
+    /// Adds an owner's part; false when no more is wanted.
+    fn take(
+        &self,
+        answer: Self::Answer,
+        part: Self::Part,
+    ) -> impl Future<Output = Result<(Self::Answer, bool), Status>> + Send;
+
+    /// Adds what records of the log hold; false when no more is wanted.
+    fn read(
+        &self,
+        answer: Self::Answer,
+        records: Vec<Record>,
+    ) -> impl Future<Output = Result<(Self::Answer, bool), JobError>> + Send;
+}
+
+/// An answer, and the offset below which it is complete.
+#[derive(Debug)]
+pub(crate) struct Found<A> {
+    pub(crate) answer: A,
+    pub(crate) through: Offset,
+}
+
 /// Answers jobs about recent data.
 #[derive(Debug)]
 pub(crate) struct Recent {
@@ -52,12 +92,11 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    pub(crate) async fn trace(
+    pub(crate) async fn find<Q: Question>(
         &self,
-        question: &Question,
+        question: &Q,
         from: From,
-        answer: Answer,
-    ) -> Result<Answer, JobError> {
+    ) -> Result<Found<Q::Answer>, JobError> {
         // Taken first: what was acknowledged before the question has to be in the answer.
         let end = match tokio::time::timeout(END_WAIT, self.end(from.partition)).await {
             Ok(Ok(end)) => Some(end),
@@ -68,7 +107,7 @@ impl Recent {
             Err(_) => None,
         };
         if !from.log_only
-            && let Some(found) = self.ask_owners(question, from, end, &answer).await?
+            && let Some(found) = self.ask_owners(question, from, end).await?
         {
             self.metrics.recent(RecentOutcome::Owner);
             return self.complete(question, from, end, found).await;
@@ -78,30 +117,29 @@ impl Recent {
             Some(end) => end,
             None => self.end(from.partition).await?,
         };
-        self.read_log(question, from.partition, from.offset, end, answer).await
+        self.read_log(question, from.partition, from.offset, end, question.empty()).await
     }
 
     /// Asks the owner, then each new one, until one answers. None when nobody did for long enough.
-    async fn ask_owners(
+    async fn ask_owners<Q: Question>(
         &self,
-        question: &Question,
+        question: &Q,
         from: From,
         end: Option<Offset>,
-        empty: &Answer,
-    ) -> Result<Option<Answer>, JobError> {
+    ) -> Result<Option<Found<Q::Answer>>, JobError> {
         loop {
             let announced = self.owners.get(from.partition);
             let version = announced.as_ref().map(|it| it.version);
             if let Some(owner) = announced.and_then(|it| it.owner) {
                 let service = self.services.get(&owner.address, || self.owners.addresses());
                 let asked = match service {
-                    Ok(service) => self.ask(&service, question, from, end, empty.bytes_left()).await,
+                    Ok(service) => self.ask(&service, question, from, end).await,
                     Err(status) => Err(status),
                 };
                 match asked {
-                    Ok(answer) => {
+                    Ok(found) => {
                         self.outages.ended(from.partition);
-                        return Ok(Some(answer));
+                        return Ok(Some(found));
                     }
                     Err(status) if status.code() == Code::FailedPrecondition => {
                         let message = status.message().to_owned();
@@ -122,75 +160,67 @@ impl Recent {
     }
 
     /// One owner's answer. An owner that is behind `end` is asked again for a while.
-    async fn ask(
+    async fn ask<Q: Question>(
         &self,
         service: &RecentService,
-        question: &Question,
+        question: &Q,
         from: From,
         end: Option<Offset>,
-        bytes_max: usize,
-    ) -> Result<Answer, Status> {
-        let request = RecentTraceRequest {
-            tenant: question.tenant.as_str().to_owned(),
-            trace_id: question.trace_id.as_bytes().to_vec(),
-            partition: from.partition.0,
-            from_offset: from.offset.0,
-        };
+    ) -> Result<Found<Q::Answer>, Status> {
         let late = Instant::now() + self.config.catch_up_wait;
         let mut pause = CATCH_UP_PAUSE;
         loop {
             let deadline = Instant::now() + self.config.owner_timeout;
             let exceeded = |_| Status::deadline_exceeded("no answer in time");
             let first = async {
-                let mut stream = service.trace(Request::new(request.clone())).await?.into_inner();
+                let mut stream = question.ask(service, from).await?;
                 let first = stream.try_next().await?;
                 let first = first.ok_or_else(|| Status::internal("answer without any part"))?;
                 Ok::<_, Status>((first, stream))
             };
             let (first, stream) = timeout_at(deadline, first).await.map_err(exceeded)??;
-            let behind = end.is_some_and(|end| first.through_offset < end.0);
+            let behind = end.is_some_and(|end| Q::through(&first) < end);
             if behind && Instant::now() + pause < late {
                 drop(stream);
                 tokio::time::sleep(pause).await;
                 pause *= 2;
                 continue;
             }
-            return timeout_at(deadline, collect(first, stream, bytes_max)).await.map_err(exceeded)?;
+            return timeout_at(deadline, collect(question, first, stream)).await.map_err(exceeded)?;
         }
     }
 
     /// Adds from the log what the owner had not reached yet.
-    async fn complete(
+    async fn complete<Q: Question>(
         &self,
-        question: &Question,
+        question: &Q,
         from: From,
         end: Option<Offset>,
-        answer: Answer,
-    ) -> Result<Answer, JobError> {
-        let through = answer.through;
+        found: Found<Q::Answer>,
+    ) -> Result<Found<Q::Answer>, JobError> {
+        let Found { answer, through } = found;
         match end {
             Some(end) if through < end => {
                 self.metrics.recent(RecentOutcome::CatchUp);
                 self.read_log(question, from.partition, through.max(from.offset), end, answer).await
             }
-            _ => Ok(answer),
+            _ => Ok(Found { answer, through }),
         }
     }
 
-    async fn read_log(
+    async fn read_log<Q: Question>(
         &self,
-        question: &Question,
+        question: &Q,
         partition: Partition,
         from: Offset,
         end: Offset,
-        mut answer: Answer,
-    ) -> Result<Answer, JobError> {
+        answer: Q::Answer,
+    ) -> Result<Found<Q::Answer>, JobError> {
         let range = tail::range(from, end);
-        let before = answer.metrics.bytes_read;
-        tail::read(&self.log, &self.topic, partition, range, question, &mut answer).await?;
-        self.metrics.log_bytes.inc_by(answer.metrics.bytes_read - before);
-        answer.through = range.end;
-        Ok(answer)
+        let (answer, bytes) =
+            tail::read(&self.log, &self.topic, partition, range, question, answer).await?;
+        self.metrics.log_bytes.inc_by(bytes);
+        Ok(Found { answer, through: range.end })
     }
 
     async fn end(&self, partition: Partition) -> Result<Offset, JobError> {
@@ -200,25 +230,26 @@ impl Recent {
 }
 
 /// All parts of an owner's answer.
-async fn collect(
-    first: RecentTracePart,
-    mut stream: PartStream<RecentTracePart>,
-    bytes_max: usize,
-) -> Result<Answer, Status> {
-    let mut answer = Answer::new(bytes_max);
-    answer.through = Offset(first.through_offset);
+async fn collect<Q: Question>(
+    question: &Q,
+    first: Q::Part,
+    mut stream: PartStream<Q::Part>,
+) -> Result<Found<Q::Answer>, Status> {
+    let through = Q::through(&first);
+    let mut answer = question.empty();
     let mut next = Some(first);
     while let Some(part) = next {
-        if part.through_offset != answer.through.0 {
+        if Q::through(&part) != through {
             return Err(Status::internal("parts of one answer differ in their offset"));
         }
-        answer.metrics.spans += part.spans;
-        if !answer.push(part.traces_data) {
+        let more;
+        (answer, more) = question.take(answer, part).await?;
+        if !more {
             break;
         }
         next = stream.try_next().await?;
     }
-    Ok(answer)
+    Ok(Found { answer, through })
 }
 
 /// Since when nobody answers for a partition, so that only the first questions wait for a new owner.

@@ -57,6 +57,7 @@ impl LabelKey {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn of_literal(literal: &Literal) -> Self {
         match literal {
             Literal::Nil => Self::Nil,

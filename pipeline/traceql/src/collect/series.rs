@@ -44,8 +44,8 @@ pub(crate) struct SeriesCollector {
 
 #[derive(Debug)]
 enum PipelineCollector {
-    Counted(Counter),
-    Compared(CompareCollector),
+    Counted(Box<Counter>),
+    Compared(Box<CompareCollector>),
 }
 
 impl SeriesCollector {
@@ -59,10 +59,12 @@ impl SeriesCollector {
         let series_max = if series_max == 0 { SERIES_MAX } else { series_max.min(SERIES_MAX) };
         let pipelines = pipelines.iter().map(|(function, by)| match function {
             MetricsFunction::Compare { selection, window, .. } => {
-                PipelineCollector::Compared(CompareCollector::new(selection.clone(), *window, grid))
+                let compare = CompareCollector::new(selection.clone(), *window, grid);
+                PipelineCollector::Compared(Box::new(compare))
             }
             function => {
-                PipelineCollector::Counted(Counter::new(function, by, grid, exemplars_max, series_max))
+                let counter = Counter::new(function, by, grid, exemplars_max, series_max);
+                PipelineCollector::Counted(Box::new(counter))
             }
         });
         Self { pipelines: pipelines.collect() }

@@ -46,13 +46,13 @@ pub(super) fn lines(merged: &Merged, top_n: usize) -> Vec<Line> {
 
 impl AttributeParts<'_> {
     fn lines(&self, name: &Arc<str>, merged: &Merged, top_n: usize, lines: &mut Vec<Line>) {
-        for part in 0..2 {
-            let Some((first, others)) = self.totals[part].split_first() else { continue };
+        for (totals, kind) in self.totals.iter().zip(TOTAL_TYPES) {
+            let Some((first, others)) = totals.split_first() else { continue };
             let mut samples = functions::counts(merged, first);
             for other in others {
                 samples.iter_mut().zip(functions::counts(merged, other)).for_each(|(sum, more)| *sum += more);
             }
-            let mut labels = labels(TOTAL_TYPES[part], name, &LabelKey::Nil);
+            let mut labels = labels(kind, name, &LabelKey::Nil);
             if self.cut {
                 labels.push((META_ERROR.into(), LabelKey::text(TOO_MANY_VALUES)));
             }

@@ -126,7 +126,7 @@ impl<'a> Lookup<'a> {
 /// Numbers of status and kind are smaller.
 const SMALL: usize = 8;
 
-fn texts_of<'a>(array: &'a DictionaryArray<Int32Type>) -> Result<&'a StringArray, EvalError> {
+fn texts_of(array: &DictionaryArray<Int32Type>) -> Result<&StringArray, EvalError> {
     array
         .values()
         .as_string_opt()

@@ -36,7 +36,7 @@ pub(crate) struct Kept {
 impl Exemplars {
     pub(crate) fn new(intervals: u32, exemplars_max: usize) -> Self {
         let each_max = exemplars_max.min(STRETCH_MAX);
-        let count = if each_max == 0 { 0 } else { (exemplars_max / each_max).min(intervals.max(1) as usize) };
+        let count = exemplars_max.checked_div(each_max).unwrap_or(0).min(intervals.max(1) as usize);
         let per_interval = ((count as u64) << 32) / u64::from(intervals.max(1));
         let stretches = Stretches { per_interval, each_max };
         Self { stretches, kept: vec![Vec::new(); count], limits: vec![u64::MAX; count] }
