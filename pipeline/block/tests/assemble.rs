@@ -44,7 +44,7 @@ fn only(data: &TracesData, keep: impl Fn(usize) -> bool) -> TracesData {
 }
 
 fn all(batch: &RecordBatch) -> Vec<Range<usize>> {
-    vec![0..batch.num_rows()]
+    std::iter::once(0..batch.num_rows()).collect()
 }
 
 /// Of arbitrary spans hardly any has a parent that is there; this gives most of them one of their trace.
@@ -82,7 +82,7 @@ proptest! {
         let pieces: Vec<_> = pieces.iter().zip(&ranges).map(|(batch, ranges)| (batch, ranges.as_slice())).collect();
         let (batch, runs) = assemble(&pieces).unwrap();
         prop_assert_eq!(rows(&batch, &everything()), rows(&whole, &everything()));
-        prop_assert_eq!(normal(&to_traces_data(&[batch.clone()]).unwrap()), normal(&data));
+        prop_assert_eq!(normal(&to_traces_data(std::slice::from_ref(&batch)).unwrap()), normal(&data));
         let ids = batch.column_by_name(schema::TRACE_ID).unwrap().as_fixed_size_binary();
         let ids: Vec<[u8; 16]> = ids.iter().map(|id| id.unwrap().try_into().unwrap()).collect();
         prop_assert_eq!(runs, TraceRuns::new(&ids));
@@ -95,7 +95,7 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(whole.num_rows() + 1)).collect();
         cuts.extend([0, whole.num_rows()]);
         cuts.sort_unstable();
-        let parts: Vec<_> = cuts.windows(2).map(|pair| vec![pair[0]..pair[1]]).rev().collect();
+        let parts: Vec<Vec<_>> = cuts.windows(2).map(|pair| std::iter::once(pair[0]..pair[1]).collect()).rev().collect();
         let pieces: Vec<_> = parts.iter().map(|ranges| (&whole, ranges.as_slice())).collect();
         let (batch, _) = assemble(&pieces).unwrap();
         prop_assert_eq!(rows(&batch, &everything()), rows(&whole, &everything()));
@@ -120,8 +120,8 @@ fn what_it_needs_must_be_there() {
         assert!(matches!(&error, BlockError::Value { column, .. } if column == absent), "{error:?}");
     }
     let batch = open.scan(&everything(), None).unwrap();
-    let beyond = [0..2_usize];
-    assert!(assemble(&[(&batch, &beyond)]).is_err());
+    let beyond = 0..2_usize;
+    assert!(assemble(&[(&batch, std::slice::from_ref(&beyond))]).is_err());
 }
 
 /// Spans given as (trace, span, parent).

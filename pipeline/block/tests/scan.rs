@@ -179,11 +179,11 @@ proptest! {
             let scan = scan(&data, &config).await;
             prop_assert_eq!(scan.row_groups(), sealed.batches.len());
             let mut from_file = Vec::new();
-            for group in 0..scan.row_groups() {
+            for (group, expected) in whole.iter().enumerate() {
                 let batch = scan.columns(group, &asked, None).await.unwrap();
                 prop_assert_eq!(batch.num_rows(), scan.rows(group));
                 let found = rows(&batch, &asked);
-                prop_assert_eq!(&found, &rows(&whole[group], &asked));
+                prop_assert_eq!(&found, &rows(expected, &asked));
                 from_file.extend(found.into_iter().filter(|row| starts_in(row, range.as_ref())));
             }
             prop_assert_eq!(&from_open, &from_file);
@@ -364,8 +364,9 @@ async fn only_what_is_asked_for_is_read() {
     assert_eq!((none.num_columns(), none.num_rows()), (0, 40_000));
     assert_eq!(scan.may_hold(&trace_id(2)).await.unwrap(), [0]);
     assert!(scan.may_hold(&trace_id(100_001)).await.unwrap().is_empty());
-    for wrong in [vec![5..4], vec![0..2, 1..3], vec![0..40_001]] {
-        assert!(scan.columns(0, &projection, Some(&wrong)).await.is_err(), "{wrong:?}");
+    let backwards = Range { start: 5, end: 4 };
+    for wrong in [&[backwards][..], &[0..2, 1..3], std::slice::from_ref(&(0..40_001))] {
+        assert!(scan.columns(0, &projection, Some(wrong)).await.is_err(), "{wrong:?}");
     }
 }
 

@@ -75,10 +75,13 @@ pub(super) async fn may_match(
 
 /// Whether the condition may hold if its leaves, in their order, are excluded or not. All of them are taken.
 fn possible(condition: &Condition, excluded: &mut impl Iterator<Item = bool>) -> bool {
+    let mut each = |parts: &[Condition]| -> Vec<bool> {
+        parts.iter().map(|part| possible(part, &mut *excluded)).collect()
+    };
     match condition {
         Condition::Always => true,
-        Condition::All(parts) => parts.iter().fold(true, |all, part| possible(part, &mut *excluded) && all),
-        Condition::Any(parts) => parts.iter().fold(false, |any, part| possible(part, &mut *excluded) || any),
+        Condition::All(parts) => !each(parts).contains(&false),
+        Condition::Any(parts) => each(parts).contains(&true),
         Condition::Leaf(..) => !excluded.next().unwrap_or(false),
     }
 }
