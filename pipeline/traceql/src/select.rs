@@ -84,9 +84,9 @@ pub(crate) enum Spansets {
     /// `{ … }`
     Filter(Node),
     /// `&&`
-    And(Box<Spansets>, Box<Spansets>),
+    And(Box<Self>, Box<Self>),
     /// `||`
-    Or(Box<Spansets>, Box<Spansets>),
+    Or(Box<Self>, Box<Self>),
     /// All others.
     Structural {
         /// Which relation.
@@ -96,9 +96,9 @@ pub(crate) enum Spansets {
         /// `&`
         union: bool,
         /// Left side.
-        left: Box<Spansets>,
+        left: Box<Self>,
         /// Right side.
-        right: Box<Spansets>,
+        right: Box<Self>,
     },
     /// In brackets.
     Pipeline(Selector),

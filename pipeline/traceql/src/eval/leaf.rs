@@ -140,6 +140,9 @@ impl Leaf {
 }
 
 fn present(values: &Values<'_>, rows: usize) -> Mask {
+    if let [only] = values.lanes.as_slice() {
+        return lanes::present(only, rows);
+    }
     let mut mask = Mask::none(rows);
     values.lanes.iter().for_each(|lane| mask.or(&lanes::present(lane, rows)));
     mask

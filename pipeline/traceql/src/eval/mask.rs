@@ -99,12 +99,6 @@ impl Mask {
         }
     }
 
-    pub(crate) fn clear_range(&mut self, rows: Range<usize>) {
-        for (index, part) in words_of(rows) {
-            self.words[index] &= !part;
-        }
-    }
-
     pub(crate) fn get(&self, row: usize) -> bool {
         self.words[row / 64] >> (row % 64) & 1 == 1
     }
@@ -192,11 +186,10 @@ mod tests {
             prop_assert_eq!(mask.clone().not().count(), flags.len() - rows.len());
             let buffer = mask.clone().into_buffer();
             prop_assert_eq!(Mask::from_buffer(&buffer.slice(start, end - start)).rows().count(), mask.rows_in(start..end).count());
-            let mut cleared = mask.clone();
-            cleared.clear_range(start..end);
-            prop_assert!(!cleared.any_in(start..end));
-            cleared.set_range(start..end);
-            prop_assert_eq!(cleared.rows_in(start..end).count(), end - start);
+            let mut filled = mask.clone();
+            filled.set_range(start..end);
+            prop_assert_eq!(filled.rows_in(start..end).count(), end - start);
+            prop_assert_eq!(filled.count(), mask.count() + end - start - mask.rows_in(start..end).count());
         }
     }
 }

@@ -28,9 +28,9 @@ pub(crate) enum Node {
         negated: bool,
     },
     /// All of them, the cheapest first.
-    All(Vec<Node>),
+    All(Vec<Self>),
     /// One of them, the cheapest first.
-    Any(Vec<Node>),
+    Any(Vec<Self>),
 }
 
 impl Node {
@@ -76,7 +76,7 @@ impl Node {
             Self::Any(nodes) => {
                 let mut met = Mask::none(spans.rows());
                 let mut open = within.cloned().unwrap_or_else(|| Mask::all(spans.rows()));
-                for node in nodes.iter() {
+                for node in nodes {
                     if !open.any() {
                         break;
                     }

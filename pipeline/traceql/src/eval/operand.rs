@@ -16,9 +16,9 @@ pub(crate) enum Operand {
     /// True where the first is met, false where the second is.
     Truth(Box<Node>, Box<Node>),
     /// With the sign turned.
-    Negate(Box<Operand>),
+    Negate(Box<Self>),
     /// Two operands and an arithmetic operator.
-    Arithmetic(BinaryOp, Box<Operand>, Box<Operand>),
+    Arithmetic(BinaryOp, Box<Self>, Box<Self>),
 }
 
 /// An operand with its values in a batch.
@@ -27,8 +27,8 @@ pub(crate) enum Bound<'a> {
     Constant(Option<Value<'a>>),
     Values(Values<'a>),
     Truth(Mask, Mask),
-    Negate(Box<Bound<'a>>),
-    Arithmetic(BinaryOp, Box<Bound<'a>>, Box<Bound<'a>>),
+    Negate(Box<Self>),
+    Arithmetic(BinaryOp, Box<Self>, Box<Self>),
 }
 
 impl Operand {

@@ -25,9 +25,9 @@ pub(crate) enum Scalar {
         field: Option<Operand>,
     },
     /// Arithmetic.
-    Binary(BinaryOp, Box<Scalar>, Box<Scalar>),
+    Binary(BinaryOp, Box<Self>, Box<Self>),
     /// Of the spans that a pipeline of its own finds in the trace.
-    Pipeline(Selector, Box<Scalar>),
+    Pipeline(Selector, Box<Self>),
 }
 
 /// A scalar with the values of a batch.
@@ -35,8 +35,8 @@ pub(crate) enum Scalar {
 pub(super) enum BoundScalar<'a> {
     Constant(Option<Value<'a>>),
     Aggregate { function: Aggregate, key: &'a Arc<str>, field: Option<Bound<'a>> },
-    Binary(BinaryOp, Box<BoundScalar<'a>>, Box<BoundScalar<'a>>),
-    Pipeline(Sets, Box<BoundScalar<'a>>),
+    Binary(BinaryOp, Box<Self>, Box<Self>),
+    Pipeline(Sets, Box<Self>),
 }
 
 impl<'a> BoundScalar<'a> {

@@ -45,7 +45,7 @@ fn related(spans: &[TestSpan], op: &str, left: usize, right: usize) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn nested_sets_say_what_parents_say(spans in traces()) {

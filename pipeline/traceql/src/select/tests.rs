@@ -140,7 +140,7 @@ fn groups() {
         query("{ status = error } | by(name) | by(status)"),
         ["[2] by(name)=\"mid\" by(status)=error", "[6] by(name)=\"leaf\" by(status)=error"]
     );
-    assert_eq!(query("{ } | by(duration > 100ns) | avg(duration) > 115ns").len(), 2);
+    assert_eq!(query("{ } | by(duration > 100ns) | avg(duration) >= 115ns").len(), 2);
     assert_eq!(query("{ } | by(name) | ({ span.n >= 4 } ~ { })"), ["[4, 5] by(name)=\"leaf\""]);
 }
 

@@ -99,6 +99,9 @@ pub(super) fn flat(sources: Vec<Values<'_>>, rows: usize) -> Values<'_> {
         return Values::none();
     };
     for source in sources {
+        if flat.lanes.iter().any(Lane::is_full) {
+            break;
+        }
         let mut missing = Vec::new();
         for row in (0..rows).filter(|row| flat.first(*row).is_none()) {
             source.each(row, |value| missing.push((row as u32, value)));

@@ -32,6 +32,19 @@ impl<'a> Lane<'a> {
         matches!(self, Self::Sparse(_))
     }
 
+    /// Whether every row has a value, as far as that is known at once.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Text(texts) => texts.null_count() == 0 && texts.values().null_count() == 0,
+            Self::Int(numbers) | Self::Duration(numbers) => numbers.null_count() == 0,
+            Self::Float(numbers) => numbers.null_count() == 0,
+            Self::Bool(flags) => flags.null_count() == 0,
+            Self::Status(numbers) | Self::Kind(numbers) | Self::Small(numbers) => numbers.null_count() == 0,
+            Self::Id(ids) => ids.null_count() == 0,
+            Self::Sparse(_) => false,
+        }
+    }
+
     /// The first value of a row.
     #[must_use]
     pub fn first(&self, row: usize) -> Option<Value<'a>> {
