@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::ast::{Attribute, Intrinsic, Kind, Status, Target};
-use crate::parse_error::ParseError;
 use crate::lex;
+use crate::parse_error::ParseError;
 
 /// Every spelling; the first of each is the one that is printed.
 const INTRINSICS: [(&str, Intrinsic); 30] = [

@@ -17,8 +17,8 @@ mod print_tests;
 use std::sync::Arc;
 
 use crate::ast::{Literal, Query};
-use crate::parse_error::{ParseError, clip};
 use crate::lex::{Lexed, Symbol, Token, lex};
+use crate::parse_error::{ParseError, clip};
 use crate::validate;
 
 pub use lenient::parse_lenient_filter;

@@ -2,6 +2,7 @@
 //! Memory: at most as many traces and spans as the search asks for, and the rows of the traces of one batch that are among
 //! the newest.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ impl TracesCollector {
         for pending in candidates(selected, first)? {
             if self.newest.contains(&pending.id) { known.push(pending) } else { fresh.push(pending) }
         }
-        fresh.sort_unstable_by(|a, b| (b.start, b.id).cmp(&(a.start, a.id)));
+        fresh.sort_unstable_by_key(|pending| Reverse((pending.start, pending.id)));
         let kept = self.places(&fresh);
         self.more |= kept < fresh.len();
         fresh.truncate(kept);

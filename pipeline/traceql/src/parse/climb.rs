@@ -3,9 +3,9 @@
 //! `&&` and `||` are on one level: `a || b && c` is `(a || b) && c`.
 
 use super::{DEPTH_MAX, Parser, Result};
-use crate::parse_error::ParseError;
 use crate::lex::Symbol;
 use crate::operator::Level;
+use crate::parse_error::ParseError;
 
 /// Longer chains of one of `&&`, `||` become balanced trees, which mean the same and are not deep.
 const LEFT_DEEP_MAX: usize = 64;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::climb::{Node, Operands, Operator, climb};
 use super::{Parser, Result};
 use crate::ast::{Attribute, FieldExpr, Intrinsic, Literal, Target};
-use crate::parse_error::ParseError;
 use crate::lex::{Symbol, Token};
 use crate::operator::{Level, binary_op};
+use crate::parse_error::ParseError;
 
 const OPERAND: &str = "an attribute, a literal or \"(\"";
 

@@ -6,9 +6,9 @@ use super::{Parser, Result};
 use crate::ast::{
     Attribute, BinaryOp, Literal, MetricsExpr, MetricsFunction, Pipeline, ScalarExpr, SecondStage,
 };
-use crate::parse_error::ParseError;
 use crate::lex::Symbol;
 use crate::operator::{Level, binary_op};
+use crate::parse_error::ParseError;
 
 /// Values that `compare` tells of each attribute unless the query says how many.
 const COMPARE_TOP_N: usize = 10;

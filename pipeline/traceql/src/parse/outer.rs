@@ -7,9 +7,9 @@ use crate::ast::BinaryOp;
 use crate::ast::{
     Aggregate, Body, FieldExpr, Literal, MetricsExpr, Pipeline, ScalarExpr, SpansetExpr, Stage,
 };
-use crate::parse_error::{ParseError, clip};
 use crate::lex::Symbol;
 use crate::operator::{Level, binary_op, spanset_op};
+use crate::parse_error::{ParseError, clip};
 
 /// An operand outside of `{ … }`.
 #[derive(Debug)]

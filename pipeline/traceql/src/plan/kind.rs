@@ -56,7 +56,10 @@ impl Asked {
                 needs::add(attribute, &mut first);
             }
         }
-        let whole = whole::selector(&selector) || mentioned.selected.iter().any(Attribute::needs_trace);
+        // What is told may be of the whole where what decides is not: `{ true || childCount > 1 }`.
+        let whole = whole::selector(&selector)
+            || attributes.iter().any(whole::told)
+            || mentioned.selected.iter().any(Attribute::needs_trace);
         let kind =
             PlanKind::Traces { limit: asked.limit as usize, spans_max: asked.spans_max as usize, attributes };
         Ok(Self { kind, selectors: vec![selector], first, second, whole, hints })

@@ -44,6 +44,13 @@ fn leaf(found: &Leaf) -> bool {
     found.attribute.needs_trace() && !tells_roots_only(found)
 }
 
+/// Whether an attribute that was asked for makes wholes of traces by being told: of the parent's left, all but which spans
+/// are roots depends on what else is asked.
+pub(super) fn told(attribute: &Attribute) -> bool {
+    let parents_left = Target::Intrinsic(Intrinsic::NestedSetParent);
+    attribute.needs_trace() && (attribute.parent || attribute.target != parents_left)
+}
+
 /// A root is one in every piece of its trace: what only tells roots from other spans does not need the whole.
 fn tells_roots_only(leaf: &Leaf) -> bool {
     const PARENT: Target = Target::Intrinsic(Intrinsic::NestedSetParent);

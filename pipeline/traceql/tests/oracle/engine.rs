@@ -10,6 +10,7 @@ use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::{Collector, EvalError, ScanPlan, Selected, Spans};
 
 /// Where spans are.
+#[allow(clippy::large_enum_variant, reason = "there are a few")]
 pub(crate) enum Block {
     Open(OpenBlock),
     Sealed(SealedBlock),
@@ -55,8 +56,8 @@ pub(crate) fn collect_wholes(plan: &ScanPlan, blocks: &[Block]) -> Result<Found,
     let mut columns = plan.first().clone();
     columns.merge(plan.second());
     let batches: Vec<RecordBatch> = blocks.iter().flat_map(|block| block.scan(&columns)).collect();
-    let rows: Vec<[Range<usize>; 1]> = batches.iter().map(|batch| [0..batch.num_rows()]).collect();
-    let pieces = batches.iter().zip(&rows).map(|(batch, rows)| (batch, rows.as_slice()));
+    let rows: Vec<Range<usize>> = batches.iter().map(|batch| 0..batch.num_rows()).collect();
+    let pieces = batches.iter().zip(&rows).map(|(batch, rows)| (batch, std::slice::from_ref(rows)));
     let (batch, runs) = assemble(&pieces.collect::<Vec<_>>()).unwrap();
     let mut collector = Collector::new(plan);
     let spans = Spans::new(&batch, &runs);

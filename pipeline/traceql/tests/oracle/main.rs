@@ -4,7 +4,7 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test -p vivace-traceql --test oracle` looks for longer.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod answer;
 mod blocks;

@@ -164,7 +164,12 @@ fn computed() -> impl Strategy<Value = FieldExpr> {
 fn leaf() -> impl Strategy<Value = FieldExpr> {
     const STATUS: [Intrinsic; 1] = [Intrinsic::Status];
     const KIND: [Intrinsic; 1] = [Intrinsic::Kind];
-    let nil = (prop_oneof![keyed(), texts()], select(&EQUAL[..])).prop_map(|(attribute, op)| {
+    // What every span has may only be asked for by `!= nil`.
+    let nil = prop_oneof![
+        3 => (keyed(), select(&EQUAL[..])),
+        1 => (texts(), Just(BinaryOp::NotEqual)),
+    ];
+    let nil = nil.prop_map(|(attribute, op)| {
         binary(op, FieldExpr::Attribute(attribute), FieldExpr::Literal(Literal::Nil))
     });
     let pair = (keyed(), select(&ORDERED[..]), keyed())

@@ -157,9 +157,8 @@ fn scalar(trace: &Trace, all: &[usize], set: &mut Spanset, expr: &ScalarExpr) ->
     Ok(match expr {
         ScalarExpr::Literal(literal) => Seen::of_literal(literal),
         ScalarExpr::Aggregate(function, field) => {
-            let (value, told) = match aggregate(trace, &set.spans, *function, field.as_ref()) {
-                Some(found) => found,
-                None => return Ok(None),
+            let Some((value, told)) = aggregate(trace, &set.spans, *function, field.as_ref()) else {
+                return Ok(None);
             };
             let key = expr.to_string();
             if set.attributes.iter().all(|(other, _)| *other != key) {

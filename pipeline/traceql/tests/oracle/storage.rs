@@ -12,20 +12,28 @@ use crate::trace::{Span, Trace};
 pub(crate) struct Storage {
     sealed: bool,
     columns_max: usize,
+    /// Rows of a row group, where traces need not be whole.
+    rows_max: usize,
 }
 
 pub(crate) fn storage() -> impl Strategy<Value = Storage> {
-    (any::<bool>(), select(vec![0, 3, 256])).prop_map(|(sealed, columns_max)| Storage { sealed, columns_max })
+    let parts = (any::<bool>(), select(vec![0, 3, 256]), select(vec![2, 1000]));
+    parts.prop_map(|(sealed, columns_max, rows_max)| Storage { sealed, columns_max, rows_max })
 }
 
 impl Storage {
     /// All spans in one block.
     pub(crate) fn whole(&self, dataset: &[Trace]) -> Vec<Block> {
-        vec![self.block(spans(dataset))]
+        vec![self.block(spans(dataset), usize::MAX)]
     }
 
-    fn block<'a>(&self, spans: impl IntoIterator<Item = ([u8; 16], &'a Span)>) -> Block {
-        let block = open(spans, &BlockConfig { columns_max: self.columns_max, ..BlockConfig::default() });
+    fn block<'a>(&self, spans: impl IntoIterator<Item = ([u8; 16], &'a Span)>, rows_max: usize) -> Block {
+        let config = BlockConfig {
+            columns_max: self.columns_max,
+            row_group_rows_max: rows_max,
+            ..BlockConfig::default()
+        };
+        let block = open(spans, &config);
         if self.sealed { Block::Sealed(block.seal()) } else { Block::Open(block) }
     }
 }
@@ -50,7 +58,7 @@ impl Dealt {
             let dealt = spans(dataset).zip(&self.to).filter(|(_, to)| **to == number);
             let dealt: Vec<_> = dealt.map(|(span, _)| span).collect();
             if !dealt.is_empty() {
-                blocks.push(storage.block(dealt));
+                blocks.push(storage.block(dealt, storage.rows_max));
             }
         }
         blocks

@@ -39,7 +39,7 @@ pub(crate) enum Held {
     Int(i64),
     Float(f64),
     Bool(bool),
-    Array(Vec<Held>),
+    Array(Vec<Self>),
     Empty,
 }
 
