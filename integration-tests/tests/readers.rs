@@ -14,7 +14,8 @@ use vivace_sample::{Options, Shop};
 
 const TEST_LIMIT: Duration = Duration::from_secs(120);
 const PARTITIONS: u32 = 2;
-const REQUESTS: usize = 100;
+/// As many as make blocks with strings that hardly repeat.
+const REQUESTS: usize = 300;
 
 /// What one reader counted.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -29,7 +30,7 @@ struct Counts {
 async fn duckdb_and_pyarrow_count_the_spans_of_the_blocks() {
     bounded(TEST_LIMIT, async {
         let options =
-            VivaceOptions::embedded().partitions(PARTITIONS).blocks_every(Duration::from_millis(500));
+            VivaceOptions::embedded().partitions(PARTITIONS).blocks_every(Duration::from_secs(3));
         let mut vivace = Vivace::start(options).await.expect("vivace starts");
         let noted = Arc::new(Acknowledged::default());
         let mut sender = Sender::new(&vivace.otlp_grpc(), &noted).expect("an address");

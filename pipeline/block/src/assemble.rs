@@ -19,8 +19,13 @@ use self::piece::Piece;
 use crate::BlockError;
 use crate::nested_set::Numbering;
 use crate::schema::{
-    NESTED_SET_LEFT, NESTED_SET_PARENT, NESTED_SET_RIGHT, ROOT_SERVICE_NAME, ROOT_SPAN_NAME, fixed_fields,
+    DURATION_NANOS, KIND, NAME, NESTED_SET_LEFT, NESTED_SET_PARENT, NESTED_SET_RIGHT, PARENT_SPAN_ID,
+    ROOT_SERVICE_NAME, ROOT_SPAN_NAME, SPAN_ID, START_TIME, TRACE_ID, fixed_fields,
 };
+
+/// Columns that batches have to have to be put together, and those that tell equal spans.
+pub const ASSEMBLE_COLUMNS: [&str; 7] =
+    [TRACE_ID, SPAN_ID, PARENT_SPAN_ID, START_TIME, DURATION_NANOS, KIND, NAME];
 
 /// A row: the number of its piece, and the row there.
 type Pick = (usize, usize);

@@ -11,6 +11,10 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use vivace_model::scan::TraceRuns;
+
+use crate::BlockError;
+use crate::schema::TRACE_ID;
 
 /// The batch as IPC streams of about `bytes_max` bytes each, or of one row. No row: no stream.
 ///
@@ -41,6 +45,23 @@ pub fn decode_batches(stream: Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
     }
     decoder.finish()?;
     Ok(batches)
+}
+
+/// The traces of a batch that is sorted by trace id.
+///
+/// # Errors
+/// [`BlockError::ColumnType`] if it has no trace ids.
+pub fn trace_runs(batch: &RecordBatch) -> Result<TraceRuns, BlockError> {
+    let column = batch.column_by_name(TRACE_ID);
+    let ids = column.and_then(|column| column.as_fixed_size_binary_opt());
+    let ids = ids.filter(|ids| ids.value_length() == 16).ok_or_else(|| BlockError::ColumnType {
+        column: TRACE_ID.to_owned(),
+        expected: "16 bytes",
+        actual: column.map_or_else(|| "not there".to_owned(), |column| column.data_type().to_string()),
+    })?;
+    let (rows, _) = ids.value_data().as_chunks();
+    let start = ids.offset();
+    Ok(TraceRuns::new(&rows[start..start + ids.len()]))
 }
 
 /// Rows differ in size: what came out too large is halved.

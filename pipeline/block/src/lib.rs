@@ -21,13 +21,13 @@ mod reader;
 mod write;
 
 pub use arrow::array::RecordBatch;
-pub use assemble::assemble;
+pub use assemble::{ASSEMBLE_COLUMNS, assemble};
 pub use columns::{Appended, BlockStats, Needle, OpenBlock, RejectedSpans, SealedBlock};
 pub use combine::{Combined, TraceCombiner};
 pub use config::BlockConfig;
 pub use duplicates::DuplicateFilter;
 pub use error::BlockError;
-pub use exchange::{decode_batches, encode_batch};
+pub use exchange::{decode_batches, encode_batch, trace_runs};
 pub use metrics::Metrics;
 pub use otlp::to_traces_data;
 pub use reader::{BlockReader, BlockScan, ReaderConfig, TraceRows};

@@ -9,8 +9,10 @@ use std::sync::{Arc, OnceLock};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use proptest::prelude::*;
-use vivace_block::{BlockConfig, BlockReader, Metrics, ReaderConfig, to_traces_data};
+use vivace_block::schema::{self, AttributeScope};
+use vivace_block::{BlockConfig, BlockError, BlockReader, Metrics, ReaderConfig, to_traces_data};
 use vivace_model::ErrorKind;
+use vivace_model::scan::{Condition, Projection, ScanColumn, Test};
 
 use self::blocks::{file, stored, trace_id, traces};
 
@@ -40,7 +42,66 @@ fn look_up(bytes: Vec<u8>, file_bytes: u64) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}"),
             }
         }
+        if let Err(error) = scan(&reader, &path, file_bytes).await {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        }
     });
+}
+
+/// Everything that a scan can read. What comes is a batch of the rows asked for, or an error.
+async fn scan(reader: &BlockReader, path: &Path, file_bytes: u64) -> Result<(), BlockError> {
+    let block = reader.open(path, file_bytes).await?;
+    let leaf = |column, test| Condition::Leaf(column, test);
+    let attribute = |key: &str| ScanColumn::Attribute(AttributeScope::Span, key.to_owned());
+    let conditions = [
+        leaf(ScanColumn::Fixed(schema::NAME), Test::TextMatches(Arc::new(|text| text.len() > 3))),
+        leaf(attribute("url"), Test::Text("/things/1/1".into())),
+        leaf(attribute("number"), Test::Between(3.0, 4.0)),
+        leaf(attribute("else"), Test::Exists),
+    ];
+    let all = Projection {
+        fixed: schema::fixed_fields().iter().filter_map(|field| fixed(field.name())).collect(),
+        scopes: AttributeScope::ALL.into_iter().collect(),
+        ..Projection::default()
+    };
+    let one = Projection {
+        attributes: [(AttributeScope::Span, "url".to_owned()), (AttributeScope::Span, "else".to_owned())]
+            .into(),
+        ..Projection::default()
+    };
+    let mut first = Ok(());
+    let mut note = |error: Option<BlockError>| {
+        if let (Ok(()), Some(error)) = (&first, error) {
+            first = Err(error);
+        }
+    };
+    note(block.may_hold(&trace_id(2)).await.err());
+    for group in 0..block.row_groups() {
+        for condition in &conditions {
+            note(block.may_match(group, condition, None).await.err());
+        }
+        note(block.runs(group).await.err());
+        let rows = block.rows(group);
+        let some = [0..rows.min(1), rows.min(20)..rows.min(40)];
+        for (projection, ranges) in
+            [(&all, None), (&all, Some(&some[..])), (&one, None), (&one, Some(&some[..]))]
+        {
+            let expected = ranges.map_or(rows, |ranges| ranges.iter().map(|range| range.len()).sum());
+            match block.columns(group, projection, ranges).await {
+                Ok(batch) => assert_eq!(batch.num_rows(), expected),
+                Err(error) => note(Some(error)),
+            }
+        }
+    }
+    first
+}
+
+fn fixed(name: &str) -> Option<&'static str> {
+    let names = [schema::TRACE_ID, schema::START_TIME, schema::NAME, schema::KIND, schema::STATUS_MESSAGE];
+    names
+        .into_iter()
+        .chain([schema::EVENTS, schema::LINKS, schema::ROOT_SPAN_NAME])
+        .find(|fixed| *fixed == name)
 }
 
 proptest! {

@@ -124,7 +124,7 @@ impl Intervals {
             return 0;
         }
         // Rounding makes it wrong by one at most, as there are far fewer intervals than a double has digits.
-        let mut interval = (offset as f64 * self.per_nanosecond) as u64;
+        let mut interval = ((offset.cast_signed() as f64 * self.per_nanosecond) as i64).cast_unsigned();
         let begins = interval.wrapping_mul(self.step);
         if begins > offset {
             interval -= 1;

@@ -8,8 +8,7 @@ use crate::{EvalError, PlanKind, ScanPlan, Spans};
 pub enum Relevant {
     /// All of it.
     All,
-    /// All rows of these traces, by their numbers in the batch's runs, ascending: each has a match, and answers tell of
-    /// traces as a whole.
+    /// All rows of these traces, by their numbers in the batch's runs, ascending: answers tell of traces as a whole.
     Traces(Vec<u32>),
     /// These rows, ascending.
     Rows(Vec<u32>),
@@ -23,6 +22,10 @@ impl ScanPlan {
     pub fn relevant(&self, spans: &Spans<'_>) -> Result<Relevant, EvalError> {
         if self.whole() {
             return Ok(Relevant::All);
+        }
+        if let PlanKind::Summaries { ids } = self.kind() {
+            let found = ids.iter().filter_map(|id| spans.runs().find(id));
+            return Ok(Relevant::Traces(found.map(|trace| trace as u32).collect()));
         }
         let selected = self.select(spans)?;
         let traces = matches!(self.kind(), PlanKind::Traces { .. });

@@ -6,12 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, PrimitiveArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::TimestampNanosecondType;
 use tonic::Status;
 use vivace_block::schema::{START_TIME, TRACE_ID};
-use vivace_block::{BlockError, encode_batch};
+use vivace_block::{ASSEMBLE_COLUMNS, encode_batch, trace_runs};
 use vivace_model::scan::{Projection, TimeRange, TraceRuns};
 use vivace_model::{ErrorKind, Offset, Partition, TenantId, UnixNanos};
 use vivace_proto::internal::{RecentColumnsPart, RecentColumnsRequest};
@@ -31,7 +31,7 @@ struct Scan {
     tenant: TenantId,
     plan: ScanPlan,
     columns: Projection,
-    /// Spans that start in that time go out; none: any time.
+    /// Spans that start in that time go out, or traces that have one; none: any time.
     range: Option<TimeRange>,
 }
 
@@ -136,7 +136,7 @@ impl Scan {
         columns.merge(plan.second());
         columns.fixed.extend([TRACE_ID, START_TIME]);
         let range = if plan.whole() {
-            columns.merge(&vivace_block::assembled_columns());
+            columns.fixed.extend(ASSEMBLE_COLUMNS);
             time_range(request.read_start, request.read_end)
         } else if matches!(plan.kind(), PlanKind::Traces { .. } | PlanKind::Summaries { .. }) {
             // Answers tell of all spans of a trace.
@@ -156,20 +156,18 @@ impl Scan {
         // Rows and end under one lock: the piece may be growing.
         let content = piece.content.read();
         let end = content.end;
+        let range = self.range.as_ref().filter(|_| !self.plan.whole());
         let batches = match content.tenants.get(&self.tenant) {
-            Some(Rows::Open(block)) => {
-                let scanned = block.scan(columns, self.range.as_ref());
-                vec![scanned.map_err(|error| broken(&error))?]
-            }
-            Some(Rows::Sealed(block)) => {
-                // Sealed rows do not change: who adds records need not wait.
-                let block = Arc::clone(block);
-                drop(content);
-                block.scan(columns, self.range.as_ref()).map_err(|error| broken(&error))?
-            }
+            Some(Rows::Open(block)) => block.scan(columns, range).into_iter().collect(),
+            Some(Rows::Sealed(block)) => block.scan(columns, range),
             None => Vec::new(),
         };
-        Ok((batches, end))
+        drop(content);
+        let runs = batches.into_iter().map(|batch| {
+            let runs = trace_runs(&batch).map_err(|error| Status::internal(error.to_string()))?;
+            Ok((batch, Arc::new(runs)))
+        });
+        Ok((runs.collect::<Result<_, Status>>()?, end))
     }
 
     fn source_rows(
@@ -230,21 +228,24 @@ impl Scan {
                 Some(ids) => Relevant::Traces(numbers(&runs, ids)),
                 None => self.plan.relevant(&Spans::new(&batch, &runs)).map_err(|error| failed(&error))?,
             };
-            let rows = match relevant {
-                Relevant::All => None,
-                Relevant::Rows(rows) => Some(rows),
-                Relevant::Traces(traces) => {
-                    let rows = traces.iter().flat_map(|trace| runs.rows_of(*trace as usize));
-                    Some(rows.map(|row| row as u32).collect())
-                }
+            let traces = match (relevant, &self.range) {
+                (Relevant::Rows(rows), _) => Err(rows),
+                (Relevant::Traces(traces), _) => Ok(traces),
+                (Relevant::All, Some(range)) => Ok(within(&batch, &runs, range)?),
+                (Relevant::All, None) => Ok((0..runs.len() as u32).collect()),
             };
-            let kept = match rows {
-                None => batch,
-                Some(rows) if rows.len() == batch.num_rows() => batch,
-                Some(rows) => {
-                    let rows = UInt32Array::from(rows);
-                    take_record_batch(&batch, &rows).map_err(|error| Status::internal(error.to_string()))?
-                }
+            let rows = traces.map_or_else(
+                |rows| rows,
+                |traces| {
+                    let rows = traces.iter().flat_map(|trace| runs.rows_of(*trace as usize));
+                    rows.map(|row| row as u32).collect()
+                },
+            );
+            let kept = if rows.len() == batch.num_rows() {
+                batch
+            } else {
+                let rows = UInt32Array::from(rows);
+                take_record_batch(&batch, &rows).map_err(|error| Status::internal(error.to_string()))?
             };
             let encoded = encode_batch(&kept, PART_BYTES_MAX);
             streams.extend(encoded.map_err(|error| Status::internal(error.to_string()))?);
@@ -259,12 +260,25 @@ fn numbers(runs: &TraceRuns, ids: &[TraceKey]) -> Vec<u32> {
     numbers.map(|number| number as u32).collect()
 }
 
+fn starts(batch: &RecordBatch) -> Result<&PrimitiveArray<TimestampNanosecondType>, Status> {
+    let column = batch.column_by_name(START_TIME);
+    let starts = column.and_then(|column| column.as_primitive_opt());
+    starts.ok_or_else(|| Status::internal("rows come without their start"))
+}
+
 /// The start of each trace's first span: rows of a trace are sorted by start.
 fn first_starts(batch: &RecordBatch, runs: &TraceRuns) -> Result<Vec<u64>, Status> {
-    let column = batch.column_by_name(START_TIME);
-    let starts = column.and_then(|column| column.as_primitive_opt::<TimestampNanosecondType>());
-    let starts = starts.ok_or_else(|| Status::internal("rows come without their start"))?;
+    let starts = starts(batch)?;
     Ok((0..runs.len()).map(|trace| starts.value(runs.rows_of(trace).start).cast_unsigned()).collect())
+}
+
+/// The traces of which any span starts in the time. All of their spans go out: whoever puts traces together leaves out
+/// what is not in the time, everywhere alike.
+fn within(batch: &RecordBatch, runs: &TraceRuns, range: &TimeRange) -> Result<Vec<u32>, Status> {
+    let starts = starts(batch)?;
+    let starts_in = |row| range.contains(&UnixNanos(starts.value(row).cast_unsigned()));
+    let traces = (0..runs.len()).filter(|trace| runs.rows_of(*trace).any(starts_in));
+    Ok(traces.map(|trace| trace as u32).collect())
 }
 
 fn time_range(start: u64, end: u64) -> Option<TimeRange> {
@@ -278,6 +292,3 @@ fn failed(error: &EvalError) -> Status {
     }
 }
 
-fn broken(error: &BlockError) -> Status {
-    Status::internal(error.to_string())
-}

@@ -2,13 +2,14 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use vivace_block::{BlockError, BlockReader, TraceRows, to_traces_data};
+use vivace_block::{BlockReader, TraceRows, to_traces_data};
 use vivace_model::TraceId;
 use vivace_proto::internal::BlockRef;
 use vivace_proto::parts::{self, PART_BYTES_MAX};
 
 use crate::JobError;
 use crate::answer::Answer;
+use crate::compute::compute;
 
 /// Rows that are turned into OTLP within a millisecond, so on the async thread.
 const ROWS_INLINE_MAX: usize = 256;
@@ -25,7 +26,7 @@ pub(crate) async fn trace(
         let path = Path::parse(&block.path)
             .map_err(|error| JobError::Invalid(format!("block path {:?}: {error}", block.path)))?;
         let rows = reader.trace(&path, block.bytes, trace_id).await;
-        rows.map(|rows| (block.path.clone(), rows)).map_err(|error| failed(block.path, error))
+        rows.map(|rows| (block.path.clone(), rows)).map_err(|error| JobError::of_block(&block.path, error))
     };
     let mut all = stream::iter(blocks).map(read).buffer_unordered(concurrent_max);
     while let Some((path, rows)) = all.try_next().await? {
@@ -47,7 +48,7 @@ async fn encode(path: String, rows: TraceRows, mut answer: Answer) -> Result<Ans
     }
     answer.metrics.spans += count as u64;
     let work = move || {
-        let traces = to_traces_data(&rows.batches).map_err(|error| failed(path, error))?;
+        let traces = to_traces_data(&rows.batches).map_err(|error| JobError::of_block(&path, error))?;
         for part in parts::split(traces, PART_BYTES_MAX) {
             if !answer.push(part) {
                 break;
@@ -58,13 +59,5 @@ async fn encode(path: String, rows: TraceRows, mut answer: Answer) -> Result<Ans
     if count <= ROWS_INLINE_MAX {
         return work();
     }
-    // A panic ends the job, and a cancelled runtime has no use for its result.
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(JobError::Stopped))
-}
-
-fn failed(path: String, source: BlockError) -> JobError {
-    match source {
-        BlockError::Missing { .. } => JobError::BlockGone { path },
-        source => JobError::Block { path, source },
-    }
+    compute(work).await
 }

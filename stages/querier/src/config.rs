@@ -18,6 +18,19 @@ settings! {
         /// Blocks that one job reads at the same time.
         #[unit = "blocks"]
         blocks_concurrent_max: usize = 8,
+        /// Row groups, or batches of recent data, that all searches together work on at the same time: each takes some
+        /// megabytes and a core.
+        #[unit = "row groups"]
+        search_pieces_max: usize = 8,
+        /// Of these, so many of one job.
+        #[unit = "row groups"]
+        search_job_pieces_max: usize = 4,
+        /// Where a search looks at traces as wholes: rows of traces in several places that are put together at once. A
+        /// trace that alone has more is put together nevertheless.
+        #[unit = "rows"]
+        search_rows_max: usize = 250_000,
+        /// Memory for the recent data of one search; one that needs more is refused.
+        search_recent_bytes_max: ByteSize = ByteSize::mib(256),
         /// While nobody serves a partition's recent data, wait that long for a new owner; then read the log.
         owner_wait: Duration = Duration::from_secs(2),
         /// An owner that has not answered for that long counts as gone.
@@ -45,6 +58,14 @@ impl Config {
         )?;
         check(self.job_bytes_max.0 > 0, "JOB_BYTES_MAX", "must be more than 0")?;
         check(self.blocks_concurrent_max > 0, "BLOCKS_CONCURRENT_MAX", "must be at least 1")?;
+        check(
+            (1..1 << 16).contains(&self.search_pieces_max),
+            "SEARCH_PIECES_MAX",
+            "must be from 1 to 65535",
+        )?;
+        check(self.search_job_pieces_max > 0, "SEARCH_JOB_PIECES_MAX", "must be at least 1")?;
+        check(self.search_rows_max > 0, "SEARCH_ROWS_MAX", "must be at least 1")?;
+        check(self.search_recent_bytes_max.0 > 0, "SEARCH_RECENT_BYTES_MAX", "must be more than 0")?;
         check(!self.owner_timeout.is_zero(), "OWNER_TIMEOUT", "must be more than 0")
     }
 }

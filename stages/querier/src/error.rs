@@ -2,6 +2,7 @@ use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
 use vivace_model::{ErrorKind, Offset, Partition};
+use vivace_traceql::EvalError;
 
 /// Why a job has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,18 @@ pub enum JobError {
         /// The next offset.
         offset: Offset,
     },
+    /// The query makes no sense, or spans are not as they must be.
+    #[error(transparent)]
+    Search(#[from] EvalError),
+    /// An owner's columns cannot be read.
+    #[error("columns of recent data cannot be read: {0}")]
+    Recent(String),
+    /// More recent data than a search may hold.
+    #[error("the search needs more than {bytes_max} bytes of recent data: narrow its time or its conditions")]
+    TooMuch {
+        /// The limit.
+        bytes_max: usize,
+    },
     /// The work was stopped from outside.
     #[error("job was stopped")]
     Stopped,
@@ -68,11 +81,22 @@ impl JobError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::TooMuch { .. } => ErrorKind::Invalid,
+            Self::Search(source) => source.kind(),
+            Self::Recent(_) => ErrorKind::Corrupt,
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
             Self::Busy | Self::LogSilent { .. } | Self::Stopped => ErrorKind::Unavailable,
+        }
+    }
+
+    /// A block that is gone makes the View that names it too old.
+    pub(crate) fn of_block(path: &str, source: BlockError) -> Self {
+        let path = path.to_owned();
+        match source {
+            BlockError::Missing { .. } => Self::BlockGone { path },
+            source => Self::Block { path, source },
         }
     }
 

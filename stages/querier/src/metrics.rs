@@ -13,6 +13,7 @@ use crate::JobError;
 pub(crate) enum Source {
     Blocks,
     Recent,
+    Search,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]

@@ -13,14 +13,17 @@ use vivace_log::SharedLog;
 use vivace_model::{Offset, Partition, TenantId, TraceId};
 use vivace_proto::internal::querier_server::{self, QuerierServer};
 use vivace_proto::internal::trace_job::Source as JobSource;
-use vivace_proto::internal::{PartStream, QuerierService, TraceJob, TraceJobPart};
+use vivace_proto::internal::{
+    PartStream, QuerierService, SearchJob, SearchJobPart, TraceJob, TraceJobPart,
+};
 use vivace_runtime::ReadinessCheck;
 
 use crate::answer::Answer;
 use crate::metrics::Source;
 use crate::owners::Owners;
-use crate::recent::{From, Outages, Recent};
-use crate::tail::Question;
+use crate::recent::{Found, From, Outages, Recent};
+use crate::recent_trace::TraceQuestion;
+use crate::search::{SearchAnswer, Searcher};
 use crate::{Config, JobError, Metrics, RecentServices, blocks};
 
 /// What a querier works with.
@@ -49,6 +52,7 @@ struct Inner {
     owners_topic: String,
     blocks: Arc<BlockReader>,
     recent: Recent,
+    searcher: Searcher,
     metrics: Metrics,
     /// Jobs that run or wait.
     admitted: Arc<Semaphore>,
@@ -83,6 +87,7 @@ impl Querier {
         };
         Self(Arc::new(Inner {
             owners_topic: parts.owners_topic,
+            searcher: Searcher::new(Arc::clone(&parts.blocks), config.clone()),
             blocks: parts.blocks,
             recent,
             metrics: parts.metrics,
@@ -149,10 +154,10 @@ impl Querier {
             Ok(0) | Err(_) => own_max,
             Ok(asked) => asked.min(own_max),
         };
-        let empty = Answer::new(bytes_max);
         let answer = match source {
             JobSource::Blocks(source) => {
                 let concurrent = self.0.config.blocks_concurrent_max;
+                let empty = Answer::new(bytes_max);
                 blocks::trace(&self.0.blocks, source.blocks, &trace_id, concurrent, empty).await?
             }
             JobSource::Recent(source) => {
@@ -161,9 +166,18 @@ impl Querier {
                     offset: Offset(source.from_offset),
                     log_only: source.log_only,
                 };
-                self.0.recent.trace(&Question { tenant, trace_id }, from, empty).await?
+                let question = TraceQuestion { tenant, trace_id, bytes_max };
+                let Found { mut answer, through } = self.0.recent.find(&question, from).await?;
+                answer.through = through;
+                answer
             }
         };
+        Ok((answer, slot))
+    }
+
+    async fn found(&self, job: SearchJob) -> Result<(SearchAnswer, Slot), JobError> {
+        let slot = self.admit().await?;
+        let answer = self.0.searcher.run(&self.0.recent, job).await?;
         Ok((answer, slot))
     }
 }
@@ -171,13 +185,18 @@ impl Querier {
 #[tonic::async_trait]
 impl querier_server::Querier for Querier {
     type TraceStream = PartStream<TraceJobPart>;
-    type SearchStream = PartStream<vivace_proto::internal::SearchJobPart>;
+    type SearchStream = PartStream<SearchJobPart>;
 
-    async fn search(
-        &self,
-        _request: Request<vivace_proto::internal::SearchJob>,
-    ) -> Result<Response<Self::SearchStream>, Status> {
-        Err(Status::unimplemented("searching"))
+    async fn search(&self, request: Request<SearchJob>) -> Result<Response<Self::SearchStream>, Status> {
+        let started = Instant::now();
+        // Boxed: its state is large.
+        let result = Box::pin(self.found(request.into_inner())).await;
+        self.0.metrics.job(Source::Search, started, &result);
+        if let Err(error) = &result {
+            debug!(source = ?Source::Search, %error, "job has no answer");
+        }
+        let (answer, slot) = result?;
+        Ok(Response::new(answer.into_stream(slot)))
     }
 
     async fn trace(&self, request: Request<TraceJob>) -> Result<Response<Self::TraceStream>, Status> {

@@ -78,6 +78,15 @@ impl<'a> Pages<'a> {
         pages.is_some_and(|mut pages| pages.all(dictionary))
     }
 
+    /// Whether pages are missing between others.
+    pub(super) fn has_gap(&self) -> bool {
+        self.leaves.values().any(|leaf| {
+            let there = || leaf.pages.iter().map(|(_, page)| page.is_some());
+            let count = there().filter(|there| *there).count();
+            there().skip_while(|there| !there).take_while(|there| *there).count() != count
+        })
+    }
+
     fn leaf(
         &mut self,
         fetched: &Arc<Fetched>,

@@ -8,7 +8,7 @@ use arrow::datatypes::{ArrowPrimitiveType, Int32Type};
 use vivace_proto::internal::LabelValue;
 use vivace_proto::internal::label_value::Value as Wire;
 
-use crate::ast::{Attribute, Intrinsic, Target};
+use crate::ast::Attribute;
 use crate::merge::TagValue;
 use crate::{EvalError, Selected, Spans, Value, Values};
 
@@ -42,26 +42,15 @@ impl<'a> WantedRows<'a> {
         Ok(Column { array, rows: Some(self.rows) })
     }
 
-    /// A property of the spans. What takes more than the span itself is found where whole traces are: in the first batch.
+    /// A property of the spans: what takes the whole trace is found in the first batch, all else in the second. The other
+    /// one may have some of its columns for the sake of other properties.
     pub(super) fn property(&self, attribute: &Attribute) -> Result<Property<'a>, EvalError> {
-        if needs_trace(attribute) {
-            let first = Some(self.first.values(attribute)?);
-            return Ok(Property { second: None, first, rows: self.rows });
-        }
-        match (self.second.values(attribute), self.first.values(attribute)) {
-            (Err(error), Err(_)) => Err(error),
-            (second, first) => Ok(Property { second: second.ok(), first: first.ok(), rows: self.rows }),
-        }
+        Ok(if attribute.needs_trace() {
+            Property { values: self.first.values(attribute)?, rows: Some(self.rows) }
+        } else {
+            Property { values: self.second.values(attribute)?, rows: None }
+        })
     }
-}
-
-/// Whether it can't be told from the span alone.
-pub(super) fn needs_trace(attribute: &Attribute) -> bool {
-    let of_trace = matches!(
-        attribute.target,
-        Target::Intrinsic(Intrinsic::ChildCount | Intrinsic::TraceDuration | Intrinsic::Parent)
-    );
-    attribute.parent || of_trace
 }
 
 /// Rows of all selections, ascending.
@@ -153,19 +142,18 @@ impl<'a> Ids<'a> {
     }
 }
 
-/// A property that is in one of the batches, or in parts in both.
+/// A property of the wanted rows.
 #[derive(Debug)]
 pub(super) struct Property<'a> {
-    pub(super) second: Option<Values<'a>>,
-    pub(super) first: Option<Values<'a>>,
-    pub(super) rows: &'a [u32],
+    pub(super) values: Values<'a>,
+    /// Where the wanted rows are; none: there are these rows alone.
+    pub(super) rows: Option<&'a [u32]>,
 }
 
 impl<'a> Property<'a> {
     /// The first value.
     pub(super) fn at(&self, position: usize) -> Option<Value<'a>> {
-        let second = self.second.as_ref().and_then(|values| values.first(position));
-        second.or_else(|| self.first.as_ref()?.first(self.rows[position] as usize))
+        self.values.first(self.rows.map_or(position, |rows| rows[position] as usize))
     }
 }
 

@@ -128,12 +128,12 @@ fn items(lists: &ArrayRef, name: &str) -> Result<StructArray, EvalError> {
 
 fn take_values(sets: &mut TagSets, attribute: &Attribute, wanted: &WantedRows<'_>) -> Result<(), EvalError> {
     let property = wanted.property(attribute)?;
-    if let Some(values) = &property.second {
-        take_lanes(sets, values, |_| true, 0..wanted.len());
-    }
-    if let Some(values) = &property.first {
-        let has = |row: u32| wanted.rows.binary_search(&row).is_ok();
-        take_lanes(sets, values, has, wanted.rows.iter().map(|row| *row as usize));
+    match property.rows {
+        None => take_lanes(sets, &property.values, |_| true, 0..wanted.len()),
+        Some(rows) => {
+            let has = |row: u32| rows.binary_search(&row).is_ok();
+            take_lanes(sets, &property.values, has, rows.iter().map(|row| *row as usize));
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use vivace_proto::internal::{FoundSpan, FoundSpanset, FoundTrace, FoundTraces, L
 
 use super::rows::{Numbers, Property, WantedRows, missing, mistyped, wire};
 use super::summary::SummaryColumns;
-use crate::ast::{Attribute, Literal, Target};
+use crate::ast::{Attribute, Literal};
 use crate::merge::NewestTraces;
 use crate::{EvalError, Selected, Spans, Value};
 
@@ -42,7 +42,8 @@ struct Pending {
 
 impl TracesCollector {
     pub(super) fn new(limit: usize, spans_max: usize, attributes: &[Attribute]) -> Self {
-        let attributes = attributes.iter().map(|attribute| (answer_key(attribute), attribute.clone()));
+        let attributes =
+            attributes.iter().map(|attribute| (attribute.answer_key().to_owned(), attribute.clone()));
         Self {
             limit,
             spans_max,
@@ -205,18 +206,6 @@ impl<'a> TraceColumns<'a> {
             attributes,
             nested_set_left: self.left.at(at),
         }
-    }
-}
-
-/// How an answer names a property: attributes by their key, all else as it was written.
-fn answer_key(attribute: &Attribute) -> String {
-    match &attribute.target {
-        Target::Scoped(_, key) | Target::Event(key) | Target::Link(key) | Target::Unscoped(key)
-            if !attribute.parent =>
-        {
-            key.to_string()
-        }
-        _ => attribute.written.to_string(),
     }
 }
 

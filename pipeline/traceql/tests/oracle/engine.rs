@@ -1,7 +1,9 @@
 //! The engine over blocks, step by step as those who search them take them.
 
+use std::ops::Range;
+
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use vivace_block::{OpenBlock, SealedBlock};
+use vivace_block::{OpenBlock, SealedBlock, assemble};
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_model::schema::TRACE_ID;
 use vivace_proto::internal::search_job_part::Found;
@@ -46,6 +48,22 @@ pub(crate) fn collect(plan: &ScanPlan, blocks: &[Block]) -> Result<(Found, Vec<L
         }
     }
     Ok((collector.finish(), looked))
+}
+
+/// Collects what the blocks hold of whole traces: their pieces are put together first.
+pub(crate) fn collect_wholes(plan: &ScanPlan, blocks: &[Block]) -> Result<Found, EvalError> {
+    let mut columns = plan.first().clone();
+    columns.merge(plan.second());
+    let batches: Vec<RecordBatch> = blocks.iter().flat_map(|block| block.scan(&columns)).collect();
+    let rows: Vec<[Range<usize>; 1]> = batches.iter().map(|batch| [0..batch.num_rows()]).collect();
+    let pieces = batches.iter().zip(&rows).map(|(batch, rows)| (batch, rows.as_slice()));
+    let (batch, runs) = assemble(&pieces.collect::<Vec<_>>()).unwrap();
+    let mut collector = Collector::new(plan);
+    let spans = Spans::new(&batch, &runs);
+    let selected = plan.select(&spans)?;
+    let rows = collector.wanted(&selected, &spans)?;
+    collector.take(&selected, &spans, &rows, &Spans::picked(&take(&batch, &rows)))?;
+    Ok(collector.finish())
 }
 
 fn runs(batch: &RecordBatch) -> TraceRuns {

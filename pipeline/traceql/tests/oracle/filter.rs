@@ -29,10 +29,12 @@ pub(crate) fn truth(trace: &Trace, span: usize, expr: &FieldExpr) -> Option<bool
         FieldExpr::Binary { op, left, right } if !is_arithmetic(*op) => {
             comparison(trace, span, *op, left, right)
         }
-        _ => match values(trace, span, expr).first() {
-            Some(Seen::Bool(value)) => Some(*value),
-            _ => None,
-        },
+        // As `expr = true`; of several flags one that is true is enough.
+        _ => {
+            let values = values(trace, span, expr);
+            let any = |flag: bool| values.contains(&Seen::Bool(flag));
+            if any(true) { Some(true) } else { any(false).then_some(false) }
+        }
     }
 }
 

@@ -186,9 +186,15 @@ fn leaf() -> impl Strategy<Value = FieldExpr> {
         1 => pair,
         2 => sums,
         2 => ids(),
-        1 => keyed().prop_map(FieldExpr::Attribute),
+        1 => flag_alone(),
         1 => Just(FieldExpr::Literal(Literal::Bool(true))),
     ]
+}
+
+/// `.a` for `.a = true`, where there cannot be several.
+fn flag_alone() -> impl Strategy<Value = FieldExpr> {
+    let alone = keyed().prop_filter("of several", |attribute| matches!(attribute.target, Target::Scoped(..)));
+    alone.prop_map(FieldExpr::Attribute)
 }
 
 pub(crate) fn filter() -> impl Strategy<Value = FieldExpr> {

@@ -7,8 +7,8 @@ use proptest::sample::select;
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{FoundTags, Search, SummariesKind, TagNamesKind, TagValuesKind};
-use vivace_traceql::ScanPlan;
 use vivace_traceql::ast::{Attribute, FieldExpr};
+use vivace_traceql::{ScanPlan, parse};
 
 use crate::answer::{summary, wire};
 use crate::engine::{Block, collect};
@@ -58,8 +58,10 @@ fn keys<'a>(scope: &str, trace: &'a Trace, span: usize) -> Vec<&'a Attributes> {
     }
 }
 
+/// No filter, or one that makes sense: of others what makes sense is taken.
 fn optional_filter() -> impl Strategy<Value = Option<FieldExpr>> {
-    prop::option::of(filter())
+    let makes_sense = |filter: &FieldExpr| parse(&format!("{{ {filter} }}")).is_ok();
+    prop::option::of(filter().prop_filter("makes no sense", makes_sense))
 }
 
 proptest! {

@@ -79,10 +79,10 @@ impl Held {
             Self::Bool(value) => vec![Seen::Bool(*value)],
             Self::Empty => Vec::new(),
             Self::Array(elements) => {
-                let values: Vec<Seen> = elements.iter().flat_map(Self::seen).collect();
-                let kind = |value: &Seen| std::mem::discriminant(value);
-                let alike = values.windows(2).all(|pair| kind(&pair[0]) == kind(&pair[1]));
-                if alike { values } else { Vec::new() }
+                let kind = |held: &Self| std::mem::discriminant(held);
+                let scalars = elements.iter().all(|held| !matches!(held, Self::Empty | Self::Array(_)));
+                let alike = elements.windows(2).all(|pair| kind(&pair[0]) == kind(&pair[1]));
+                if scalars && alike { elements.iter().flat_map(Self::seen).collect() } else { Vec::new() }
             }
         }
     }

@@ -51,8 +51,13 @@ fn held() -> impl Strategy<Value = Held> {
         8 => scalar(),
         1 => ints.prop_map(Held::Array),
         1 => texts.prop_map(Held::Array),
-        1 => vec(scalar(), 1..3).prop_map(Held::Array),
+        1 => vec(scalar(), 1..3).prop_filter("of several flags", |held| !of_flags(held)).prop_map(Held::Array),
     ]
+}
+
+/// Of several flags, `.a` and `!.a` may both hold, which no three values can say.
+fn of_flags(held: &[Held]) -> bool {
+    held.len() > 1 && held.iter().all(|held| matches!(held, Held::Bool(_)))
 }
 
 fn attributes() -> impl Strategy<Value = Attributes> {

@@ -9,7 +9,7 @@ use vivace_traceql::{EvalError, PlanKind, ScanPlan};
 
 use crate::answer::{Ask, traces as expected};
 use crate::condition;
-use crate::engine::collect;
+use crate::engine::{collect, collect_wholes};
 use crate::queries::pipeline;
 use crate::storage::{dealt, storage};
 use crate::trace::Trace;
@@ -81,7 +81,8 @@ fn without_places(traces: &[FoundTrace]) -> Vec<FoundTrace> {
         trace.summary = None;
         for span in trace.spansets.iter_mut().flat_map(|spanset| &mut spanset.spans) {
             span.nested_set_left = 0;
-            span.attributes.retain(|label| label.name != "nestedSetParent");
+            span.attributes
+                .retain(|label| label.name != "nestedSetParent" && !label.name.starts_with("parent."));
         }
         for spanset in &mut trace.spansets {
             spanset.spans.sort_by(|a, b| (a.start, &a.span_id).cmp(&(b.start, &b.span_id)));
@@ -128,5 +129,26 @@ proptest! {
         let Some(expected) = told(&dataset, &pipeline, &plan, 100) else { return Ok(()) };
         let (found_all, _) = collect(&plan, &dealt.blocks(&dataset)).unwrap();
         prop_assert_eq!(without_places(&found(found_all).traces), without_places(&expected), "{}", search.query);
+    }
+
+    #[test]
+    fn wholes_of_several_pieces(
+        dataset in traces(),
+        dealt in dealt(),
+        pipeline in pipeline(),
+        range in range(),
+        limit in 1..8_usize,
+        spans_max in 1..6_usize,
+    ) {
+        let search = search(&pipeline, range, limit, spans_max);
+        let Some(plan) = plan(&search).filter(ScanPlan::whole) else { return Ok(()) };
+        let Some(mut expected) = told(&dataset, &pipeline, &plan, spans_max) else { return Ok(()) };
+        let found_all = match collect_wholes(&plan, &dealt.blocks(&dataset)) {
+            Ok(found_all) => found(found_all),
+            Err(EvalError::Query(_)) => return Ok(()),
+            Err(other) => panic!("{}: {other}", search.query),
+        };
+        expected.truncate(limit);
+        prop_assert_eq!(&found_all.traces, &expected, "{}", search.query);
     }
 }

@@ -19,7 +19,8 @@ use vivace_proto::internal::querier_server::Querier as _;
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::trace_job::Source;
 use vivace_proto::internal::{
-    JobMetrics, PartStream, RecentSource, RecentTracePart, RecentTraceRequest, TraceJob, TraceJobPart,
+    JobMetrics, PartStream, RecentColumnsPart, RecentColumnsRequest, RecentSource, RecentTracePart,
+    RecentTraceRequest, SearchJob, SearchJobPart, TraceJob, TraceJobPart,
 };
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 use vivace_proto::owners::Owner;
@@ -34,9 +35,14 @@ pub(super) const PARTITION: Partition = Partition(3);
 
 type Script = Box<dyn Fn(usize, &RecentTraceRequest) -> Result<Vec<RecentTracePart>, Status> + Send + Sync>;
 
+type ColumnsScript =
+    Box<dyn Fn(&RecentColumnsRequest) -> Result<Vec<RecentColumnsPart>, Status> + Send + Sync>;
+
 /// An ingester that answers the n-th question as its script says.
 pub(super) struct FakeIngester {
     script: Script,
+    /// Answers searches.
+    columns: Option<ColumnsScript>,
     pub(super) asked: Mutex<Vec<RecentTraceRequest>>,
     /// Answers come after this time.
     delay: Duration,
@@ -59,7 +65,19 @@ impl FakeIngester {
         + Sync
         + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { script: Box::new(script), asked: Mutex::default(), delay })
+        Arc::new(Self { script: Box::new(script), columns: None, asked: Mutex::default(), delay })
+    }
+
+    /// One that answers searches.
+    pub(super) fn of_columns(
+        script: impl Fn(&RecentColumnsRequest) -> Result<Vec<RecentColumnsPart>, Status> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            script: Box::new(|_, _| Err(Status::unimplemented("traces"))),
+            columns: Some(Box::new(script)),
+            asked: Mutex::default(),
+            delay: Duration::ZERO,
+        })
     }
 
     pub(super) fn questions(&self) -> usize {
@@ -70,13 +88,15 @@ impl FakeIngester {
 #[tonic::async_trait]
 impl Recent for FakeIngester {
     type TraceStream = PartStream<RecentTracePart>;
-    type ColumnsStream = PartStream<vivace_proto::internal::RecentColumnsPart>;
+    type ColumnsStream = PartStream<RecentColumnsPart>;
 
     async fn columns(
         &self,
-        _request: Request<vivace_proto::internal::RecentColumnsRequest>,
+        request: Request<RecentColumnsRequest>,
     ) -> Result<Response<Self::ColumnsStream>, Status> {
-        Err(Status::unimplemented("searching"))
+        let script = self.columns.as_ref().ok_or_else(|| Status::unimplemented("searching"))?;
+        let parts = script(request.get_ref())?;
+        Ok(Response::new(stream::iter(parts).map(Ok).boxed()))
     }
 
     async fn trace(
@@ -166,13 +186,13 @@ impl Fixture {
 
     /// Appends one record for each list of spans: pairs of the trace's number and a name.
     pub(super) async fn append(&self, records: &[&[(u8, &str)]]) {
-        let record = |spans: &&[(u8, &str)]| NewRecord {
-            partition: PARTITION,
-            key: None,
-            headers: vec![],
-            value: encoded(spans),
-        };
-        self.log.append(SPANS, records.iter().map(record).collect()).await.unwrap();
+        self.append_values(records.iter().map(|spans| encoded(spans))).await;
+    }
+
+    /// Appends records.
+    pub(super) async fn append_values(&self, values: impl IntoIterator<Item = Bytes>) {
+        let record = |value| NewRecord { partition: PARTITION, key: None, headers: vec![], value };
+        self.log.append(SPANS, values.into_iter().map(record).collect()).await.unwrap();
     }
 
     pub(super) async fn recent(&self, from_offset: u64) -> Result<Answered, Status> {
@@ -182,6 +202,11 @@ impl Fixture {
 
     pub(super) async fn run(&self, source: Source) -> Result<Answered, Status> {
         collect(self.start(source).await?).await
+    }
+
+    /// All parts of a search job's answer.
+    pub(super) async fn search(&self, job: SearchJob) -> Result<Vec<SearchJobPart>, Status> {
+        self.querier.search(Request::new(job)).await?.into_inner().try_collect().await
     }
 
     pub(super) async fn start(&self, source: Source) -> Result<PartStream<TraceJobPart>, Status> {

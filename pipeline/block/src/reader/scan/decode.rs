@@ -116,9 +116,12 @@ fn read(
     let mask = ProjectionMask::leaves(descriptor, present.iter().copied());
     let levels = parquet_to_arrow_field_levels(descriptor, mask, Some(&fields.collect()))?;
     let count: usize = rows.iter().map(Range::len).sum();
-    let all = count == block.rows(group);
+    let total = block.rows(group);
+    // Of many short ranges the Parquet library makes a mask, and then reads all between them, pages that are not there
+    // too. It does not if the ranges are few compared to all rows, which the rows behind the last range count as.
+    let claimed = if pages.has_gap() { usize::MAX / 2 } else { total };
     let selection =
-        (!all).then(|| RowSelection::from_consecutive_ranges(rows.iter().cloned(), block.rows(group)));
+        (count < total).then(|| RowSelection::from_consecutive_ranges(rows.iter().cloned(), claimed));
     let size = count.min(DECODE_ROWS_MAX);
     let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, size, selection)?;
     let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;

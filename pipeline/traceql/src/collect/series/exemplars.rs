@@ -10,8 +10,8 @@ const STRETCH_MAX: usize = 2;
 /// Which stretch of intervals each exemplar stands for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretches {
-    intervals: u64,
-    count: u64,
+    /// Stretches per interval, times 2^32: so that finding one takes no division.
+    per_interval: u64,
     each_max: usize,
 }
 
@@ -37,13 +37,14 @@ impl Exemplars {
     pub(crate) fn new(intervals: u32, exemplars_max: usize) -> Self {
         let each_max = exemplars_max.min(STRETCH_MAX);
         let count = if each_max == 0 { 0 } else { (exemplars_max / each_max).min(intervals.max(1) as usize) };
-        let stretches = Stretches { intervals: u64::from(intervals.max(1)), count: count as u64, each_max };
+        let per_interval = ((count as u64) << 32) / u64::from(intervals.max(1));
+        let stretches = Stretches { per_interval, each_max };
         Self { stretches, kept: vec![Vec::new(); count], limits: vec![u64::MAX; count] }
     }
 
     /// Whether none are wanted.
     pub(crate) const fn is_off(&self) -> bool {
-        self.stretches.count == 0
+        self.kept.is_empty()
     }
 
     /// Whether a span may be kept.
@@ -86,7 +87,7 @@ impl Kept {
 
 impl Stretches {
     const fn of(&self, interval: u32) -> usize {
-        (interval as u64 * self.count / self.intervals) as usize
+        ((interval as u64 * self.per_interval) >> 32) as usize
     }
 }
 

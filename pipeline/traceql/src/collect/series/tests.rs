@@ -44,8 +44,8 @@ fn duration() -> Attribute {
     attribute(Target::Intrinsic(Intrinsic::Duration), "span:duration")
 }
 
-fn runs_of(rows: usize) -> TraceRuns {
-    let ids: Vec<[u8; 16]> = (0..rows).map(|row| (row as u128).to_be_bytes()).collect();
+fn runs_of(rows: &[Row]) -> TraceRuns {
+    let ids: Vec<[u8; 16]> = rows.iter().map(|row| row.trace_id.to_be_bytes()).collect();
     TraceRuns::new(&ids)
 }
 
@@ -61,7 +61,7 @@ fn found(
     let mut collector = SeriesCollector::new(&[(function.clone(), by.to_vec())], grid, limits.0, limits.1);
     for rows in batches {
         let whole = batch(rows);
-        let runs = runs_of(rows.len());
+        let runs = runs_of(rows);
         // Selections come one spanset after the other.
         let mut selected: Vec<u32> =
             (0..rows.len() as u32).filter(|at| rows[*at as usize].selected).collect();
@@ -281,6 +281,7 @@ proptest! {
 fn exemplars_tell_what_was_measured() {
     let rows: Vec<Row> = (0..50u32)
         .map(|number| Row {
+            trace_id: u128::from(number),
             start: 1001 + 20 * u64::from(number),
             duration: i64::from(number) * 1_000_000_000,
             ..Row::default()

@@ -22,6 +22,7 @@ pub(super) enum Size {
 /// A span.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
+    pub(super) trace_id: u128,
     pub(super) start: u64,
     pub(super) duration: i64,
     pub(super) service: Option<u8>,
@@ -32,7 +33,15 @@ pub(super) struct Row {
 
 impl Default for Row {
     fn default() -> Self {
-        Self { start: 1001, duration: 1, service: None, size: Size::None, status: 0, selected: true }
+        Self {
+            trace_id: 0,
+            start: 1001,
+            duration: 1,
+            service: None,
+            size: Size::None,
+            status: 0,
+            selected: true,
+        }
     }
 }
 
@@ -45,8 +54,9 @@ pub(super) fn row() -> impl Strategy<Value = Row> {
     ];
     let service = proptest::option::of(0u8..4);
     let selected = proptest::bool::weighted(0.8);
-    (950u64..2050, 0i64..1 << 40, service, size, 0i32..3, selected).prop_map(
-        |(start, duration, service, size, status, selected)| Row {
+    (any::<u128>(), 950u64..2050, 0i64..1 << 40, service, size, 0i32..3, selected).prop_map(
+        |(trace_id, start, duration, service, size, status, selected)| Row {
+            trace_id,
             start,
             duration,
             service,
@@ -68,7 +78,9 @@ pub(super) fn batch(rows: &[Row]) -> RecordBatch {
     let columns: Vec<(String, ArrayRef)> = vec![
         (
             schema::START_TIME.into(),
-            Arc::new(rows.iter().map(|row| row.start.cast_signed()).collect::<TimestampNanosecondArray>()),
+            Arc::new(TimestampNanosecondArray::from_iter_values(
+                rows.iter().map(|row| row.start.cast_signed()),
+            )),
         ),
         (
             schema::DURATION_NANOS.into(),

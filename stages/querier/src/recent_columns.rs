@@ -1,0 +1,179 @@
+//! The question for recent data as columns, for a search.
+//! Owns: what of an owner's answer and of the log's records is kept, and its bound.
+//! Does not own: what is made of the spans (`search`), where recent data is looked for (`recent`).
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use tonic::{Request, Status};
+use vivace_block::schema::{START_TIME, TRACE_ID};
+use vivace_block::{ASSEMBLE_COLUMNS, BlockConfig, DuplicateFilter, OpenBlock, decode_batches, trace_runs};
+use vivace_log::Record;
+use vivace_model::scan::{Projection, TraceRuns};
+use vivace_model::{Offset, TenantId};
+use vivace_proto::internal::{PartStream, RecentColumnsPart, RecentColumnsRequest, RecentService, Search};
+use vivace_traceql::{EvalError, Relevant, ScanPlan, Spans};
+
+use crate::JobError;
+use crate::compute::compute;
+use crate::recent::{From, Question};
+use crate::tail::is_of_tenant;
+
+/// Of so many bytes from the log all spans are kept, so that answers tell of traces as a whole; beyond, only what matches.
+const TAIL_WHOLE_BYTES_MAX: usize = 16 << 20;
+
+/// A search of recent data.
+#[derive(Debug)]
+pub(crate) struct ColumnsQuestion {
+    pub(crate) search: Search,
+    /// As in the job.
+    pub(crate) read_start: u64,
+    pub(crate) read_end: u64,
+    pub(crate) tenant: TenantId,
+    pub(crate) plan: Arc<ScanPlan>,
+    /// Memory that the answer may take.
+    pub(crate) bytes_max: usize,
+}
+
+/// Rows of recent data: batches that are sorted by trace and start.
+pub(crate) struct Columns {
+    pub(crate) batches: Vec<(RecordBatch, Arc<TraceRuns>)>,
+    /// Memory that they take.
+    bytes: usize,
+    /// There is more than may be held.
+    pub(crate) too_much: bool,
+    /// Spans looked at elsewhere.
+    pub(crate) spans: u64,
+    pub(crate) bytes_read: u64,
+    /// Of records in the log.
+    seen: DuplicateFilter,
+}
+
+impl Columns {
+    fn push(&mut self, batch: RecordBatch, runs: TraceRuns, bytes_max: usize) -> bool {
+        self.bytes += batch.get_array_memory_size() + runs.memory_bytes();
+        self.too_much |= self.bytes > bytes_max;
+        if !self.too_much && batch.num_rows() > 0 {
+            self.batches.push((batch, Arc::new(runs)));
+        }
+        !self.too_much
+    }
+}
+
+impl Question for ColumnsQuestion {
+    type Part = RecentColumnsPart;
+    type Answer = Columns;
+
+    fn empty(&self) -> Columns {
+        Columns {
+            batches: Vec::new(),
+            bytes: 0,
+            too_much: false,
+            spans: 0,
+            bytes_read: 0,
+            // Random, so that nobody can prepare spans that collide.
+            seen: DuplicateFilter::new(RandomState::new().hash_one(0)),
+        }
+    }
+
+    async fn ask(&self, owner: &RecentService, from: From) -> Result<PartStream<RecentColumnsPart>, Status> {
+        let request = RecentColumnsRequest {
+            search: Some(self.search.clone()),
+            partition: from.partition.0,
+            from_offset: from.offset.0,
+            read_start: self.read_start,
+            read_end: self.read_end,
+        };
+        Ok(owner.columns(Request::new(request)).await?.into_inner())
+    }
+
+    fn through(part: &RecentColumnsPart) -> Offset {
+        Offset(part.through_offset)
+    }
+
+    async fn take(&self, mut answer: Columns, part: RecentColumnsPart) -> Result<(Columns, bool), Status> {
+        answer.spans += part.spans;
+        answer.bytes_read += part.arrow.len() as u64;
+        if part.arrow.is_empty() {
+            return Ok((answer, true));
+        }
+        let decode = move || {
+            let batches = decode_batches(part.arrow).map_err(|error| JobError::Recent(error.to_string()))?;
+            let with_runs = batches.into_iter().map(|batch| {
+                let runs = trace_runs(&batch).map_err(|error| JobError::Recent(error.to_string()))?;
+                Ok((batch, runs))
+            });
+            with_runs.collect::<Result<Vec<_>, _>>()
+        };
+        for (batch, runs) in compute(decode).await? {
+            if !answer.push(batch, runs, self.bytes_max) {
+                return Ok((answer, false));
+            }
+        }
+        Ok((answer, true))
+    }
+
+    async fn read(&self, mut answer: Columns, records: Vec<Record>) -> Result<(Columns, bool), JobError> {
+        answer.bytes_read += records.iter().map(|record| record.value.len() as u64).sum::<u64>();
+        let (tenant, plan, bytes_max) = (self.tenant.clone(), Arc::clone(&self.plan), self.bytes_max);
+        compute(move || {
+            let mut open = OpenBlock::new(tenant.clone(), &BlockConfig::default());
+            for record in records.iter().filter(|record| is_of_tenant(record, &tenant)) {
+                open.append(&record.value, &mut answer.seen);
+            }
+            let Some(batch) = open.scan(&columns(&plan), None) else {
+                return Ok((answer, true));
+            };
+            let runs = trace_runs(&batch).map_err(|error| JobError::Recent(error.to_string()))?;
+            let (batch, runs) = if answer.bytes < TAIL_WHOLE_BYTES_MAX {
+                (batch, runs)
+            } else {
+                answer.spans += batch.num_rows() as u64;
+                relevant(&plan, batch, runs)?
+            };
+            let more = answer.push(batch, runs, bytes_max);
+            Ok((answer, more))
+        })
+        .await
+    }
+}
+
+/// All columns that a search of recent data looks at.
+fn columns(plan: &ScanPlan) -> Projection {
+    let mut columns = plan.first().clone();
+    columns.merge(plan.second());
+    columns.fixed.extend([TRACE_ID, START_TIME]);
+    if plan.whole() {
+        columns.fixed.extend(ASSEMBLE_COLUMNS);
+    }
+    columns
+}
+
+/// The rows that may matter.
+fn relevant(
+    plan: &ScanPlan,
+    batch: RecordBatch,
+    runs: TraceRuns,
+) -> Result<(RecordBatch, TraceRuns), JobError> {
+    let rows: Vec<u32> = match plan.relevant(&Spans::new(&batch, &runs))? {
+        Relevant::All => return Ok((batch, runs)),
+        Relevant::Rows(rows) => rows,
+        Relevant::Traces(traces) => {
+            let rows = traces.iter().flat_map(|trace| runs.rows_of(*trace as usize));
+            rows.map(|row| row as u32).collect()
+        }
+    };
+    let taken = take_record_batch(&batch, &UInt32Array::from(rows));
+    let taken = taken.map_err(|error| EvalError::Batch(error.to_string()))?;
+    let runs = trace_runs(&taken).map_err(|error| JobError::Recent(error.to_string()))?;
+    Ok((taken, runs))
+}
+
+impl fmt::Debug for Columns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Columns").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,394 @@
+//! Goes over pieces in two steps: select spans by few columns, then collect more columns of those that matter.
+//! Owns: what goes on at the same time, and the order in which findings are collected.
+//! Does not own: which pieces are looked at.
+//! Guarantee: findings are collected in the order of the pieces, so that the same job gives the same answer, however
+//! fast each piece is read.
+
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::stream::BoxStream;
+use futures::{TryStreamExt, try_join};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use vivace_model::UnixNanos;
+use vivace_model::scan::{Projection, TraceRuns};
+use vivace_proto::internal::SearchJobMetrics;
+use vivace_proto::internal::search_job_part::Found;
+use vivace_traceql::{Collector, PlanKind, ScanPlan, Selected, Spans};
+
+use super::piece::{Piece, joined, ranges, take};
+use crate::JobError;
+use crate::compute::compute;
+
+/// A piece to look at.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) piece: Piece,
+    /// Only these traces, by their numbers in the piece, ascending; none: all.
+    pub(super) traces: Option<Vec<u32>>,
+    /// Read the rows of these traces alone. Otherwise all are read and what is found of other traces is left out: cheaper
+    /// unless they are few.
+    pub(super) few: bool,
+    /// Leave it out if nothing in it can match: what the plan's condition says of single spans.
+    pub(super) prune: bool,
+}
+
+/// A piece that was looked at, and the traces of it that are told of.
+#[derive(Clone, Debug)]
+pub(super) struct Looked {
+    pub(super) piece: Piece,
+    /// By their numbers in the piece, ascending.
+    pub(super) told: Vec<u32>,
+}
+
+/// A search over pieces.
+pub(super) struct Evaluation {
+    plan: Arc<ScanPlan>,
+    state: Mutex<State>,
+    collector: Arc<Mutex<Collector>>,
+    /// Pieces in work of all jobs together.
+    permits: Arc<Semaphore>,
+    /// Pieces that this job reads at the same time.
+    concurrent: usize,
+    /// The second step needs no other columns than the first.
+    first_is_enough: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    metrics: SearchJobMetrics,
+    /// Spans that start before it add nothing any more.
+    horizon: Option<UnixNanos>,
+    looked: Vec<Looked>,
+}
+
+/// A piece after the first step.
+struct Step {
+    piece: Piece,
+    /// Rows that were read; none: all.
+    rows: Option<Vec<Range<usize>>>,
+    /// Numbers in the piece of the traces that were read; none: all.
+    traces: Option<Vec<u32>>,
+    selected: Vec<Selected>,
+    batch: RecordBatch,
+    runs: Arc<TraceRuns>,
+    prune: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What the collector wants to know more of.
+struct Wanted {
+    selected: Vec<Selected>,
+    rows: Vec<u32>,
+    /// Whether the collector has taken them already.
+    taken: bool,
+}
+
+impl Task {
+    /// All of a piece.
+    pub(super) const fn whole(piece: Piece) -> Self {
+        Self { piece, traces: None, few: false, prune: false }
+    }
+}
+
+impl Evaluation {
+    pub(super) fn new(plan: &Arc<ScanPlan>, permits: &Arc<Semaphore>, concurrent: usize) -> Arc<Self> {
+        Arc::new(Self {
+            plan: Arc::clone(plan),
+            state: Mutex::default(),
+            collector: Arc::new(Mutex::new(Collector::new(plan))),
+            permits: Arc::clone(permits),
+            concurrent,
+            first_is_enough: covers(plan.first(), plan.second()),
+        })
+    }
+
+    pub(super) const fn plan(&self) -> &Arc<ScanPlan> {
+        &self.plan
+    }
+
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, JobError> {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| JobError::Stopped)
+    }
+
+    /// Changes what is counted.
+    pub(super) fn count(&self, change: impl FnOnce(&mut SearchJobMetrics)) {
+        change(&mut self.state.lock().metrics);
+    }
+
+    /// All pieces, each looked at in turn; what they cost is counted by who opened them.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        tasks: BoxStream<'static, Result<Task, JobError>>,
+    ) -> Result<(), JobError> {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let first = async {
+            // Permits are asked for in the order of the pieces: whoever holds one never waits for a piece without.
+            let permits = Arc::clone(self);
+            let admitted = tasks.and_then(move |task| {
+                let permits = Arc::clone(&permits);
+                async move { Ok((task, permits.permit().await?)) }
+            });
+            let work = Arc::clone(self);
+            let steps = admitted.map_ok(move |(task, permit)| Arc::clone(&work).first(task, permit));
+            let sender = sender;
+            let mut steps = pin!(steps.try_buffered(self.concurrent));
+            while let Some(step) = steps.try_next().await? {
+                if sender.send(step).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let second = async {
+            while let Some(step) = receiver.recv().await {
+                if let Some(step) = step {
+                    self.second(step).await?;
+                }
+            }
+            Ok(())
+        };
+        try_join!(first, second).map(|((), ())| ())
+    }
+
+    /// What was found, what it took, and what was looked at, in order.
+    pub(super) fn finish(self: Arc<Self>) -> (Found, SearchJobMetrics, Vec<Looked>) {
+        let this = Arc::into_inner(self).expect("no step is in work any more");
+        let State { metrics, looked, .. } = this.state.into_inner();
+        let collector = Arc::into_inner(this.collector).expect("no step is in work any more").into_inner();
+        (collector.finish(), metrics, looked)
+    }
+
+    /// Whether newest traces are collected and all of these spans are too old.
+    fn too_old(&self, piece: &Piece) -> bool {
+        self.state.lock().horizon.is_some_and(|horizon| piece.starts_before(horizon))
+    }
+
+    async fn ruled_out(&self, task: &Task) -> Result<bool, JobError> {
+        if !task.prune {
+            return Ok(false);
+        }
+        if self.too_old(&task.piece) {
+            return Ok(true);
+        }
+        let range = self.plan.range();
+        Ok(!task.piece.may_match(self.plan.condition(), Some(range)).await?)
+    }
+
+    /// Selects spans. None: nothing was found.
+    async fn first(self: Arc<Self>, task: Task, permit: OwnedSemaphorePermit) -> Result<Option<Step>, JobError> {
+        if self.ruled_out(&task).await? {
+            self.looked(task.piece, Vec::new(), false);
+            return Ok(None);
+        }
+        let Task { piece, traces, few, prune } = task;
+        let all = piece.runs().await?;
+        let read = traces.as_ref().filter(|_| few);
+        let rows = read.map(|traces| joined(traces.iter().map(|trace| all.rows_of(*trace as usize))));
+        let batch = piece.columns(self.plan.first(), rows.as_deref()).await?;
+        self.count(|metrics| {
+            metrics.spans_inspected += batch.num_rows() as u64;
+            metrics.traces_inspected += read.map_or(all.len(), Vec::len) as u64;
+        });
+        let plan = Arc::clone(&self.plan);
+        let select = move || {
+            let runs = if few { picked(&all, traces.as_deref()) } else { Arc::clone(&all) };
+            if matches!(plan.kind(), PlanKind::Summaries { .. }) {
+                return Ok((batch, runs, Vec::new(), traces, true));
+            }
+            let mut selected = plan.select(&Spans::new(&batch, &runs))?;
+            if let Some(traces) = traces.as_deref().filter(|_| !few) {
+                selected.iter_mut().for_each(|selected| keep_traces(selected, traces));
+            }
+            let found = selected.iter().any(|selected| !selected.rows.is_empty());
+            Ok((batch, runs, selected, traces, found))
+        };
+        let (batch, runs, selected, traces, found) = compute(select).await?;
+        if !found {
+            self.looked(piece, Vec::new(), true);
+            return Ok(None);
+        }
+        let traces = traces.filter(|_| few);
+        Ok(Some(Step { piece, rows, traces, selected, batch, runs, prune, _permit: permit }))
+    }
+
+    /// Collects what was selected.
+    async fn second(&self, step: Step) -> Result<(), JobError> {
+        let Step { piece, rows, traces, selected, batch, runs, prune, _permit } = step;
+        // What is left out must not depend on how fast pieces are read.
+        if prune && self.too_old(&piece) {
+            self.looked(piece, Vec::new(), true);
+            return Ok(());
+        }
+        let enough = self.first_is_enough || piece.is_held();
+        let wanted = self.wanted(selected, &batch, &runs, enough).await?;
+        let told = told(&wanted.rows, &runs, traces.as_deref());
+        if !wanted.taken {
+            let of_piece: Vec<Range<usize>> = match &rows {
+                None => ranges(wanted.rows.iter().map(|row| *row as usize)),
+                Some(read) => ranges(in_piece(&wanted.rows, read)),
+            };
+            let second = piece.columns(self.plan.second(), Some(&of_piece)).await?;
+            let collector = Arc::clone(&self.collector);
+            let take = move || {
+                let (first, second) = (Spans::new(&batch, &runs), Spans::picked(&second));
+                Ok(collector.lock().take(&wanted.selected, &first, &wanted.rows, &second)?)
+            };
+            compute(take).await?;
+        }
+        self.looked(piece, told, true);
+        let horizon = self.collector.lock().horizon();
+        self.state.lock().horizon = horizon;
+        Ok(())
+    }
+
+    /// Evaluates traces that were put together of several pieces.
+    pub(super) async fn assembled(&self, batch: RecordBatch, runs: TraceRuns) -> Result<(), JobError> {
+        let (plan, runs) = (Arc::clone(&self.plan), Arc::new(runs));
+        self.count(|metrics| metrics.spans_inspected += batch.num_rows() as u64);
+        let (moved, of_batch) = (batch.clone(), Arc::clone(&runs));
+        let selected = compute(move || Ok(plan.select(&Spans::new(&moved, &of_batch))?)).await?;
+        if selected.iter().any(|selected| !selected.rows.is_empty()) {
+            self.wanted(selected, &batch, &runs, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the collector what it wants, and gives it that if all columns are here.
+    async fn wanted(
+        &self,
+        selected: Vec<Selected>,
+        batch: &RecordBatch,
+        runs: &Arc<TraceRuns>,
+        enough: bool,
+    ) -> Result<Wanted, JobError> {
+        let (batch, runs) = (batch.clone(), Arc::clone(runs));
+        let collector = Arc::clone(&self.collector);
+        let work = move || {
+            let mut collector = collector.lock();
+            let first = Spans::new(&batch, &runs);
+            let rows = collector.wanted(&selected, &first)?;
+            let taken = enough || rows.is_empty();
+            if taken {
+                let second =
+                    if rows.len() == batch.num_rows() { batch.clone() } else { take(&batch, rows.clone())? };
+                collector.take(&selected, &first, &rows, &Spans::picked(&second))?;
+            }
+            Ok(Wanted { selected, rows, taken })
+        };
+        compute(work).await
+    }
+
+    fn looked(&self, piece: Piece, told: Vec<u32>, inspected: bool) {
+        let mut state = self.state.lock();
+        if !piece.is_held() {
+            state.metrics.row_groups_inspected += u64::from(inspected);
+            state.metrics.row_groups_skipped += u64::from(!inspected);
+        }
+        // Only answers about traces are completed later.
+        if matches!(self.plan.kind(), PlanKind::Traces { .. }) {
+            state.looked.push(Looked { piece, told });
+        }
+    }
+}
+
+/// Whether one projection has all columns of another.
+fn covers(first: &Projection, second: &Projection) -> bool {
+    second.fixed.is_subset(&first.fixed)
+        && second.scopes.is_subset(&first.scopes)
+        && second.attributes.iter().all(|(scope, key)| first.wants(*scope, key))
+}
+
+/// The runs of the rows of some traces, read one after the other.
+fn picked(all: &TraceRuns, traces: Option<&[u32]>) -> Arc<TraceRuns> {
+    let traces = traces.unwrap_or_default().iter().map(|trace| *trace as usize);
+    let ids = traces.flat_map(|trace| all.rows_of(trace).map(move |_| &all.ids()[trace]));
+    Arc::new(TraceRuns::new(ids))
+}
+
+/// Leaves the spansets of these traces.
+fn keep_traces(selected: &mut Selected, traces: &[u32]) {
+    let (mut rows, mut begin) = (Vec::new(), 0);
+    selected.spansets.retain_mut(|spanset| {
+        let own = begin as usize..spanset.end as usize;
+        begin = spanset.end;
+        let kept = traces.binary_search(&spanset.trace).is_ok();
+        if kept {
+            rows.extend_from_slice(&selected.rows[own]);
+            spanset.end = rows.len() as u32;
+        }
+        kept
+    });
+    selected.rows = rows;
+}
+
+/// Numbers in the piece of the traces that rows belong to; `traces` are those that were read.
+fn told(rows: &[u32], runs: &TraceRuns, traces: Option<&[u32]>) -> Vec<u32> {
+    let mut told: Vec<u32> = Vec::new();
+    let mut end = 0;
+    for row in rows.iter().map(|row| *row as usize) {
+        if row >= end {
+            let trace = runs.trace_of(row);
+            end = runs.rows_of(trace).end;
+            told.push(traces.map_or(trace as u32, |traces| traces[trace]));
+        }
+    }
+    told
+}
+
+/// Rows of the piece, of rows of what was read of it; both ascend.
+fn in_piece(rows: &[u32], read: &[Range<usize>]) -> Vec<usize> {
+    let mut read = read.iter();
+    let (mut range, mut before) = (0..0, 0);
+    let rows = rows.iter().map(|row| *row as usize);
+    rows.map(|row| {
+        while row - before >= range.len() {
+            before += range.len();
+            range = read.next().expect("rows are of what was read").clone();
+        }
+        range.start + row - before
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use vivace_traceql::Spanset;
+
+    use super::*;
+
+    fn runs(traces: &[(u8, usize)]) -> TraceRuns {
+        let ids: Vec<[u8; 16]> =
+            traces.iter().flat_map(|(id, rows)| std::iter::repeat_n([*id; 16], *rows)).collect();
+        TraceRuns::new(&ids)
+    }
+
+    fn spanset(trace: u32, end: u32) -> Spanset {
+        Spanset { trace, end, attributes: Vec::new() }
+    }
+
+    #[test]
+    fn rows_are_traced_back_to_the_piece() {
+        assert_eq!(joined([0..2, 2..3, 5..5, 7..9]), [0..3, 7..9]);
+        assert_eq!(ranges([1, 2, 3, 7]), [1..4, 7..8]);
+        assert_eq!(in_piece(&[0, 2, 3, 6], &[4..6, 10..12, 20..30]), [4, 10, 11, 22]);
+        let all = runs(&[(1, 2), (2, 3), (3, 1), (4, 4)]);
+        let some = picked(&all, Some(&[1, 3]));
+        assert_eq!(*some, runs(&[(2, 3), (4, 4)]));
+        assert_eq!(told(&[0, 1, 6], &some, Some(&[1, 3])), [1, 3]);
+        assert_eq!(told(&[2, 9], &all, None), [1, 3]);
+    }
+
+    #[test]
+    fn spansets_of_other_traces_are_left_out() {
+        let mut selected = Selected {
+            rows: vec![0, 1, 4, 5, 7, 8],
+            spansets: vec![spanset(0, 2), spanset(2, 3), spanset(2, 4), spanset(5, 6)],
+        };
+        keep_traces(&mut selected, &[2, 3]);
+        assert_eq!(selected, Selected { rows: vec![4, 5], spansets: vec![spanset(2, 1), spanset(2, 2)] });
+    }
+}
