@@ -4,11 +4,13 @@
 
 mod lookup;
 mod process;
+mod search;
 mod send;
 mod stored;
 
 pub use lookup::{LookupReport, Lookups, freshness};
 pub use process::{CpuSeconds, Server};
+pub use search::{Needles, SearchCase, SearchReport, cases};
 pub use send::{LoadOptions, LoadReport, Payload, send};
 pub use stored::{Stored, stored};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use vivace_bench::{LoadOptions, Lookups, Payload, Server, Stored, freshness, send, stored};
+use vivace_bench::{LoadOptions, Lookups, Needles, Payload, Server, Stored, cases, freshness, send, stored};
 use vivace_model::{Clock, SystemClock};
 
 #[global_allocator]
@@ -38,6 +38,23 @@ enum Command {
         /// Folder for the server's data; emptied first.
         #[arg(long, default_value = "target/bench-data")]
         data: PathBuf,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Fills a server with blocks, starts it anew and runs a list of TraceQL queries; prints a table.
+    Search {
+        /// The binary to measure.
+        #[arg(long, default_value = "target/dist/vivace")]
+        binary: PathBuf,
+        /// Folder for the server's data; emptied first, unless it is to be kept.
+        #[arg(long, default_value = "target/bench-search")]
+        data: PathBuf,
+        /// Use what is in the folder.
+        #[arg(long)]
+        keep: bool,
+        /// Times that each query is asked when all is warm.
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
         #[command(flatten)]
         load: Load,
     },
@@ -80,6 +97,12 @@ async fn main() -> Result<()> {
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
         Command::Whole { binary, data, load } => whole(&binary, &data, &load).await?,
+        Command::Search { binary, data, keep, rounds, load } => {
+            if !keep {
+                fill(&binary, &data, &load).await?;
+            }
+            search(&binary, &data, rounds).await?;
+        }
     }
     Ok(())
 }
@@ -130,6 +153,53 @@ async fn full_speed(binary: &Path, data: &Path, load: &Load, payload: &Arc<Paylo
     row("trace by id from blocks, p50 ms", found.p50_ms);
     row("trace by id from blocks, p99 ms", found.p99_ms);
     Ok(())
+}
+
+/// Blocks of that many spans.
+async fn fill(binary: &Path, data: &Path, load: &Load) -> Result<()> {
+    fresh(data)?;
+    let payload = load.payload();
+    let server = Server::start(binary, data, &settings("5s")).await?;
+    send(&payload, &load.options(server.otlp())).await?;
+    wait_stored(data, payload.spans as u64).await?;
+    Ok(())
+}
+
+async fn search(binary: &Path, data: &Path, rounds: usize) -> Result<()> {
+    let held = stored(data)?;
+    println!("{} spans in {} blocks, {} MiB", held.rows, held.blocks, held.bytes >> 20);
+    let server = Server::start(binary, data, &settings("1h")).await?;
+    let now = SystemClock.now().0 / 1_000_000_000;
+    let range = (now - 6 * 3600, now + 3600);
+    let needles = Needles { request_id: some_value(&server.api(), "span.request.id", range).await? };
+    println!(
+        "{:<44} {:>9} {:>9} {:>9} {:>12} {:>9} {:>6}",
+        "query", "cold ms", "p50 ms", "p95 ms", "Mrows/s/core", "read MiB", "found"
+    );
+    for case in cases(&needles) {
+        let report = case.run(&server, data, range, held.rows, rounds).await?;
+        println!(
+            "{:<44} {:>9.1} {:>9.1} {:>9.1} {:>12.0} {:>9.2} {:>6}",
+            case.name,
+            report.cold_ms,
+            report.p50_ms,
+            report.p95_ms,
+            report.million_rows_per_core,
+            report.read_mib,
+            report.found
+        );
+    }
+    Ok(())
+}
+
+/// A value that some span has.
+async fn some_value(api: &str, tag: &str, range: (u64, u64)) -> Result<String> {
+    let (start, end) = range;
+    let url = format!("{api}/api/v2/search/tag/{tag}/values?limit=1000&start={start}&end={end}");
+    let answer: serde_json::Value = serde_json::from_slice(&reqwest::get(&url).await?.bytes().await?)?;
+    let values = answer["tagValues"].as_array().context("no list of values")?;
+    let value = values.get(values.len() / 2).and_then(|value| value["value"].as_str());
+    Ok(value.with_context(|| format!("nothing has {tag}"))?.to_owned())
 }
 
 /// A modest steady load, beside which single traces are looked for as soon as they are acknowledged.

@@ -23,12 +23,15 @@ struct Inner {
     /// Spans that were sent more than once, since an answer was lost: the log may hold them twice.
     resent: HashSet<SpanKey>,
     acknowledged: usize,
+    /// Spans of all requests, as often as they were sent.
+    attempted: usize,
 }
 
 impl Acknowledged {
     /// Notes that a request is about to be sent.
     pub fn sending(&self, spans: &[SpanKey]) {
         let mut inner = self.inner.lock();
+        inner.attempted += spans.len();
         for (trace, span) in spans {
             inner.traces.entry(*trace).or_default().entry(*span).or_default();
         }
@@ -36,7 +39,9 @@ impl Acknowledged {
 
     /// Notes that a request was not answered well and is sent again.
     pub fn resending(&self, spans: &[SpanKey]) {
-        self.inner.lock().resent.extend(spans);
+        let mut inner = self.inner.lock();
+        inner.attempted += spans.len();
+        inner.resent.extend(spans);
     }
 
     /// Notes that a request was answered with OK.
@@ -52,6 +57,12 @@ impl Acknowledged {
     #[must_use]
     pub fn span_count(&self) -> usize {
         self.inner.lock().acknowledged
+    }
+
+    /// Spans sent so far, each as often as it was sent: the log holds no more than that.
+    #[must_use]
+    pub fn attempted(&self) -> usize {
+        self.inner.lock().attempted
     }
 
     /// Spans of that trace acknowledged so far.

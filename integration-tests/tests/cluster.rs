@@ -1,11 +1,13 @@
 //! A million spans through real Kafka and S3, each stage a process of its own, while an ingester is killed and comes
 //! back, another joins, the broker and the distributor are killed and come back, and an ingester leaves: every
-//! acknowledged trace is whole, at each step and after.
+//! acknowledged trace is whole, at each step and after, and a count of all spans that never pauses is exact at every moment.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use vivace_integration_tests::{Acknowledged, Checker, Cluster, Load, LoadOptions, all_stored_once, bounded};
+use vivace_integration_tests::{
+    Acknowledged, Checker, Cluster, Counter, Load, LoadOptions, all_stored_once, bounded,
+};
 
 const TEST_LIMIT: Duration = Duration::from_secs(360);
 const PARTITIONS: u32 = 4;
@@ -16,6 +18,11 @@ const LOAD: LoadOptions = LoadOptions { senders: 4, spans: 1_000_000, spans_per_
 const SAMPLE: usize = 100;
 const SAMPLE_AT_THE_END: usize = 5_000;
 
+/// The time in which the shops' spans start: from 2026-01-01T00:00:00Z on, for less than an hour.
+const SHOP_SECONDS: std::ops::RangeInclusive<u64> = 1_767_225_000..=1_767_229_200;
+/// Counts that have to be answered in the meantime: far fewer than are on any machine.
+const COUNTS_MIN: u64 = 50;
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the binary, Kafka and S3"]
 async fn every_acknowledged_trace_stays_whole_while_processes_die() {
@@ -23,6 +30,7 @@ async fn every_acknowledged_trace_stays_whole_while_processes_die() {
         let mut cluster = Cluster::start(PARTITIONS, 2, BLOCK_AGE).await.expect("the cluster starts");
         let noted = Arc::new(Acknowledged::default());
         let mut checker = Checker::new(cluster.frontend.client(), Arc::clone(&noted));
+        let counter = Counter::start(&cluster.frontend.api(), SHOP_SECONDS, &noted);
         let mut load = Load::start(&cluster.distributor.otlp_grpc(), &noted, LOAD).expect("the load starts");
 
         load.reached(0.10).await.expect("spans go in");
@@ -61,6 +69,8 @@ async fn every_acknowledged_trace_stays_whole_while_processes_die() {
         let store = cluster.store().expect("a store");
         all_stored_once(&store, &noted, PARTITIONS as usize).await.expect("stored once");
         checker.check("all is stored", SAMPLE_AT_THE_END).await.expect("whole");
+        let counts = counter.finish().await.expect("every count was exact");
+        assert!(counts >= COUNTS_MIN, "only {counts} counts were answered");
         cluster.running().expect("nothing ended by itself");
     })
     .await;

@@ -1,9 +1,29 @@
-//! Messages of Tempo's query API, written by hand from their published names and field numbers: OTLP's types come from
-//! another crate, and its .proto files are not ours to copy.
+//! Messages of Tempo's query API, see `tempopb/tempo.proto`. Those about one trace hold OTLP's whole tree of types, which
+//! comes from another crate, so they are written by hand from their published names and field numbers.
 
 use prost::{Enumeration, Message};
 
 use crate::otlp::trace::ResourceSpans;
+
+mod generated {
+    #![allow(
+        missing_docs,
+        missing_debug_implementations,
+        unreachable_pub,
+        unused_qualifications,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        clippy::let_underscore_must_use,
+        clippy::match_wildcard_for_single_variants,
+        clippy::unwrap_used,
+        clippy::use_self,
+        reason = "generated; the .proto holds the documentation"
+    )]
+    tonic::include_proto!("tempopb");
+}
+
+pub use generated::*;
 
 /// A trace; the same bytes as OTLP's `TracesData`.
 #[derive(Clone, PartialEq, Message)]

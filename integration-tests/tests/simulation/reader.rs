@@ -66,7 +66,8 @@ impl QueryPath {
         let querier = Querier::new(vivace_querier::Config::default(), parts);
         let clock: Arc<dyn Clock> = Arc::<crate::world::SimulatedClock>::clone(&world.clock);
         let parts = vivace_query_frontend::Parts {
-            views: ViewKeeper::new(store, &world.topics.spans, world.plan.partitions, clock),
+            views: ViewKeeper::new(store, &world.topics.spans, world.plan.partitions, Arc::clone(&clock)),
+            clock,
             log,
             ledger_topic: world.topics.ledger.clone(),
             querier: Some(querier.service()),

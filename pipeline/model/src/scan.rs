@@ -70,9 +70,9 @@ pub enum Condition {
     /// Nothing is known: every row may matter.
     Always,
     /// All of them.
-    All(Vec<Condition>),
+    All(Vec<Self>),
     /// One of them.
-    Any(Vec<Condition>),
+    Any(Vec<Self>),
     /// The value of a column meets the test.
     Leaf(ScanColumn, Test),
 }

@@ -63,9 +63,9 @@ pub enum SpansetExpr {
         /// How.
         op: SpansetOp,
         /// Left side.
-        left: Box<SpansetExpr>,
+        left: Box<Self>,
         /// Right side.
-        right: Box<SpansetExpr>,
+        right: Box<Self>,
     },
     /// `( pipeline )` as an operand.
     Pipeline(Box<Pipeline>),
@@ -112,17 +112,17 @@ pub enum FieldExpr {
     /// A property of the span.
     Attribute(Attribute),
     /// `!a`.
-    Not(Box<FieldExpr>),
+    Not(Box<Self>),
     /// `-a`.
-    Negate(Box<FieldExpr>),
+    Negate(Box<Self>),
     /// Two operands.
     Binary {
         /// Operator.
         op: BinaryOp,
         /// Left operand.
-        left: Box<FieldExpr>,
+        left: Box<Self>,
         /// Right operand.
-        right: Box<FieldExpr>,
+        right: Box<Self>,
     },
 }
 
@@ -279,12 +279,12 @@ pub enum ScalarExpr {
         /// Operator.
         op: BinaryOp,
         /// Left operand.
-        left: Box<ScalarExpr>,
+        left: Box<Self>,
         /// Right operand.
-        right: Box<ScalarExpr>,
+        right: Box<Self>,
     },
     /// `({ … } | count())`: a pipeline of its own on the same trace, whose last step is a number.
-    Pipeline(Box<Pipeline>, Box<ScalarExpr>),
+    Pipeline(Box<Pipeline>, Box<Self>),
 }
 
 /// Aggregates of a spanset. All but `Count` have a field.
@@ -313,7 +313,7 @@ pub enum MetricsExpr {
     /// A second stage on series: `… | topk(3)`.
     Stage {
         /// The series.
-        input: Box<MetricsExpr>,
+        input: Box<Self>,
         /// What is done to them.
         stage: SecondStage,
     },
@@ -324,9 +324,9 @@ pub enum MetricsExpr {
         /// An arithmetic operator.
         op: BinaryOp,
         /// Left operand.
-        left: Box<MetricsExpr>,
+        left: Box<Self>,
         /// Right operand.
-        right: Box<MetricsExpr>,
+        right: Box<Self>,
     },
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::ast::{Attribute, Relation};
 
-pub(crate) use attribute::is_key_char;
+pub(crate) use attribute::{is_key_char, split_scope};
 
 /// More is refused: what follows is proportional to it, and no human wrote it.
 const TOKENS_MAX: usize = 20_000;
@@ -204,8 +204,8 @@ fn is_word_char(c: char) -> bool {
 
 /// The attribute that is the whole text.
 pub(crate) fn whole_attribute(text: &str) -> Option<Attribute> {
-    match attribute::attribute(text) {
-        Ok(Some((attribute, length))) if length == text.len() => Some(attribute),
+    match next(text, 0) {
+        Ok((Token::Attribute(attribute), end)) if end == text.len() => Some(attribute),
         _ => None,
     }
 }

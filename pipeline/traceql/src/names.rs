@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use vivace_model::schema::AttributeScope;
-
 use crate::ast::{Attribute, Intrinsic, Kind, Status, Target};
-use crate::error::ParseError;
+use crate::parse_error::ParseError;
 use crate::lex;
 
 /// Every spelling; the first of each is the one that is printed.
@@ -180,18 +178,10 @@ impl Attribute {
         if let Some(attribute) = lex::whole_attribute(tag) {
             return Ok(attribute);
         }
-        let (scope, key) = tag.split_once('.').unwrap_or((tag, ""));
-        let target: fn(Arc<str>) -> Target = match scope {
-            _ if key.is_empty() => return Err(unknown_tag(tag)),
-            "" => Target::Unscoped,
-            "span" => |key| Target::Scoped(AttributeScope::Span, key),
-            "resource" => |key| Target::Scoped(AttributeScope::Resource, key),
-            "instrumentation" => |key| Target::Scoped(AttributeScope::Instrumentation, key),
-            "event" => Target::Event,
-            "link" => Target::Link,
-            _ => return Err(unknown_tag(tag)),
-        };
-        Ok(Self::new(target(Arc::from(key))))
+        match lex::split_scope(tag) {
+            Some((scope, key)) if !key.is_empty() => Ok(Self::new(scope(Arc::from(key)))),
+            _ => Err(unknown_tag(tag)),
+        }
     }
 }
 
@@ -201,4 +191,54 @@ fn unknown_tag(tag: &str) -> ParseError {
         0,
         format!("unknown tag {tag:?}: attributes are written .foo, span.foo or resource.foo"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use vivace_model::schema::AttributeScope;
+
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_both_directions() {
+        for (_, intrinsic) in INTRINSICS {
+            assert_eq!(Intrinsic::from_name(intrinsic.name()), Some(intrinsic));
+        }
+        for tag in INTRINSIC_TAG_NAMES {
+            assert!(matches!(Attribute::parse(tag).unwrap().target, Target::Intrinsic(_)), "{tag}");
+        }
+        for number in 0..7 {
+            assert_eq!(
+                Status::from_name(Status::from_number(number).name()),
+                Some(Status::from_number(number))
+            );
+            assert_eq!(Kind::from_name(Kind::from_number(number).name()), Some(Kind::from_number(number)));
+        }
+        assert_eq!(Status::from_number(-1), Status::Unset);
+    }
+
+    #[test]
+    fn tags_of_urls_need_no_quotes() {
+        let span = |key: &str| Target::Scoped(AttributeScope::Span, Arc::from(key));
+        for (tag, target, written) in [
+            ("span.a", span("a"), "span.a"),
+            ("span.a b", span("a b"), "span.\"a b\""),
+            ("span.\"a b\"", span("a b"), "span.\"a b\""),
+            ("span.a\"b", span("a\"b"), "span.\"a\\\"b\""),
+            (".http.url", Target::Unscoped(Arc::from("http.url")), ".http.url"),
+            (".5", Target::Unscoped(Arc::from("5")), ".\"5\""),
+            ("span:kind", Target::Intrinsic(Intrinsic::Kind), "span:kind"),
+            (
+                "resource.service.name",
+                Target::Scoped(AttributeScope::Resource, Arc::from("service.name")),
+                "resource.service.name",
+            ),
+        ] {
+            let attribute = Attribute::parse(tag).unwrap();
+            assert_eq!((attribute.target, &*attribute.written), (target, written), "{tag}");
+        }
+        for bad in ["", ".", "span.", "foo", "http.url", "span:foo"] {
+            assert!(Attribute::parse(bad).is_err(), "{bad}");
+        }
+    }
 }

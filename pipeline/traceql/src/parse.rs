@@ -6,12 +6,18 @@
 mod client_tests;
 mod climb;
 mod field;
+#[cfg(test)]
+mod grammar_tests;
 mod lenient;
 mod metrics;
 mod outer;
+#[cfg(test)]
+mod print_tests;
+
+use std::sync::Arc;
 
 use crate::ast::{Literal, Query};
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use crate::lex::{Lexed, Symbol, Token, lex};
 use crate::validate;
 
@@ -107,7 +113,7 @@ impl<'a> Parser<'a> {
             return Ok(Some(number));
         }
         let literal = match self.peek() {
-            Token::Text(text) => Literal::Text(text.clone()),
+            Token::Text(text) => Literal::Text(Arc::clone(text)),
             Token::Int(value) => match i64::try_from(*value) {
                 Ok(value) => Literal::Int(value),
                 Err(_) => return Err(self.fail(format!("{value} is out of the range of integers"))),

@@ -2,13 +2,15 @@
 //! Owns: what is known of a query before any span is seen: types of intrinsics and constants, where `nil` may stand,
 //! patterns, arguments. Attributes have any type, so what they are compared with is not checked.
 
+#[cfg(test)]
+mod tests;
 mod types;
 
 use crate::ast::{
     Attribute, BinaryOp, Body, FieldExpr, Intrinsic, MetricsExpr, MetricsFunction, Pipeline, Query,
     ScalarExpr, SecondStage, SpansetExpr, Stage, Target,
 };
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use types::{Checker, Type};
 
 type Result<T> = std::result::Result<T, ParseError>;

@@ -23,9 +23,15 @@ settings! {
         /// Jobs of one query at the same time.
         #[unit = "jobs"]
         query_jobs_max: usize = 32,
+        /// Jobs of all queries at the same time; more wait.
+        #[unit = "jobs"]
+        jobs_in_flight_max: usize = 512,
         /// Blocks in one job.
         #[unit = "blocks"]
         job_blocks_max: usize = 16,
+        /// Spans in the blocks of one job of a search; a block that has more is a job of its own.
+        #[unit = "spans"]
+        job_rows_max: u64 = 500_000,
         /// Look for a trace only in the partition that its id hashes to. Switch it off where something other than
         /// Vivace's distributor wrote the topic without keying it by trace id.
         partition_pruning: bool = true,
@@ -37,6 +43,30 @@ settings! {
         /// Pieces of traces held by all queries together, as OTLP bytes; at it queries are refused. In memory they take
         /// about three times as much.
         bytes_in_flight_max: ByteSize = ByteSize::mib(256),
+        /// Longest time that a search may be about; 0: any. A search without a time is about all there is.
+        search_range_max: Duration = Duration::from_secs(168 * 3600),
+        /// Longest time that a metrics query may be about; 0: any.
+        metrics_range_max: Duration = Duration::from_secs(24 * 3600),
+        /// Points of a series that a metrics query may ask for.
+        #[unit = "points"]
+        metrics_points_max: u64 = 10_000,
+        /// Series in one answer; more are left out, and the answer says so.
+        #[unit = "series"]
+        series_max: usize = 10_000,
+        /// Names of attributes in one scope, or values of one attribute, in an answer.
+        #[unit = "tags"]
+        tags_max: usize = 10_000,
+        /// Bytes of the blocks that one search may look into; 0: any. More is refused before it begins.
+        search_bytes_max: ByteSize = ByteSize(0),
+        /// Jobs that one search may take. More is refused before it begins.
+        #[unit = "jobs"]
+        search_jobs_max: usize = 100_000,
+        /// Size of the answer of a search.
+        answer_bytes_max: ByteSize = ByteSize::mib(64),
+        /// Traces are put together from spans that start up to that long before and after the time that is asked about.
+        trace_slack: Duration = Duration::from_secs(30 * 60),
+        /// What was found in single blocks is kept in that much memory; 0: not at all.
+        result_cache_bytes: ByteSize = ByteSize::mib(64),
     }
 }
 
@@ -64,6 +94,12 @@ impl Config {
         check(self.queries_max > 0, "QUERIES_MAX", "must be at least 1")?;
         check(self.query_jobs_max > 0, "QUERY_JOBS_MAX", "must be at least 1")?;
         check(self.job_blocks_max > 0, "JOB_BLOCKS_MAX", "must be at least 1")?;
+        check(self.jobs_in_flight_max > 0, "JOBS_IN_FLIGHT_MAX", "must be at least 1")?;
+        check(self.metrics_points_max > 0, "METRICS_POINTS_MAX", "must be at least 1")?;
+        check(self.series_max > 0, "SERIES_MAX", "must be at least 1")?;
+        check(self.tags_max > 0, "TAGS_MAX", "must be at least 1")?;
+        check(self.search_jobs_max > 0, "SEARCH_JOBS_MAX", "must be at least 1")?;
+        check(self.answer_bytes_max.0 > 0, "ANSWER_BYTES_MAX", "must be more than 0")?;
         check(self.trace_spans_max > 0, "TRACE_SPANS_MAX", "must be at least 1")?;
         check(self.trace_bytes_max.0 > 0, "TRACE_BYTES_MAX", "must be more than 0")?;
         check(

@@ -1,33 +1,27 @@
 //! Gives jobs to queriers, and to others when they fail.
+//! Owns: where a job is tried and how often, how many run at the same time.
+//! Does not own: what a job's answer is made of (`dispatch/job`), planning anew (`replan`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::TryStreamExt;
-use tonic::{Code, Request, Status};
+use tokio::sync::Semaphore;
+use tonic::{Code, Status};
 use tracing::debug;
-use vivace_proto::internal::{JobMetrics, TraceJob};
 
 use crate::QueryError;
-use crate::budget::{Budget, Held};
+use crate::budget::Budget;
 use crate::metrics::{JobLabels, JobOutcome, Metrics};
-use crate::queriers::{Load, Member, Queriers};
+use crate::queriers::{Load, Queriers};
+
+mod job;
+
+pub(crate) use job::{Attempt, Job, JobAnswer, SearchAnswer};
 
 /// A job is tried again that often.
 const RETRIES_MAX: usize = 3;
 /// Pause before the first repetition at a querier that was tried already; it doubles each time.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// What a job found.
-#[derive(Debug)]
-pub(crate) struct JobAnswer {
-    /// Encoded `TracesData`.
-    pub(crate) parts: Vec<Bytes>,
-    pub(crate) through_offset: u64,
-    pub(crate) metrics: JobMetrics,
-    pub(crate) held: Held,
-}
 
 /// Why a job has no answer.
 #[derive(Debug)]
@@ -44,23 +38,31 @@ pub(crate) struct Dispatcher {
     pub(crate) queriers: Queriers,
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
+    /// Jobs of all queries at the same time.
+    slots: Semaphore,
 }
 
 impl Dispatcher {
+    pub(crate) fn new(queriers: Queriers, budget: Budget, metrics: Metrics, jobs_max: usize) -> Self {
+        let slots = Semaphore::new(jobs_max.min(Semaphore::MAX_PERMITS));
+        Self { queriers, budget, metrics, slots }
+    }
+
     /// Runs a job, wherever it succeeds first.
-    pub(crate) async fn run(&self, job: &TraceJob) -> Result<JobAnswer, JobFailure> {
+    pub(crate) async fn run<J: Job>(&self, job: &J) -> Result<J::Answer, JobFailure> {
+        let _slot = self.slots.acquire().await.map_err(|_| JobFailure::Query(QueryError::Stopped))?;
         let result = self.try_members(job).await;
         let outcome = match &result {
             Ok(_) => JobOutcome::Done,
             Err(JobFailure::Stale(_)) => JobOutcome::Stale,
             Err(JobFailure::Query(_)) => JobOutcome::Failed,
         };
-        self.metrics.jobs.get_or_create(&JobLabels { outcome }).inc();
+        self.metrics.jobs.get_or_create(&JobLabels { outcome, kind: J::KIND }).inc();
         result
     }
 
-    async fn try_members(&self, job: &TraceJob) -> Result<JobAnswer, JobFailure> {
-        let mut tried: Vec<Arc<Member>> = Vec::new();
+    async fn try_members<J: Job>(&self, job: &J) -> Result<J::Answer, JobFailure> {
+        let mut tried = Vec::new();
         loop {
             let Some(member) = self.queriers.choose(&tried) else {
                 return Err(JobFailure::Query(QueryError::Job(Status::unavailable("no querier is known"))));
@@ -68,10 +70,12 @@ impl Dispatcher {
             if tried.iter().any(|tried| Arc::ptr_eq(tried, &member)) {
                 tokio::time::sleep(RETRY_PAUSE * (1 << (tried.len() - 1))).await;
             }
-            let failure = match self.attempt(&member, job).await {
+            let load = Load::on(&member);
+            let failure = match job.attempt(&member.service, &self.budget).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            drop(load);
             let status = match failure {
                 Attempt::Refused(error) => return Err(JobFailure::Query(error)),
                 Attempt::Failed(status) => status,
@@ -89,35 +93,5 @@ impl Dispatcher {
             self.metrics.retries.inc();
             tried.push(member);
         }
-    }
-
-    async fn attempt(&self, member: &Arc<Member>, job: &TraceJob) -> Result<JobAnswer, Attempt> {
-        let _load = Load::on(member);
-        let mut stream = member.service.trace(Request::new(job.clone())).await?.into_inner();
-        let (mut parts, mut held) = (Vec::new(), Held::default());
-        while let Some(part) = stream.try_next().await? {
-            if !part.traces_data.is_empty() {
-                self.budget.hold(&mut held, part.traces_data.len()).map_err(Attempt::Refused)?;
-                parts.push(part.traces_data);
-            }
-            if let Some(metrics) = part.metrics {
-                return Ok(JobAnswer { parts, through_offset: part.through_offset, metrics, held });
-            }
-        }
-        Err(Attempt::Failed(Status::unavailable("answer was cut off")))
-    }
-}
-
-/// Why one attempt failed.
-enum Attempt {
-    /// We ourselves cannot take the answer.
-    Refused(QueryError),
-    /// The querier said so.
-    Failed(Status),
-}
-
-impl From<Status> for Attempt {
-    fn from(status: Status) -> Self {
-        Self::Failed(status)
     }
 }

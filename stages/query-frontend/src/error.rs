@@ -56,6 +56,11 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// A querier answered something else than it was asked.
+    pub(crate) fn unexpected_answer() -> Self {
+        Self::Job(Status::data_loss("querier sent an answer of another kind than it was asked for"))
+    }
+
     /// What the caller should do.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -89,6 +94,20 @@ impl QueryError {
                 ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
+    }
+
+    /// The gRPC status that says the same.
+    pub(crate) fn grpc(&self) -> Status {
+        let code = match self.status() {
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Code::InvalidArgument,
+            StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+            StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+            StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            _ => Code::Internal,
+        };
+        Status::new(code, self.text())
     }
 
     /// The error and its causes in one line.

@@ -7,15 +7,20 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use vivace_ledger::ViewKeeper;
 use vivace_log::SharedLog;
+use vivace_model::Clock;
 use vivace_proto::internal::QuerierService;
+use vivace_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use vivace_runtime::{BuildInfo, ReadinessCheck};
 
 use crate::budget::Budget;
 use crate::dispatch::Dispatcher;
+use crate::grpc::StreamingApi;
 use crate::http::{self, Tenancy};
 use crate::queriers::Queriers;
+use crate::search::{ResultCache, Searcher};
 use crate::trace_by_id::TraceFinder;
 use crate::views::Views;
 use crate::{Config, Metrics, QueryError};
@@ -30,6 +35,8 @@ pub struct Parts {
     pub ledger_topic: String,
     /// The querier of this process; used if no others are set.
     pub querier: Option<QuerierService>,
+    /// What "lately" means.
+    pub clock: Arc<dyn Clock>,
     /// Whether requests must say whose data they ask for.
     pub multitenancy_enabled: bool,
     /// For `/api/status/buildinfo`.
@@ -47,6 +54,7 @@ pub struct QueryFrontend(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) finder: TraceFinder,
+    pub(crate) searcher: Searcher,
     pub(crate) tenancy: Tenancy,
     pub(crate) build: BuildInfo,
     pub(crate) services: Arc<dyn Fn() -> String + Send + Sync>,
@@ -64,14 +72,20 @@ impl QueryFrontend {
             Some(local) if config.queriers.is_empty() => Queriers::fixed(vec![local]),
             _ => Queriers::remote(config.queriers.clone()),
         };
-        let dispatcher = Dispatcher {
-            queriers,
-            budget: Budget::new(config.bytes_in_flight_max.as_usize()),
-            metrics: parts.metrics.clone(),
-        };
+        let budget = Budget::new(config.bytes_in_flight_max.as_usize());
+        let dispatcher =
+            Arc::new(Dispatcher::new(queriers, budget, parts.metrics.clone(), config.jobs_in_flight_max));
         let views = Arc::new(Views::new(parts.views));
+        let searcher = Searcher {
+            config: config.clone(),
+            views: Arc::clone(&views),
+            dispatcher: Arc::clone(&dispatcher),
+            cache: ResultCache::new(&config, parts.metrics.clone()),
+            clock: parts.clock,
+        };
         Self(Arc::new(Inner {
             finder: TraceFinder { config: config.clone(), views, dispatcher },
+            searcher,
             tenancy: Tenancy {
                 enabled: parts.multitenancy_enabled,
                 several: config.multi_tenant_queries_enabled,
@@ -86,9 +100,19 @@ impl QueryFrontend {
         }))
     }
 
-    /// The routes of the API.
+    /// The routes of the API, and of its streams over gRPC.
     pub fn router(&self) -> Router {
-        http::router(Arc::clone(&self.0))
+        http::router(Arc::clone(&self.0)).merge(Routes::new(self.streaming_server()).into_axum_router())
+    }
+
+    /// The streams of the API as a gRPC service.
+    #[must_use]
+    pub fn streaming_server(&self) -> StreamingQuerierServer<StreamingApi> {
+        StreamingQuerierServer::new(self.streaming_api())
+    }
+
+    pub(crate) fn streaming_api(&self) -> StreamingApi {
+        StreamingApi::new(Arc::clone(&self.0))
     }
 
     /// Keeps the View fresh and the queriers known, until shutdown. Ready when the ledger was read and there is a

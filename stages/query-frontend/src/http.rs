@@ -1,6 +1,6 @@
 //! Tempo's HTTP API.
 //! Owns: routes, and what every route has in common: tenants, limits, counting, compression, the form of errors.
-//! Does not own: what a single route does (`traces`).
+//! Does not own: what a single route does (`traces`, `search`).
 
 use std::sync::Arc;
 
@@ -20,10 +20,13 @@ use crate::metrics::{Metrics, RequestLabels, RouteLabels};
 
 mod accept;
 mod body;
+mod logfmt;
 mod params;
+mod search;
 mod tenants;
 mod traces;
 
+pub(crate) use search::check_size;
 pub(crate) use tenants::Tenancy;
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
@@ -42,6 +45,13 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
         counted("/api/status/services", any(services)),
         counted("/api/traces/{id}", any(traces::v1)),
         counted("/api/v2/traces/{id}", any(traces::v2)),
+        counted("/api/search", any(search::traces)),
+        counted("/api/search/tags", any(search::tag_names_v1)),
+        counted("/api/v2/search/tags", any(search::tag_names_v2)),
+        counted("/api/search/tag/{*tag}", any(search::tag_values_v1)),
+        counted("/api/v2/search/tag/{*tag}", any(search::tag_values_v2)),
+        counted("/api/metrics/query_range", any(search::range)),
+        counted("/api/metrics/query", any(search::instant)),
     ];
     let api = routes
         .into_iter()
@@ -70,16 +80,22 @@ impl IntoResponse for QueryError {
 
 /// Counts the requests of a route.
 #[derive(Clone)]
-struct RouteCounter {
-    metrics: Metrics,
-    route: &'static str,
+pub(crate) struct RouteCounter {
+    pub(crate) metrics: Metrics,
+    pub(crate) route: &'static str,
 }
 
 /// A request that has not been counted yet.
-struct Counted {
+pub(crate) struct Counted {
     counter: RouteCounter,
     started: Instant,
-    status_code: u16,
+    pub(crate) status_code: u16,
+}
+
+impl Counted {
+    pub(crate) fn new(counter: RouteCounter) -> Self {
+        Self { counter, started: Instant::now(), status_code: CLIENT_GONE }
+    }
 }
 
 impl Drop for Counted {
@@ -92,7 +108,7 @@ impl Drop for Counted {
 }
 
 async fn count(State(counter): State<RouteCounter>, request: Request, next: Next) -> Response {
-    let mut counted = Counted { counter, started: Instant::now(), status_code: CLIENT_GONE };
+    let mut counted = Counted::new(counter);
     let response = next.run(request).await;
     counted.status_code = response.status().as_u16();
     response

@@ -1,6 +1,6 @@
 //! Writes JSON as Tempo's clients read it: protobuf's own mapping in the dialect of Go's jsonpb. Empty fields are left
 //! out, 64-bit integers are strings, bytes are base64, enums go by name.
-//! Owns: the dialect. Does not own: which message holds what (`otlp`).
+//! Owns: the dialect. Does not own: which message holds what (`otlp`, `search`).
 //! Writes straight to its output: a trace of 100,000 spans needs no second copy in memory.
 
 use std::io::{self, Write};
@@ -9,8 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 mod otlp;
+mod search;
 
 pub(crate) use otlp::{trace_by_id_response, trace_v1};
+pub(crate) use search::WriteJson;
 
 /// An object that is being written. Fields that are empty are not.
 pub(crate) struct Object<'w, W: Write> {
@@ -67,12 +69,22 @@ impl<'w, W: Write> Object<'w, W> {
         items: &[T],
         mut item: impl FnMut(&mut W, &T) -> io::Result<()>,
     ) -> io::Result<()> {
-        if items.is_empty() {
-            return Ok(());
-        }
+        if items.is_empty() { Ok(()) } else { self.full_list(name, items, &mut item) }
+    }
+
+    /// The same, also when it is empty.
+    pub(crate) fn full_list<T>(
+        &mut self,
+        name: &str,
+        items: &[T],
+        mut item: impl FnMut(&mut W, &T) -> io::Result<()>,
+    ) -> io::Result<()> {
         let out = self.field(name)?;
+        out.write_all(b"[")?;
         for (index, value) in items.iter().enumerate() {
-            out.write_all(if index == 0 { b"[" } else { b"," })?;
+            if index > 0 {
+                out.write_all(b",")?;
+            }
             item(out, value)?;
         }
         out.write_all(b"]")

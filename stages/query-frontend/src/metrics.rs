@@ -23,8 +23,15 @@ pub(crate) enum JobOutcome {
     Failed,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum JobKind {
+    Trace,
+    Search,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct JobLabels {
+    pub(crate) kind: JobKind,
     pub(crate) outcome: JobOutcome,
 }
 
@@ -39,6 +46,10 @@ pub struct Metrics {
     pub(crate) queries_running: Gauge,
     pub(crate) queriers: Gauge,
     pub(crate) bytes_read: Counter,
+    pub(crate) spans_inspected: Counter,
+    pub(crate) cache_hits: Counter,
+    pub(crate) cache_misses: Counter,
+    pub(crate) cache_bytes: Gauge,
 }
 
 impl Metrics {
@@ -54,6 +65,10 @@ impl Metrics {
             queries_running: Gauge::default(),
             queriers: Gauge::default(),
             bytes_read: Counter::default(),
+            spans_inspected: Counter::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            cache_bytes: Gauge::default(),
         };
         let mut register = |name: &str, help: &str, metric: &dyn Fn(&mut Registry, String, &str)| {
             metric(registry, format!("vivace_query_frontend_{name}"), help);
@@ -75,12 +90,20 @@ impl Metrics {
                 &metrics.stale_views,
             ),
             ("read_bytes", "Bytes that queriers read for queries", &metrics.bytes_read),
+            ("inspected_spans", "Spans that searches looked at", &metrics.spans_inspected),
+            ("result_cache_hits", "Jobs whose answer was known from before", &metrics.cache_hits),
+            (
+                "result_cache_misses",
+                "Jobs whose answer could have been known from before",
+                &metrics.cache_misses,
+            ),
         ] {
             register(name, help, &|registry, name, help| registry.register(name, help, counter.clone()));
         }
         for (name, help, gauge) in [
             ("queries_running", "Queries that are being answered", &metrics.queries_running),
             ("queriers", "Queriers known", &metrics.queriers),
+            ("result_cache_bytes", "Answers of jobs that are kept", &metrics.cache_bytes),
         ] {
             register(name, help, &|registry, name, help| registry.register(name, help, gauge.clone()));
         }

@@ -1,7 +1,13 @@
-//! The query-frontend with real queriers, blocks and ledger, on a log in memory; ingesters answer as told.
+//! The query-frontend with real queriers, blocks and ledger, on a log in memory; ingesters answer as told. Searches meet a
+//! querier that answers as told.
 
 mod api;
 mod faults;
 mod fixture;
 mod large;
+mod metrics_queries;
 mod retries;
+mod scripted;
+mod search;
+mod streaming;
+mod tags;

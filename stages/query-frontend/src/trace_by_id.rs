@@ -1,15 +1,13 @@
 //! Finds one trace: every partition concerned by itself, then all pieces together.
-//! Owns: planning a partition anew when its View was too old, and the limits of one trace.
-//! Does not own: HTTP, which form the answer takes.
+//! Owns: the limits of one trace.
+//! Does not own: planning a partition anew when its View was too old (`replan`), HTTP, which form the answer takes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use prost::Message;
 use tokio::sync::Semaphore;
-use tracing::debug;
 use vivace_block::{Combined, TraceCombiner};
 use vivace_ledger::PartitionState;
 use vivace_model::{Offset, Partition};
@@ -20,15 +18,10 @@ use vivace_proto::otlp::trace::TracesData;
 use crate::budget::Held;
 use crate::dispatch::{Dispatcher, JobAnswer, JobFailure};
 use crate::plan::Question;
+use crate::replan::Planned;
 use crate::views::Views;
 use crate::{Config, QueryError};
 
-/// A partition is planned anew that often.
-const REPLANS_MAX: usize = 5;
-/// From the third on, if nothing is new in the ledger, the owner is left aside: it and the ledger do not agree.
-const REPLANS_WITH_OWNER: usize = 2;
-/// Pause when a refresh brought nothing new: a new entry may be about to be seen by whoever wrote it. It doubles.
-const REPLAN_PAUSE: Duration = Duration::from_millis(10);
 /// Pieces up to that size are put together on the async thread, within a millisecond.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
@@ -51,7 +44,7 @@ pub(crate) struct Found {
 pub(crate) struct TraceFinder {
     pub(crate) config: Config,
     pub(crate) views: Arc<Views>,
-    pub(crate) dispatcher: Dispatcher,
+    pub(crate) dispatcher: Arc<Dispatcher>,
 }
 
 impl TraceFinder {
@@ -81,42 +74,29 @@ impl TraceFinder {
     async fn ask_partition(
         &self,
         question: &Question,
-        mut state: PartitionState,
+        state: PartitionState,
         jobs: &Semaphore,
     ) -> Result<PartitionAnswer, QueryError> {
         let partition = state.partition();
-        let mut log_only = false;
-        let mut replans = 0;
+        let mut planned = Planned::new(state);
         loop {
-            let message = match self.ask_state(question, &state, log_only, jobs).await {
+            let message = match self.ask_state(question, &planned, jobs).await {
                 Ok(answers) => return Ok(PartitionAnswer { partition, answers }),
                 Err(JobFailure::Query(error)) => return Err(error),
                 Err(JobFailure::Stale(message)) => message,
             };
-            debug!(%partition, sequence = state.sequence(), message, "the View is too old");
-            if replans == REPLANS_MAX {
-                return Err(QueryError::Stale { partition, rounds: replans + 1, message });
-            }
-            self.dispatcher.metrics.stale_views.inc();
-            let fresh = self.views.refresh(partition).await?;
-            if fresh.sequence() == state.sequence() {
-                tokio::time::sleep(REPLAN_PAUSE * (1 << replans)).await;
-                log_only = replans >= REPLANS_WITH_OWNER;
-            }
-            replans += 1;
-            state = fresh;
+            planned = planned.anew(&self.views, &self.dispatcher.metrics, message).await?;
         }
     }
 
     async fn ask_state(
         &self,
         question: &Question,
-        state: &PartitionState,
-        log_only: bool,
+        planned: &Planned,
         jobs: &Semaphore,
     ) -> Result<Vec<JobAnswer>, JobFailure> {
         let Config { partition_pruning, job_blocks_max, trace_bytes_max, .. } = self.config;
-        let sources = question.jobs(state, partition_pruning, job_blocks_max, log_only);
+        let sources = question.jobs(planned, partition_pruning, job_blocks_max);
         let run = |source: Source| async move {
             let _turn = jobs.acquire().await.map_err(|_| JobFailure::Query(QueryError::Stopped))?;
             let job = TraceJob {

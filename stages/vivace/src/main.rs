@@ -3,6 +3,7 @@
 //! Owns: the command line, wiring stages to log, store and each other, the order of start and stop.
 //! Does not own: what any stage does.
 
+mod client;
 mod demo;
 mod process;
 mod servers;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use vivace_runtime::{Environment, init_telemetry, render};
 
+use crate::client::Question;
 use crate::process::{Process, Stages};
 use crate::settings::Settings;
 
@@ -36,7 +38,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Runs all stages in one process (the default).
     All,
@@ -52,12 +54,14 @@ enum Command {
     QueryFrontend,
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
+    #[command(flatten)]
+    Ask(Question),
 }
 
 impl Command {
-    const fn stages(self) -> Stages {
+    const fn stages(&self) -> Stages {
         match self {
-            Self::All | Self::Demo | Self::Config => Stages::ALL,
+            Self::All | Self::Demo | Self::Config | Self::Ask(_) => Stages::ALL,
             Self::Distributor => Stages { distributor: true, ..Stages::NONE },
             Self::Ingester => Stages { ingester: true, ..Stages::NONE },
             Self::Querier => Stages { querier: true, ..Stages::NONE },
@@ -85,6 +89,10 @@ fn complain(line: &str) {
 
 #[allow(clippy::print_stdout, reason = "`vivace config` is asked to print")]
 fn start(command: Command) -> Result<()> {
+    if let Command::Ask(question) = command {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return runtime.context("failed to start the async runtime")?.block_on(client::run(question));
+    }
     let (settings, list) = Settings::load(Environment::of_process())?;
     if let Command::Config = command {
         print!("{}", render(&list));

@@ -79,6 +79,8 @@ struct Common {
     registry: SharedRegistry,
     readiness: Readiness,
     build: BuildInfo,
+    /// All stages are here and reach each other without the network.
+    embedded: bool,
     /// Address by which queriers reach the ingester of this process.
     address: String,
 }
@@ -102,9 +104,10 @@ impl Process {
         let registry = new_registry(&build);
         // Ports first: a port that is taken should stop the start before anything is touched.
         let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
-        let grpc = match embedded {
-            true => None,
-            false => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
+        // Alone in its process, a distributor is asked nothing over gRPC.
+        let grpc = match stages.ingester || stages.querier || stages.query_frontend {
+            true => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
+            false => None,
         };
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
@@ -114,7 +117,8 @@ impl Process {
         }
         let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let common = Common { settings, stages, log, store, clock, registry, readiness, build, address };
+        let common =
+            Common { settings, stages, log, store, clock, registry, readiness, build, embedded, address };
         common.start(&mut supervisor, http, grpc, list, demo).await?;
         supervisor.run_until(shutdown_signal()).await?;
         info!("stopped");
@@ -143,7 +147,9 @@ impl Common {
         if self.stages.ingester {
             let ingester = self.ingester()?;
             let data = ingester.recent();
-            services.recent = Some(Arc::clone(&data));
+            if !self.embedded {
+                services.recent = Some(Arc::clone(&data));
+            }
             recent = recent.with_local(self.address.clone(), data);
             supervisor.spawn_ordered(PHASE_STORE, "ingester", |shutdown| ingester.run(shutdown));
         }
@@ -151,13 +157,16 @@ impl Common {
         if self.stages.querier {
             let querier = self.querier(recent);
             local_querier = Some(querier.service());
-            services.querier = Some(querier.clone());
+            if !self.embedded {
+                services.querier = Some(querier.clone());
+            }
             let ready = self.readiness.check("querier");
             supervisor.spawn_ordered(PHASE_ANSWER, "querier", |shutdown| querier.run(ready, shutdown));
         }
         if self.stages.query_frontend {
             let frontend = self.query_frontend(local_querier);
             routes = routes.merge(frontend.router());
+            services.streaming = Some(frontend.streaming_server());
             let ready = self.readiness.check("query-frontend");
             supervisor
                 .spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
@@ -259,6 +268,7 @@ impl Common {
             log: Arc::clone(&self.log),
             ledger_topic: topics.ledger,
             querier,
+            clock: Arc::clone(&self.clock),
             multitenancy_enabled: process.multitenancy_enabled,
             build: self.build,
             services: Arc::new(move || stages.names()),

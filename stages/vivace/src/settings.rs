@@ -19,7 +19,7 @@ settings! {
         storage_url: String = String::new(),
         /// Where the query API, health, readiness and metrics are served over HTTP.
         http_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 3200)),
-        /// Where other stages reach this process over gRPC. Not used while all stages run in one process.
+        /// Where the streaming query API is served over gRPC, and where other stages reach this process.
         grpc_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 9095)),
         /// Address, as `host:port`, by which other stages reach this process. Empty: the machine's name and the port of
         /// VIVACE_GRPC_LISTEN.

@@ -6,14 +6,23 @@ use vivace_model::schema::AttributeScope;
 
 use crate::ast::{Attribute, Intrinsic, Target};
 
-/// How a scope is written before a key, and what it makes of one.
-const SCOPES: [(&str, fn(Arc<str>) -> Target); 5] = [
+/// What a scope makes of a key.
+pub(crate) type Scope = fn(Arc<str>) -> Target;
+
+/// How each is written before a key.
+const SCOPES: [(&str, Scope); 6] = [
     ("span.", |key| Target::Scoped(AttributeScope::Span, key)),
     ("resource.", |key| Target::Scoped(AttributeScope::Resource, key)),
     ("event.", Target::Event),
     ("link.", Target::Link),
     ("instrumentation.", |key| Target::Scoped(AttributeScope::Instrumentation, key)),
+    (".", Target::Unscoped),
 ];
+
+/// The scope that the text starts with, and what follows it.
+pub(crate) fn split_scope(text: &str) -> Option<(Scope, &str)> {
+    SCOPES.iter().find_map(|(prefix, scope)| Some((*scope, text.strip_prefix(prefix)?)))
+}
 
 /// What may stand in a key without quotes. `-` and `/` may: there are more keys with them than people who calculate
 /// without blanks.
@@ -23,18 +32,13 @@ pub(crate) fn is_key_char(c: char) -> bool {
 
 /// The attribute that starts here and its length, none if none starts here.
 pub(super) fn attribute(rest: &str) -> Result<Option<(Attribute, usize)>, String> {
-    let (parent, after_parent) = match rest.strip_prefix("parent.") {
-        Some(after) => (true, after),
-        None => (false, rest),
-    };
-    let scope = SCOPES.iter().find_map(|(prefix, make)| Some((after_parent.strip_prefix(prefix)?, *make)));
-    let (keyed, make): (_, fn(Arc<str>) -> Target) = match scope {
-        Some(scope) => scope,
-        None if parent => (after_parent, Target::Unscoped),
-        None => match rest.strip_prefix('.') {
-            Some(keyed) => (keyed, Target::Unscoped),
-            None => return Ok(None),
-        },
+    let after_parent = rest.strip_prefix("parent.");
+    let parent = after_parent.is_some();
+    let scope = split_scope(after_parent.unwrap_or(rest));
+    let (scope_of_key, keyed): (Scope, _) = match (scope, after_parent) {
+        (Some(scope), _) => scope,
+        (None, Some(keyed)) => (Target::Unscoped, keyed),
+        (None, None) => return Ok(None),
     };
     let prefix = rest.len() - keyed.len();
     let (key, length) = key(keyed)?;
@@ -43,7 +47,7 @@ pub(super) fn attribute(rest: &str) -> Result<Option<(Attribute, usize)>, String
     }
     let whole = &rest[..prefix + length];
     let intrinsic = if parent && scope.is_none() { Intrinsic::of_parent(&keyed[..length]) } else { None };
-    let target = intrinsic.map_or_else(|| make(Arc::from(key)), Target::Intrinsic);
+    let target = intrinsic.map_or_else(|| scope_of_key(Arc::from(key)), Target::Intrinsic);
     Ok(Some((Attribute { parent, target, written: Arc::from(whole) }, whole.len())))
 }
 

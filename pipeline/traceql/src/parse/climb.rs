@@ -3,7 +3,7 @@
 //! `&&` and `||` are on one level: `a || b && c` is `(a || b) && c`.
 
 use super::{DEPTH_MAX, Parser, Result};
-use crate::error::ParseError;
+use crate::parse_error::ParseError;
 use crate::lex::Symbol;
 use crate::operator::Level;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::climb::{Node, Operands, Operator, climb};
 use super::{Parser, Result};
 use crate::ast::{Attribute, FieldExpr, Intrinsic, Literal, Target};
-use crate::error::ParseError;
+use crate::parse_error::ParseError;
 use crate::lex::{Symbol, Token};
 use crate::operator::{Level, binary_op};
 

@@ -83,3 +83,41 @@ fn end_of_part(parser: &Parser<'_>) -> usize {
     }
     parser.tokens.len().saturating_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(text: &str) -> Option<String> {
+        parse_lenient_filter(text).map(|filter| filter.to_string())
+    }
+
+    #[test]
+    fn what_is_complete_is_kept() {
+        for (text, filter) in [
+            ("{.a=1}", Some(".a = 1")),
+            ("{}", Some("true")),
+            ("{.a=1 && }", Some(".a = 1")),
+            ("{.a=1 && .b=\"x\" && name=", Some(".a = 1 && .b = \"x\"")),
+            ("{.a=1 && name=\"", Some(".a = 1")),
+            ("{duration>\"100ms\" && .a=1}", Some(".a = 1")),
+            ("{.a=1 && (.b=2 || .c=) && .d=3 }", Some(".a = 1 && .d = 3")),
+            ("{.a=1 || .b=}", None),
+            ("{.a=1 && .b=2 || .c= && .d=4}", Some(".d = 4")),
+            ("{ && .a=1 }", Some(".a = 1")),
+            ("{.a=1 .b=2 && .c=3}", Some(".c = 3")),
+            ("", None),
+            ("{", None),
+            ("{.a=}", None),
+            ("foo", None),
+            ("{.a=1 && } | rate()", None),
+            ("{.a=1} | count() > 2", None),
+            ("{.a=1} && {.b=2}", None),
+            ("{.a=1", Some(".a = 1")),
+        ] {
+            assert_eq!(kept(text).as_deref(), filter, "{text}");
+        }
+        let many = format!("{{{} && }}", vec![".a=1"; 3_000].join(" && "));
+        assert!(kept(&many).is_some());
+    }
+}

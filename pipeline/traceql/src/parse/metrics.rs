@@ -6,7 +6,7 @@ use super::{Parser, Result};
 use crate::ast::{
     Attribute, BinaryOp, Literal, MetricsExpr, MetricsFunction, Pipeline, ScalarExpr, SecondStage,
 };
-use crate::error::ParseError;
+use crate::parse_error::ParseError;
 use crate::lex::Symbol;
 use crate::operator::{Level, binary_op};
 

@@ -7,7 +7,7 @@ use crate::ast::BinaryOp;
 use crate::ast::{
     Aggregate, Body, FieldExpr, Literal, MetricsExpr, Pipeline, ScalarExpr, SpansetExpr, Stage,
 };
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use crate::lex::Symbol;
 use crate::operator::{Level, binary_op, spanset_op};
 
@@ -137,10 +137,8 @@ impl Parser<'_> {
     pub(super) fn body(&mut self) -> Result<Body> {
         match self.pipeline()?.tree {
             Outer::Metrics(series) => Ok(Body::Metrics(series)),
-            Outer::Scalar(scalar) => Err(self.fail(format!(
-                "the query ends in a number, expected a comparison of it, such as {} > 2",
-                clip(&scalar.to_string())
-            ))),
+            Outer::Scalar(ScalarExpr::Pipeline(_, number)) => Err(self.only_number(&number)),
+            Outer::Scalar(number) => Err(self.only_number(&number)),
             Outer::Spansets(SpansetExpr::Pipeline(pipeline)) => Ok(Body::Spans(*pipeline)),
             Outer::Spansets(spansets) => {
                 Ok(Body::Spans(Pipeline { stages: vec![Stage::Spansets(spansets)] }))
@@ -149,6 +147,11 @@ impl Parser<'_> {
                 stages: with_spans(vec![Stage::ScalarFilter { op, left, right }]),
             })),
         }
+    }
+
+    fn only_number(&self, number: &ScalarExpr) -> ParseError {
+        let number = clip(&number.to_string());
+        self.fail(format!("the query ends in a number, expected a comparison of it, such as {number} > 2"))
     }
 
     /// `a | b | c`, as a whole or in brackets.
@@ -203,7 +206,11 @@ impl Parser<'_> {
                 let spans = Pipeline { stages: with_spans(std::mem::take(stages)) };
                 self.first_stage(spans)?.above(self, Step::Metrics)
             }
-            _ => self.expression(stages),
+            "topk" | "bottomk" => {
+                Err(self.fail(format!("{word}() needs series, such as {{ }} | rate() | {word}(3)")))
+            }
+            _ if aggregate(word).is_some() => self.expression(stages),
+            _ => Err(self.fail(format!("unknown function {word}()"))),
         }
     }
 

@@ -6,7 +6,7 @@ use vivace_model::schema::AttributeScope;
 
 use super::{Result, supported};
 use crate::ast::{Attribute, BinaryOp, FieldExpr, Intrinsic, Literal, Target};
-use crate::error::{ParseError, clip};
+use crate::parse_error::{ParseError, clip};
 use crate::pattern;
 
 /// Patterns in one query. Each may take a megabyte once compiled.

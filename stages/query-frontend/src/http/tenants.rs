@@ -20,7 +20,7 @@ pub(crate) struct Tenancy {
 
 impl Tenancy {
     /// The tenants that the header names, each once, in order of their names.
-    pub(super) fn tenants(self, headers: &HeaderMap) -> Result<Vec<TenantId>, QueryError> {
+    pub(crate) fn tenants(self, headers: &HeaderMap) -> Result<Vec<TenantId>, QueryError> {
         if !self.enabled {
             return Ok(vec![TenantId::default()]);
         }

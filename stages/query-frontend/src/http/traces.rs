@@ -19,6 +19,7 @@ use crate::budget::Held;
 use crate::frontend::Inner;
 use crate::plan::Question;
 use crate::trace_by_id::Found;
+use crate::trace_filter::{Hierarchy, TraceFilter};
 use crate::{QueryError, json};
 
 /// Up to which offset of each partition asked the answer is complete.
@@ -57,18 +58,20 @@ pub(super) async fn v1(
     Ok(response)
 }
 
-/// A trace in an envelope; an empty one if there is none, what fits if it is too large.
+/// A trace in an envelope; an empty one if there is none, what fits if it is too large, what matches if there is a filter.
 pub(super) async fn v2(
     State(inner): State<Arc<Inner>>,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, QueryError> {
-    if Params::of(&uri)?.get("q").is_some() {
-        return Err(QueryError::Invalid("filtering a trace by q is not supported".into()));
-    }
-    let found = find(&inner, &id, &uri, &headers).await?;
+    let filter = filter(&Params::of(&uri)?)?;
+    let mut found = find(&inner, &id, &uri, &headers).await?;
     let described = description(&inner, &found);
+    if let Some(filter) = filter {
+        let id: TraceId = id.parse().map_err(|error| QueryError::Invalid(format!("{error}")))?;
+        found = filtered(found, filter, id).await?;
+    }
     let status = if found.truncated.is_some() { PartialStatus::Partial } else { PartialStatus::Complete };
     let answer = TraceByIdResponse {
         trace: Some(Trace { resource_spans: found.trace.resource_spans }),
@@ -82,6 +85,37 @@ pub(super) async fn v2(
     };
     response.headers_mut().extend(described);
     Ok(response)
+}
+
+/// The filter that is asked for: `q`, and how many generations around the spans that match stay.
+fn filter(params: &Params) -> Result<Option<TraceFilter>, QueryError> {
+    let Some(query) = params.get("q") else {
+        return Ok(None);
+    };
+    let keep = matches!(params.get("keep_hierarchy"), Some("true" | "1"));
+    // -1 stands for all.
+    let generations = |name: &str, default| match params.get(name) {
+        Some("-1") => Ok(usize::MAX),
+        _ => params.number(name).map(|number| number.map_or(default, |number| number as usize)),
+    };
+    let ancestors = generations("ancestor_depth", usize::MAX)?;
+    let descendants = generations("match_depth", 0)?;
+    let hierarchy = Hierarchy { ancestors: if keep { ancestors } else { 0 }, descendants };
+    TraceFilter::new(query, hierarchy).map(Some)
+}
+
+async fn filtered(mut found: Found, filter: TraceFilter, id: TraceId) -> Result<Found, QueryError> {
+    let spans = found.spans;
+    let work = move || {
+        (found.trace, found.spans) = filter.apply(&found.trace, &id)?;
+        Ok::<_, QueryError>(found)
+    };
+    let mut found = tokio::task::spawn_blocking(work).await.map_err(|_| QueryError::Stopped)??;
+    if found.spans < spans && found.truncated.is_none() {
+        let left_out = spans - found.spans;
+        found.truncated = Some(format!("{left_out} spans that the filter does not match are left out"));
+    }
+    Ok(found)
 }
 
 async fn find(inner: &Inner, id: &str, uri: &Uri, headers: &HeaderMap) -> Result<Found, QueryError> {

@@ -24,14 +24,18 @@ pub(crate) fn trace_by_id_response<W: Write>(out: &mut W, response: &TraceByIdRe
         Object::write(object.field("trace")?, |object| object.list("resourceSpans", trace, resource_spans))?;
         let inspected = response.metrics.map_or(0, |metrics| metrics.inspected_bytes);
         Object::write(object.field("metrics")?, |object| object.u64("inspectedBytes", inspected))?;
-        let status = PartialStatus::try_from(response.status).ok();
-        let status_name = status.map(|status| match status {
-            PartialStatus::Complete => "COMPLETE",
-            PartialStatus::Partial => "PARTIAL",
-        });
-        object.choice("status", response.status, status_name)?;
-        object.string("message", &response.message)
+        partial(object, response.status, &response.message)
     })
+}
+
+/// Whether an answer holds everything, and why not.
+pub(super) fn partial<W: Write>(object: &mut Object<'_, W>, status: i32, message: &str) -> io::Result<()> {
+    let status_name = PartialStatus::try_from(status).ok().map(|status| match status {
+        PartialStatus::Complete => "COMPLETE",
+        PartialStatus::Partial => "PARTIAL",
+    });
+    object.choice("status", status, status_name)?;
+    object.string("message", message)
 }
 
 fn resource_spans<W: Write>(out: &mut W, value: &ResourceSpans) -> io::Result<()> {
@@ -130,7 +134,7 @@ fn status<W: Write>(out: &mut W, value: &Status) -> io::Result<()> {
     })
 }
 
-fn key_value<W: Write>(out: &mut W, value: &KeyValue) -> io::Result<()> {
+pub(super) fn key_value<W: Write>(out: &mut W, value: &KeyValue) -> io::Result<()> {
     Object::write(out, |object| {
         object.string("key", &value.key)?;
         match &value.value {

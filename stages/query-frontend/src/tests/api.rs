@@ -91,7 +91,8 @@ async fn wrong_questions_are_refused_in_plain_text() {
         format!("{}?end=1", v2()),
         format!("{}?start=20&end=10", v2()),
         format!("{}?start=x&end=10", v1()),
-        format!("{}?q=%7B%7D", v2()),
+        format!("{}?q=%7B", v2()),
+        format!("{}?q=%7B%7D%7Crate()", v2()),
     ] {
         let answer = fixture.get(&path, &[]).await;
         assert_eq!(answer.status, 400, "{path}");
@@ -185,6 +186,23 @@ async fn a_trace_over_a_limit_is_refused_or_partial() {
         let spans = names(&decoded.trace.unwrap()).len();
         assert!((1..3).contains(&spans), "{spans}");
     }
+}
+
+#[tokio::test]
+async fn spans_that_a_filter_does_not_match_are_left_out() {
+    let fixture = filled(Options::default()).await;
+    let filtered = async |query: &str| {
+        let answer =
+            fixture.get(&format!("{}?{query}", v2()), &[("accept", "application/protobuf")]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let decoded = TraceByIdResponse::decode(answer.body).unwrap();
+        (decoded.status(), decoded.message.clone(), names(&decoded.trace.unwrap()))
+    };
+    let (status, message, names) = filtered("q=%7B%20name%20%3D~%20%22a%7Cb%22%20%7D").await;
+    assert_eq!((status, names), (PartialStatus::Partial, vec!["a".into(), "b".into()]));
+    assert!(message.contains('1'), "{message}");
+    assert_eq!(filtered("q=%7B%7D").await.0, PartialStatus::Complete);
+    assert!(filtered("q=%7B%20name%20%3D%20%22x%22%20%7D").await.2.is_empty());
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use vivace_model::{
     BlockId, Clock, ManualClock, Offset, OffsetRange, Partition, TenantId, UnixNanos, partition_of,
 };
 use vivace_proto::internal::recent_server::Recent;
-use vivace_proto::internal::{PartStream, RecentTracePart, RecentTraceRequest};
+use vivace_proto::internal::{PartStream, QuerierService, RecentTracePart, RecentTraceRequest};
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, KeyValue};
 use vivace_proto::otlp::resource::Resource;
@@ -36,7 +36,7 @@ use vivace_proto::tempopb::Trace;
 use vivace_querier::{Querier, RecentServices};
 use vivace_runtime::{BuildInfo, Readiness};
 
-use crate::{Config, Metrics, Parts, QueryFrontend};
+use crate::{Config, Metrics, Parts, QueryFrontend, StreamingApi};
 
 pub(super) const SPANS: &str = "vivace.spans";
 pub(super) const LEDGER: &str = "vivace.ledger";
@@ -46,7 +46,7 @@ pub(super) const TRACE: [u8; 16] = [1; 16];
 /// The trace in a path.
 pub(super) const TRACE_HEX: &str = "01010101010101010101010101010101";
 /// When blocks were made.
-const NOW: UnixNanos = UnixNanos::from_secs(1_780_000_000);
+pub(super) const NOW: UnixNanos = UnixNanos::from_secs(1_780_000_000);
 
 /// What an ingester answers from an offset on.
 type Script = Box<dyn Fn(u64) -> Result<RecentTracePart, Status> + Send + Sync>;
@@ -103,6 +103,7 @@ pub(super) struct Fixture {
     pub(super) querier: Querier,
     pub(super) metrics: Metrics,
     pub(super) router: Router,
+    pub(super) streaming: StreamingApi,
     pub(super) tasks: JoinSet<()>,
     clock: Arc<dyn Clock>,
     blocks: AtomicU64,
@@ -113,6 +114,8 @@ pub(super) struct Fixture {
 pub(super) struct Options {
     pub(super) config: Config,
     pub(super) querier: vivace_querier::Config,
+    /// Answers the jobs instead of a real querier.
+    pub(super) fake: Option<QuerierService>,
     pub(super) multitenancy: bool,
     /// Leaves the query-frontend as it is before its ledger was read.
     pub(super) not_started: bool,
@@ -148,7 +151,8 @@ impl Fixture {
             views: views.clone(),
             log: Arc::clone(&log),
             ledger_topic: LEDGER.into(),
-            querier: Some(querier.service()),
+            querier: Some(options.fake.unwrap_or_else(|| querier.service())),
+            clock: Arc::clone(&clock),
             multitenancy_enabled: options.multitenancy,
             build: BuildInfo::new("1.2.3"),
             services: Arc::new(|| "querier running\n".into()),
@@ -156,6 +160,7 @@ impl Fixture {
         };
         let frontend = QueryFrontend::new(options.config, parts);
         let router = frontend.router();
+        let streaming = frontend.streaming_api();
         let mut tasks = JoinSet::new();
         let readiness = Readiness::default();
         let ready = readiness.check("querier");
@@ -169,7 +174,7 @@ impl Fixture {
             }
         }
         let blocks = AtomicU64::new(0);
-        Self { log, handle, store, views, ingester, querier, metrics, router, tasks, clock, blocks }
+        Self { log, handle, store, views, ingester, querier, metrics, router, streaming, tasks, clock, blocks }
     }
 
     /// Makes the fake ingester the owner of a partition.

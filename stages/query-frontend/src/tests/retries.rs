@@ -72,11 +72,8 @@ impl Querier for Flaky {
 
 fn dispatcher(members: &[&Arc<Flaky>]) -> Dispatcher {
     let members = members.iter().map(|flaky| Arc::clone(flaky) as _).collect();
-    Dispatcher {
-        queriers: Queriers::fixed(members),
-        budget: Budget::new(1 << 20),
-        metrics: Metrics::new(&mut Registry::default()),
-    }
+    let metrics = Metrics::new(&mut Registry::default());
+    Dispatcher::new(Queriers::fixed(members), Budget::new(1 << 20), metrics, 16)
 }
 
 async fn run(dispatcher: &Dispatcher) -> Result<Vec<bytes::Bytes>, JobFailure> {

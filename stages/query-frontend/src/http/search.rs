@@ -1,0 +1,260 @@
+//! `/api/search`, `/api/metrics/…` and lookups of tags.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use prost::Message;
+
+use super::accept::Format;
+use super::logfmt;
+use super::params::Params;
+use crate::answers::{instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2};
+use crate::frontend::Inner;
+use crate::json::WriteJson;
+use crate::request::{LIMIT_DEFAULT, SeriesRequest, TagNamesRequest, TagValuesRequest, TracesRequest, query_of_tags};
+use crate::search::{FoundTagsSet, Reports};
+use crate::{Config, QueryError};
+
+/// Answers up to that size are written on the async thread, within a millisecond.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Says that tags are missing in an answer, whose body has no place for it.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-vivace-truncated");
+/// What a search understands besides attributes, which were parameters of their own once.
+const SEARCH_PARAMETERS: [&str; 11] = [
+    "q", "tags", "minDuration", "maxDuration", "limit", "start", "end", "since", "spss", "mode",
+    "skip_ast_transformations",
+];
+
+/// `/api/search`.
+pub(super) async fn traces(
+    State(inner): State<Arc<Inner>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let tenants = inner.tenancy.tenants(&headers)?;
+    let params = Params::of(&uri)?;
+    let request = TracesRequest {
+        query: search_query(&params)?,
+        limit: params.number("limit")?.unwrap_or(LIMIT_DEFAULT),
+        spans_max: params.number("spss")?.unwrap_or(0),
+        range: params.range_or_since(inner.searcher.clock.now())?,
+    };
+    let found = inner.search(tenants, &request, Reports::none()).await?;
+    answer(Format::of(&headers), search_response(found), &inner.config).await
+}
+
+fn search_query(params: &Params) -> Result<String, QueryError> {
+    let (query, tags) = (params.get("q"), params.get("tags"));
+    if query.is_some() && tags.is_some() {
+        return Err(QueryError::Invalid("q and tags exclude each other".into()));
+    }
+    if let Some(query) = query {
+        return Ok(query.to_owned());
+    }
+    let mut attributes = BTreeMap::new();
+    if let Some(tags) = tags {
+        attributes = logfmt::parse(tags).map_err(|error| QueryError::Invalid(format!("tags: {error}")))?;
+    } else if params.get("start").is_none() && params.get("end").is_none() {
+        let others = params.others(&SEARCH_PARAMETERS);
+        attributes.extend(others.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    query_of_tags(&attributes, params.duration("minDuration")?, params.duration("maxDuration")?)
+}
+
+/// `/api/metrics/query_range`.
+pub(super) async fn range(
+    State(inner): State<Arc<Inner>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let tenants = inner.tenancy.tenants(&headers)?;
+    let request = series_request(&inner, &Params::of(&uri)?, false)?;
+    let found = inner.series(tenants, &request, Reports::none()).await?;
+    answer(Format::of(&headers), range_response(found), &inner.config).await
+}
+
+/// `/api/metrics/query`.
+pub(super) async fn instant(
+    State(inner): State<Arc<Inner>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let tenants = inner.tenancy.tenants(&headers)?;
+    let request = series_request(&inner, &Params::of(&uri)?, true)?;
+    let found = inner.series(tenants, &request, Reports::none()).await?;
+    answer(Format::Json, instant_response(found), &inner.config).await
+}
+
+fn series_request(inner: &Inner, params: &Params, instant: bool) -> Result<SeriesRequest, QueryError> {
+    let query = params.get("q").or_else(|| params.get("query"));
+    Ok(SeriesRequest {
+        query: query.ok_or_else(|| QueryError::Invalid("q is missing".into()))?.to_owned(),
+        range: params.range_or_lately(inner.searcher.clock.now())?,
+        step: if instant { 0 } else { params.step()? },
+        exemplars: params.number("exemplars")?.unwrap_or(0),
+        series_max: params.number("maxSeries")?.unwrap_or(0),
+        instant,
+    })
+}
+
+/// `/api/search/tags`.
+pub(super) async fn tag_names_v1(
+    State(inner): State<Arc<Inner>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let (request, found) = tag_names(&inner, &uri, &headers).await?;
+    let truncated = found.tags.truncated;
+    let answer = answer(Format::of(&headers), names_v1(&request, found), &inner.config).await?;
+    Ok(marked(answer, truncated))
+}
+
+/// `/api/v2/search/tags`.
+pub(super) async fn tag_names_v2(
+    State(inner): State<Arc<Inner>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let (request, found) = tag_names(&inner, &uri, &headers).await?;
+    let truncated = found.tags.truncated;
+    let answer = answer(Format::of(&headers), names_v2(&request, found), &inner.config).await?;
+    Ok(marked(answer, truncated))
+}
+
+async fn tag_names(
+    inner: &Inner,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(TagNamesRequest, FoundTagsSet), QueryError> {
+    let tenants = inner.tenancy.tenants(headers)?;
+    let params = Params::of(uri)?;
+    let request = TagNamesRequest {
+        scope: params.get("scope").unwrap_or_default().to_owned(),
+        filter: params.get("q").unwrap_or_default().to_owned(),
+        range: params.range_or_since(inner.searcher.clock.now())?,
+        limit: params.number("limit")?.unwrap_or(0),
+    };
+    let found = inner.tag_names(tenants, &request, Reports::none()).await?;
+    Ok((request, found))
+}
+
+/// `/api/search/tag/{tag}/values`.
+pub(super) async fn tag_values_v1(
+    State(inner): State<Arc<Inner>>,
+    Path(path): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let Some(tag) = tag_of(&path) else {
+        return Ok(super::not_found());
+    };
+    let found = tag_values(&inner, TagValuesRequest::unscoped(&tag), &uri, &headers).await?;
+    let truncated = found.tags.truncated;
+    let answer = answer(Format::of(&headers), values_v1(found), &inner.config).await?;
+    Ok(marked(answer, truncated))
+}
+
+/// `/api/v2/search/tag/{tag}/values`.
+pub(super) async fn tag_values_v2(
+    State(inner): State<Arc<Inner>>,
+    Path(path): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let Some(tag) = tag_of(&path) else {
+        return Ok(super::not_found());
+    };
+    let found = tag_values(&inner, tag, &uri, &headers).await?;
+    let truncated = found.tags.truncated;
+    let answer = answer(Format::of(&headers), values_v2(found), &inner.config).await?;
+    Ok(marked(answer, truncated))
+}
+
+async fn tag_values(
+    inner: &Inner,
+    tag: String,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<FoundTagsSet, QueryError> {
+    let tenants = inner.tenancy.tenants(headers)?;
+    let params = Params::of(uri)?;
+    let request = TagValuesRequest {
+        tag,
+        filter: params.get("q").unwrap_or_default().to_owned(),
+        range: params.range_or_since(inner.searcher.clock.now())?,
+        limit: params.number("limit")?.unwrap_or(0),
+    };
+    inner.tag_values(tenants, &request, Reports::none()).await
+}
+
+/// The tag in the rest of a path, decoded once: some clients encode it twice.
+fn tag_of(rest: &str) -> Option<String> {
+    let tag = rest.strip_suffix("/values").filter(|tag| !tag.is_empty())?;
+    let again = percent_encoding::percent_decode_str(tag).decode_utf8();
+    Some(again.map_or_else(|_| tag.to_owned(), |decoded| decoded.into_owned()))
+}
+
+fn marked(mut response: Response, truncated: bool) -> Response {
+    if truncated {
+        response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// The message in the form that is wanted, unless it is too large.
+async fn answer<M>(format: Format, message: M, config: &Config) -> Result<Response, QueryError>
+where
+    M: Message + WriteJson + 'static,
+{
+    let bytes = message.encoded_len();
+    check_size(bytes, config)?;
+    let encode = move || match format {
+        Format::Protobuf => Ok(message.encode_to_vec()),
+        Format::Json => {
+            let mut out = Vec::new();
+            message.write_json(&mut out).map(|()| out)
+        }
+    };
+    let encoded = if bytes <= INLINE_BYTES_MAX {
+        encode()
+    } else {
+        tokio::task::spawn_blocking(encode).await.map_err(|_| QueryError::Stopped)?
+    };
+    // Memory takes everything.
+    let encoded = encoded.map_err(|_| QueryError::Stopped)?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], encoded).into_response())
+}
+
+/// Refuses an answer that is too large.
+pub(crate) fn check_size(bytes: usize, config: &Config) -> Result<(), QueryError> {
+    let most = config.answer_bytes_max;
+    if bytes <= most.as_usize() {
+        return Ok(());
+    }
+    Err(QueryError::TooLarge(format!(
+        "answer of {bytes} bytes is larger than the limit of {most} (VIVACE_QUERY_FRONTEND_ANSWER_BYTES_MAX); ask for less"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_in_paths_are_decoded_once_more() {
+        for (rest, tag) in [
+            ("name/values", Some("name")),
+            ("span.a/b/values", Some("span.a/b")),
+            ("span.a%20b/values", Some("span.a b")),
+            ("span.100%/values", Some("span.100%")),
+            (".\"a b\"/values", Some(".\"a b\"")),
+            ("/values", None),
+            ("name", None),
+        ] {
+            assert_eq!(tag_of(rest).as_deref(), tag, "{rest}");
+        }
+    }
+}

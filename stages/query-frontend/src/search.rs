@@ -1,0 +1,104 @@
+//! Searches: plans them as jobs, runs these, and puts together what they find.
+//! Owns: the limits of a search, and which answers of jobs are kept for the next time.
+//! Does not own: parameters and forms of the API, what a query means (vivace-traceql), where jobs run (`dispatch`).
+
+use std::sync::Arc;
+
+use vivace_model::Clock;
+use vivace_proto::internal::SearchJob;
+
+use crate::dispatch::{Dispatcher, JobFailure, SearchAnswer};
+use crate::views::Views;
+use crate::{Config, QueryError};
+
+mod cache;
+mod plan;
+mod reports;
+mod run;
+mod series;
+mod tags;
+mod traces;
+
+pub(crate) use cache::ResultCache;
+pub(crate) use plan::{Asked, Window};
+pub(crate) use reports::Reports;
+pub(crate) use series::FoundSeriesSet;
+pub(crate) use tags::FoundTagsSet;
+pub(crate) use traces::FoundTracesSet;
+
+use plan::PlannedJob;
+
+/// What a search took, and how much there is of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) blocks: u64,
+    pub(crate) block_bytes: u64,
+    pub(crate) jobs: u64,
+    pub(crate) jobs_completed: u64,
+    pub(crate) bytes_inspected: u64,
+    pub(crate) spans_inspected: u64,
+    pub(crate) traces_inspected: u64,
+}
+
+impl Totals {
+    fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.block_bytes += other.block_bytes;
+        self.jobs += other.jobs;
+        self.jobs_completed += other.jobs_completed;
+        self.bytes_inspected += other.bytes_inspected;
+        self.spans_inspected += other.spans_inspected;
+        self.traces_inspected += other.traces_inspected;
+    }
+}
+
+/// Runs searches.
+#[derive(Debug)]
+pub(crate) struct Searcher {
+    pub(crate) config: Config,
+    pub(crate) views: Arc<Views>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) cache: ResultCache,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Searcher {
+    /// Refuses a search that is too large.
+    fn check(&self, totals: &Totals) -> Result<(), QueryError> {
+        let Config { search_jobs_max, search_bytes_max, .. } = self.config;
+        if totals.jobs > search_jobs_max as u64 {
+            return Err(QueryError::TooLarge(format!(
+                "search takes {} jobs, more than the limit of {search_jobs_max} (VIVACE_QUERY_FRONTEND_SEARCH_JOBS_MAX); ask about a shorter time",
+                totals.jobs
+            )));
+        }
+        if search_bytes_max.0 > 0 && totals.block_bytes > search_bytes_max.0 {
+            return Err(QueryError::TooLarge(format!(
+                "search looks into blocks of {} bytes, more than the limit of {search_bytes_max} (VIVACE_QUERY_FRONTEND_SEARCH_BYTES_MAX); ask about a shorter time",
+                totals.block_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    /// The answer of a job, from before if it is known.
+    async fn answer(&self, job: &PlannedJob, message: SearchJob) -> Result<SearchAnswer, JobFailure> {
+        let Some(cacheable) = self.cache.cacheable(job, &message) else {
+            return self.count(self.dispatcher.run(&message).await);
+        };
+        if let Some(known) = self.cache.get(&cacheable).await {
+            return Ok(cacheable.restore(known));
+        }
+        let answer = self.count(self.dispatcher.run(&cacheable.message).await)?;
+        self.cache.insert(&cacheable, &answer).await;
+        Ok(cacheable.restore(answer))
+    }
+
+    fn count(&self, answer: Result<SearchAnswer, JobFailure>) -> Result<SearchAnswer, JobFailure> {
+        if let Ok(answer) = &answer {
+            self.dispatcher.metrics.bytes_read.inc_by(answer.metrics.bytes_read);
+            self.dispatcher.metrics.spans_inspected.inc_by(answer.metrics.spans_inspected);
+        }
+        answer
+    }
+}

@@ -1,0 +1,276 @@
+//! Runs the jobs of one search: newest first, some at the same time.
+//! Owns: which job is next, the limits of a search, and planning a partition anew when its View was too old.
+//! Does not own: what is made of the answers, and when there are enough of them.
+//! Guarantee: all answers of a partition that were not taken back go by one state of its ledger.
+
+use std::collections::{HashMap, VecDeque};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use vivace_model::{TenantId, UnixNanos};
+use vivace_proto::internal::SearchJobMetrics;
+use vivace_proto::internal::search_job_part::Found;
+
+use super::plan::{Asked, PlannedJob, Purpose, find_jobs};
+use super::{Searcher, Totals};
+use crate::QueryError;
+use crate::budget::Held;
+use crate::dispatch::{JobFailure, SearchAnswer};
+use crate::replan::Planned;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A job has its answer.
+    Found { shard: usize, purpose: Purpose, found: Vec<Found>, held: Held },
+    /// All that a shard found so far is void: it is asked anew.
+    Dropped { shard: usize },
+}
+
+/// The jobs of a search. Dropping it stops those that run.
+pub(crate) struct Run<'a> {
+    searcher: &'a Searcher,
+    asked: &'a Asked,
+    shards: Vec<Shard>,
+    /// Newest first.
+    waiting: VecDeque<PlannedJob>,
+    running: FuturesUnordered<BoxFuture<'a, Ended>>,
+    /// Until when the jobs that look for something and run now can find spans.
+    reading: HashMap<u64, UnixNanos>,
+    jobs_begun: u64,
+    /// Jobs at the same time. It grows with every answer, so that a search that is soon done reads little in vain.
+    slots: usize,
+}
+
+/// A partition of a tenant.
+struct Shard {
+    tenant: TenantId,
+    /// None while its state is read anew.
+    planned: Option<Planned>,
+    /// Stops its jobs; another one whenever it is planned anew.
+    stop: CancellationToken,
+    /// How often it was begun anew.
+    generation: u64,
+    limit: u32,
+    totals: Totals,
+}
+
+enum Ended {
+    Job(JobEnd),
+    Planned(usize, Box<Result<Planned, QueryError>>),
+}
+
+struct JobEnd {
+    number: u64,
+    generation: u64,
+    shard: usize,
+    purpose: Purpose,
+    /// None if it was stopped.
+    result: Option<Result<SearchAnswer, JobFailure>>,
+}
+
+impl<'a> Run<'a> {
+    /// Plans all partitions; `limit` is of traces, `slots` are the jobs at the same time in the beginning.
+    pub(crate) fn new(
+        searcher: &'a Searcher,
+        asked: &'a Asked,
+        limit: u32,
+        slots: usize,
+    ) -> Result<Self, QueryError> {
+        let view = searcher.views.current()?;
+        let mut run = Self {
+            searcher,
+            asked,
+            shards: Vec::new(),
+            waiting: VecDeque::new(),
+            running: FuturesUnordered::new(),
+            reading: HashMap::new(),
+            jobs_begun: 0,
+            slots,
+        };
+        for tenant in &asked.tenants {
+            for state in view.partitions() {
+                run.shards.push(Shard {
+                    tenant: tenant.clone(),
+                    planned: None,
+                    stop: CancellationToken::new(),
+                    generation: 0,
+                    limit,
+                    totals: Totals::default(),
+                });
+                run.plan(run.shards.len() - 1, Planned::new(state.clone()))?;
+            }
+        }
+        Ok(run)
+    }
+
+    pub(crate) const fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The tenant and the state that a shard is asked by; no state while it is read anew.
+    pub(crate) fn shard(&self, shard: usize) -> (&TenantId, Option<&Planned>) {
+        (&self.shards[shard].tenant, self.shards[shard].planned.as_ref())
+    }
+
+    /// Runs jobs until one has an answer, or a shard has to be asked anew; none if no job is left that is wanted. Only
+    /// jobs that look for something are asked about; if one is not wanted, older ones are not either.
+    pub(crate) async fn next(
+        &mut self,
+        wanted: impl Fn(UnixNanos) -> bool + Send,
+    ) -> Result<Option<Step>, QueryError> {
+        loop {
+            self.start(&wanted);
+            match self.running.next().await {
+                None => return Ok(None),
+                Some(Ended::Planned(shard, planned)) => self.plan(shard, (*planned)?)?,
+                Some(Ended::Job(end)) => {
+                    if let Some(step) = self.ended(end)? {
+                        return Ok(Some(step));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether all jobs of a shard have their answers, so that none of them is taken back any more.
+    pub(crate) fn is_finished(&self, shard: usize) -> bool {
+        let Shard { planned, totals, .. } = &self.shards[shard];
+        planned.is_some() && totals.jobs_completed == totals.jobs
+    }
+
+    /// Until when spans can start that were not read yet; none if all were.
+    pub(crate) fn unread(&self) -> Option<UnixNanos> {
+        let replanned = self.shards.iter().any(|shard| shard.planned.is_none());
+        let waiting = self.waiting.iter().filter(|job| job.finds()).map(PlannedJob::newest);
+        let all = waiting.chain(self.reading.values().copied());
+        all.chain(replanned.then_some(UnixNanos(u64::MAX))).max()
+    }
+
+    /// Runs one more job, before all others.
+    pub(crate) fn add(&mut self, job: PlannedJob) {
+        self.waiting.push_front(job);
+    }
+
+    /// Asks a shard for more traces, from the beginning.
+    pub(crate) fn restart(&mut self, shard: usize, limit: u32) -> Result<(), QueryError> {
+        self.clear(shard);
+        self.shards[shard].limit = limit;
+        match self.shards[shard].planned.take() {
+            Some(planned) => self.plan(shard, planned),
+            None => Ok(()),
+        }
+    }
+
+    /// What it took so far.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.totals));
+        sum
+    }
+
+    fn plan(&mut self, shard: usize, planned: Planned) -> Result<(), QueryError> {
+        let Shard { tenant, totals, .. } = &mut self.shards[shard];
+        let jobs = find_jobs(self.asked, shard, tenant, &planned.state, &self.searcher.config);
+        let blocks = || jobs.iter().flat_map(|job| &job.blocks);
+        totals.blocks = blocks().count() as u64;
+        totals.block_bytes = blocks().map(|block| block.bytes).sum();
+        totals.jobs = jobs.len() as u64;
+        totals.jobs_completed = 0;
+        self.shards[shard].planned = Some(planned);
+        self.searcher.check(&self.totals())?;
+        // Jobs added by hand stay in front.
+        let added = self.waiting.iter().filter(|job| !job.finds()).count();
+        let mut all: Vec<_> = self.waiting.drain(added..).chain(jobs).collect();
+        all.sort_by_key(|job| std::cmp::Reverse(job.newest()));
+        self.waiting.extend(all);
+        Ok(())
+    }
+
+    fn start(&mut self, wanted: impl Fn(UnixNanos) -> bool) {
+        while self.running.len() < self.slots {
+            let next = self.waiting.front();
+            if !next.is_some_and(|job| !job.finds() || wanted(job.newest())) {
+                return;
+            }
+            let Some(job) = self.waiting.pop_front() else { return };
+            let Shard { tenant, planned: Some(planned), stop, generation, limit, .. } = &self.shards[job.shard]
+            else {
+                continue; // it was added by a state that is not there any more
+            };
+            let searcher = self.searcher;
+            let slack = searcher.config.trace_slack;
+            let message = job.message(self.asked, tenant, planned, *limit, slack);
+            let (number, generation, stop) = (self.jobs_begun, *generation, stop.clone());
+            self.jobs_begun += 1;
+            if job.finds() {
+                self.reading.insert(number, job.newest());
+            }
+            let run = async move {
+                let result = stop.run_until_cancelled(searcher.answer(&job, message)).await;
+                Ended::Job(JobEnd { number, generation, shard: job.shard, purpose: job.purpose, result })
+            };
+            self.running.push(run.boxed());
+        }
+    }
+
+    fn ended(&mut self, end: JobEnd) -> Result<Option<Step>, QueryError> {
+        let JobEnd { number, generation, shard, purpose, result } = end;
+        self.reading.remove(&number);
+        let Some(result) = result.filter(|_| generation == self.shards[shard].generation) else {
+            return Ok(None);
+        };
+        match result {
+            Ok(answer) => {
+                self.slots = (self.slots + 1).min(self.searcher.config.query_jobs_max);
+                self.shards[shard].totals.count(&answer.metrics, purpose == Purpose::Find);
+                Ok(Some(Step::Found { shard, purpose, found: answer.found, held: answer.held }))
+            }
+            Err(JobFailure::Query(error)) => Err(told(error)),
+            Err(JobFailure::Stale(message)) => {
+                self.clear(shard);
+                let searcher = self.searcher;
+                if let Some(planned) = self.shards[shard].planned.take() {
+                    let anew = async move {
+                        let views = &searcher.views;
+                        let planned = planned.anew(views, &searcher.dispatcher.metrics, message).await;
+                        Ended::Planned(shard, Box::new(planned))
+                    };
+                    self.running.push(anew.boxed());
+                }
+                Ok(Some(Step::Dropped { shard }))
+            }
+        }
+    }
+
+    /// Stops a shard's jobs.
+    fn clear(&mut self, shard: usize) {
+        let cleared = &mut self.shards[shard];
+        cleared.stop.cancel();
+        cleared.stop = CancellationToken::new();
+        cleared.generation += 1;
+        self.waiting.retain(|job| job.shard != shard);
+    }
+}
+
+impl Totals {
+    fn count(&mut self, metrics: &SearchJobMetrics, find: bool) {
+        self.jobs_completed += u64::from(find);
+        self.bytes_inspected += metrics.bytes_read;
+        self.spans_inspected += metrics.spans_inspected;
+        self.traces_inspected += metrics.traces_inspected;
+    }
+}
+
+/// What a querier says of the query, whoever asked should hear.
+fn told(error: QueryError) -> QueryError {
+    match error {
+        QueryError::Job(status) if status.code() == Code::InvalidArgument => {
+            QueryError::Invalid(status.message().to_owned())
+        }
+        other => other,
+    }
+}
