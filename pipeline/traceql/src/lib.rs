@@ -32,7 +32,7 @@ mod testing;
 mod validate;
 
 pub use collect::Collector;
-pub use error::{EvalError, ParseError, Position};
+pub use error::EvalError;
 pub use finish::{FinishOptions, Finished, Series, SeriesMerger, finish, instant};
 pub use grid::{check_points, default_step};
 pub use merge::{TagsMerger, TracesMerger, merge_summary};
