@@ -25,8 +25,8 @@ check: setup ## formatting and lints, as CI wants them
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 bench: setup ## what a whole server costs, from OTLP to blocks and lookups: the table in the README
-	cargo build --release --locked --package vivace --package vivace-bench --bins
-	target/release/vivace-bench whole
+	cargo build --profile dist --locked --package vivace --package vivace-bench --bins
+	target/dist/vivace-bench whole
 
 bench-parts: setup ## CPU time of the parts: walk, columns, sort, file, lookup
 	cargo bench --locked --package vivace-bench

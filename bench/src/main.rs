@@ -33,7 +33,7 @@ enum Command {
     /// Starts a server, loads it at full speed, asks for traces, kills and restarts it; prints a table.
     Whole {
         /// The binary to measure.
-        #[arg(long, default_value = "target/release/vivace")]
+        #[arg(long, default_value = "target/dist/vivace")]
         binary: PathBuf,
         /// Folder for the server's data; emptied first.
         #[arg(long, default_value = "target/bench-data")]

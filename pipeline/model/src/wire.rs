@@ -121,8 +121,21 @@ impl<'a> Fields<'a> {
         self.rest
     }
 
-    #[inline]
+    /// Short strings and messages below field 16, most of what OTLP holds, are read right here: the general way is too
+    /// long to be inlined where fields are read.
+    #[inline(always)]
     fn read(&mut self) -> Result<Field<'a>, WireError> {
+        if let [tag @ 0x08..0x80, length @ 0..0x80, rest @ ..] = self.rest
+            && tag & 7 == 2
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+            return Ok(Field { number: u32::from(tag >> 3), value: Value::Bytes(bytes) });
+        }
+        self.read_any()
+    }
+
+    fn read_any(&mut self) -> Result<Field<'a>, WireError> {
         let tag = self.read_varint()?;
         let number = match u32::try_from(tag >> 3) {
             Ok(number) if number != 0 && number < 1 << 29 => number,

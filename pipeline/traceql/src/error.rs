@@ -1,5 +1,7 @@
 use vivace_model::ErrorKind;
 
+use crate::ParseError;
+
 /// Why a search cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
@@ -19,5 +21,11 @@ impl EvalError {
             Self::Query(_) => ErrorKind::Invalid,
             Self::Batch(_) => ErrorKind::Corrupt,
         }
+    }
+}
+
+impl From<ParseError> for EvalError {
+    fn from(error: ParseError) -> Self {
+        Self::Query(error.to_string())
     }
 }

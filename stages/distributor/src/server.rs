@@ -22,6 +22,10 @@ use crate::config::Config;
 
 /// Memory for what was read of an HTTP/1 connection and not yet taken in.
 const HTTP1_BUFFER_MAX: usize = 64 * 1024;
+/// Largest HTTP/2 frame that senders are told to use. Most requests fit into one then: it is read in few calls and kept
+/// where it was read to, while frames of the usual 16 KiB are joined by a copy. Below the window of a connection (1 MiB),
+/// so that nobody gets more memory by it.
+const HTTP2_FRAME_MAX: u32 = 256 * 1024;
 /// How long to wait after a connection could not be accepted, for want of file descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The golden ratio's fraction: its multiples spread evenly over [0, 1), however many there are.
@@ -53,6 +57,7 @@ impl Server {
         builder
             .http2()
             .timer(TokioTimer::new())
+            .max_frame_size(HTTP2_FRAME_MAX)
             .keep_alive_interval(config.keepalive_interval)
             .keep_alive_timeout(config.keepalive_timeout);
         Self {

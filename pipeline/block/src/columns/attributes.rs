@@ -70,8 +70,20 @@ pub(crate) struct AttributeColumn {
     pub(crate) key: Box<str>,
     pub(crate) rows: Vec<u32>,
     pub(crate) values: Values,
-    /// The column that followed last time: attributes of one kind of span come in one order.
-    next: u32,
+    next: Next,
+}
+
+/// The columns that followed the last times, the newest first: attributes of one kind of span come in one order, and two
+/// kinds often have a start in common.
+#[derive(Clone, Copy, Debug)]
+struct Next([u32; 2]);
+
+impl Next {
+    const NONE: Self = Self([NONE; 2]);
+
+    fn note(&mut self, column: u32) {
+        self.0 = [column, self.0[0]];
+    }
 }
 
 impl AttributeColumn {
@@ -94,7 +106,7 @@ pub(crate) struct AttributeColumns {
     pub(crate) overflow: Items,
     /// Row of each overflow item; ascends.
     pub(crate) overflow_rows: Vec<u32>,
-    first: u32,
+    first: Next,
 }
 
 impl AttributeColumns {
@@ -106,7 +118,7 @@ impl AttributeColumns {
             columns_max,
             overflow: Items::default(),
             overflow_rows: Vec::new(),
-            first: NONE,
+            first: Next::NONE,
         }
     }
 
@@ -119,16 +131,14 @@ impl AttributeColumns {
         value: AnyValue<'_>,
         previous: Option<u32>,
     ) -> Result<Option<u32>, DecodeError> {
-        let guess = previous.map_or(self.first, |previous| self.columns[previous as usize].next);
-        let found = match self.columns.get(guess as usize) {
-            Some(column) if column.is_for(key, &value) => Some(guess),
-            _ => {
+        let guesses = previous.map_or(self.first, |previous| self.columns[previous as usize].next);
+        let right = |guess: &u32| self.columns.get(*guess as usize).is_some_and(|c| c.is_for(key, &value));
+        let found = match guesses.0.into_iter().find(right) {
+            Some(found) => Some(found),
+            None => {
                 let found = self.find_or_open(key, &value)?;
                 if let Some(found) = found {
-                    match previous {
-                        Some(previous) => self.columns[previous as usize].next = found,
-                        None => self.first = found,
-                    }
+                    previous.map_or(&mut self.first, |at| &mut self.columns[at as usize].next).note(found);
                 }
                 found
             }
@@ -176,7 +186,7 @@ impl AttributeColumns {
         };
         let key = Box::from(std::str::from_utf8(key)?);
         let number = self.columns.len() as u32;
-        self.columns.push(AttributeColumn { key, rows: Vec::new(), values, next: NONE });
+        self.columns.push(AttributeColumn { key, rows: Vec::new(), values, next: Next::NONE });
         let (columns, hasher) = (&self.columns, &self.hasher);
         self.table.insert_unique(hash, number, |&n| hasher.hash_one(columns[n as usize].key.as_bytes()));
         Ok(Some(number))

@@ -106,6 +106,22 @@ impl<'a> AnyValue<'a> {
 /// Key and value of a `KeyValue`.
 #[inline]
 pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], AnyValue<'_>), WireError> {
+    short_text(message)
+        .map_or_else(|| any_key_value(message), |(key, text)| Ok((key, AnyValue::String(text))))
+}
+
+/// Key and text of what nearly all attributes are: a key and a string as every encoder writes them, with lengths of one
+/// byte.
+#[inline]
+fn short_text(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, key_len @ 0..0x80, rest @ ..] = message else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+    let [0x12, value_len @ 2..0x80, 0x0a, text_len, text @ ..] = rest else { return None };
+    let right = *text_len == *value_len - 2 && text.len() == usize::from(*text_len);
+    right.then_some((key, text))
+}
+
+fn any_key_value(message: &[u8]) -> Result<(&[u8], AnyValue<'_>), WireError> {
     let (mut key, mut value) = (&message[..0], AnyValue::Empty);
     for field in Fields::new(message) {
         let field = field?;
@@ -117,4 +133,30 @@ pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], AnyValue<'_>), WireErr
         }
     }
     Ok((key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn short_texts_are_read_as_all_others(
+            key in 0_u8..4, value in 0_u8..7, text in 0_u8..5, more in vec(any::<u8>(), 0..6), change: (u8, u8),
+        ) {
+            let mut message = [&[0x0a, key], &[b'k'; 3][..key.into()], &[0x12, value, 0x0a, text], &more].concat();
+            if let (at, Some(byte)) = (change.0, message.get_mut(usize::from(change.0 % 16))) && at < 128 {
+                *byte = change.1;
+            }
+            prop_assert_eq!(key_value(&message), any_key_value(&message));
+        }
+    }
+
+    #[test]
+    fn a_short_text_is_recognised() {
+        assert_eq!(short_text(b"\x0a\x01k\x12\x04\x0a\x02ab"), Some((&b"k"[..], &b"ab"[..])));
+    }
 }

@@ -140,9 +140,7 @@ pub(super) const fn ordered(op: BinaryOp, order: std::cmp::Ordering) -> bool {
 
 /// An id as text.
 pub(crate) fn hex(id: &[u8]) -> String {
-    use std::fmt::Write;
-    id.iter().fold(String::with_capacity(2 * id.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |bits: u8| char::from(DIGITS[usize::from(bits)]);
+    id.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

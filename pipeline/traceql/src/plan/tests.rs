@@ -80,8 +80,7 @@ fn conditions() {
     assert_eq!(condition("{ span.a = true }"), "Leaf(Attribute(Span, a), Bool(true))");
     assert_eq!(
         condition("{ status = error && duration > 5 }"),
-        "All([Leaf(Fixed(duration_nanos), Between(6.0, inf)), Leaf(Fixed(status_code), Between(2.0, 2.0))])"
-            .replace("Between(6.0, inf)", "Between(5.000000000000001, inf)"),
+        "All([Leaf(Fixed(status_code), Between(2.0, 2.0)), Leaf(Fixed(duration_nanos), Between(5.000000000000001, inf))])"
     );
     assert_eq!(condition("{ status = unset }"), "Always", "unknown numbers count as unset");
     assert_eq!(condition("{ event.a = 1 }"), "Leaf(Fixed(events), Exists)");

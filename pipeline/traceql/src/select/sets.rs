@@ -101,7 +101,7 @@ impl Found {
                 for row in mask.rows() {
                     if row as usize >= end {
                         sets.close(trace);
-                        trace = runs.trace_of(row as usize);
+                        trace = behind(runs, trace, row as usize);
                         end = runs.rows_of(trace).end;
                     }
                     sets.rows.push(row);
@@ -118,6 +118,12 @@ impl Found {
         }
         sets
     }
+}
+
+/// The trace of a row that lies behind those of `trace`: often the next one.
+fn behind(runs: &TraceRuns, trace: usize, row: usize) -> usize {
+    let next = trace + 1;
+    if next < runs.len() && runs.rows_of(next).contains(&row) { next } else { runs.trace_of(row) }
 }
 
 impl Sets {

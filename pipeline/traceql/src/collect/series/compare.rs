@@ -7,7 +7,7 @@ mod counts;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arrow::array::{ArrayRef, AsArray, ListArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, Int32Type};
 use hashbrown::HashMap;
 use vivace_model::schema::AttributeScope;
@@ -79,6 +79,24 @@ impl Compared {
     }
 }
 
+/// A key of an overflow list.
+struct OverflowKey<'a> {
+    /// None if there are too many attributes.
+    number: Option<usize>,
+    /// The key's own column, if it has one.
+    column: Option<(Side, &'a ArrayRef)>,
+    /// Place of the last row that had it.
+    last: Option<usize>,
+}
+
+impl OverflowKey<'_> {
+    /// Whether the row had no value of the key before: of a key that comes twice, only the first counts.
+    fn is_first(&mut self, rows: PickedRows<'_>, at: usize) -> bool {
+        let in_column = self.column.is_some_and(|(side, column)| column.is_valid(rows.of(side)[at] as usize));
+        self.last.replace(at) != Some(at) && !in_column
+    }
+}
+
 impl CompareCollector {
     pub(crate) fn new(selection: FieldExpr, window: Option<(i64, i64)>, grid: Grid) -> Self {
         let (numbers, attributes) = Default::default();
@@ -95,14 +113,16 @@ impl CompareCollector {
             let property = batches.property(&Attribute { parent: false, target, written: name.into() })?;
             self.count_property(name, property, &compared)?;
         }
-        for (side, name, column) in promoted(batches) {
+        let promoted = promoted(batches);
+        for (side, (scope, key), column) in promoted.iter().copied() {
+            let name = written(scope, key);
             let lane =
                 lane(column).ok_or_else(|| EvalError::Batch(format!("column {name} has another type")))?;
-            self.count_property(name, Property { lanes: vec![(side, lane)] }, &compared)?;
+            self.count_property(&name, Property { lanes: vec![(side, lane)] }, &compared)?;
         }
         for scope in AttributeScope::ALL {
             if let Some((side, list)) = overflow_list(batches, scope)? {
-                self.count_overflow(scope, side, list, &compared)?;
+                self.count_overflow(scope, (side, list), &promoted, &compared)?;
             }
         }
         self.attributes.iter_mut().for_each(AttributeCounts::prune);
@@ -180,17 +200,19 @@ impl CompareCollector {
     fn count_overflow(
         &mut self,
         scope: AttributeScope,
-        side: Side,
-        list: &ListArray,
+        (side, list): (Side, &ListArray),
+        promoted: &[Promoted<'_>],
         compared: &Compared,
     ) -> Result<(), EvalError> {
-        // Of a key that comes twice in a row, only the first counts.
-        let mut numbers: HashMap<&str, (Option<usize>, Option<usize>), RandomState> = HashMap::default();
+        let mut keys: HashMap<&str, OverflowKey<'_>, RandomState> = HashMap::default();
         overflow::each(list, compared.rows().of(side), |at, key, value| {
-            let (number, last) =
-                numbers.entry(key).or_insert_with(|| (self.number(&scope.column(key)), None));
-            if let Some(number) = *number
-                && last.replace(at) != Some(at)
+            let key = keys.entry(key).or_insert_with(|| {
+                let column = promoted.iter().find(|(_, attribute, _)| *attribute == (scope, key));
+                let column = column.map(|(side, _, column)| (*side, *column));
+                OverflowKey { number: self.number(&written(scope, key)), column, last: None }
+            });
+            if let Some(number) = key.number
+                && key.is_first(compared.rows(), at)
             {
                 let attribute = &mut self.attributes[number];
                 let code = attribute.codes.code(value);
@@ -208,17 +230,23 @@ impl CompareCollector {
     }
 }
 
+/// What an attribute is called in a query, and so in labels.
+fn written(scope: AttributeScope, key: &str) -> Arc<str> {
+    Attribute::new(Target::Scoped(scope, key.into())).written
+}
+
+/// A column of an attribute.
+type Promoted<'a> = (Side, (AttributeScope, &'a str), &'a ArrayRef);
+
 /// Columns of attributes, of both batches.
-fn promoted<'a>(batches: &Batches<'a>) -> Vec<(Side, &'a str, &'a ArrayRef)> {
-    let mut columns: Vec<(Side, &str, &ArrayRef)> = Vec::new();
+fn promoted<'a>(batches: &Batches<'a>) -> Vec<Promoted<'a>> {
+    let mut columns: Vec<Promoted<'a>> = Vec::new();
     for (side, spans) in [(Side::Second, batches.second), (Side::First, batches.first)] {
         let batch = spans.batch();
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            let name = field.name().as_str();
-            if AttributeScope::parse_column(name).is_some()
-                && columns.iter().all(|(_, other, _)| *other != name)
-            {
-                columns.push((side, name, column));
+            let Some(attribute) = AttributeScope::parse_column(field.name()) else { continue };
+            if columns.iter().all(|(_, other, _)| *other != attribute) {
+                columns.push((side, attribute, column));
             }
         }
     }

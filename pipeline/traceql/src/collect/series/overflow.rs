@@ -72,25 +72,35 @@ fn value<'a>(fields: &'a StructArray, kind: i8, item: usize) -> Result<Option<Va
     value.ok_or_else(mistyped)
 }
 
-/// First element of an OTLP `ArrayValue`, if it is a scalar.
+/// First element of an OTLP `ArrayValue`, if all are scalars of one type.
 fn first_of_array(message: &[u8]) -> Result<Option<Value<'_>>, WireError> {
+    let mut first: Option<Value<'_>> = None;
     for element in Fields::new(message) {
         let element = element?;
         if element.number != 1 {
             continue;
         }
-        let mut found = None;
-        for field in Fields::new(element.bytes()?) {
-            let field = field?;
-            found = match field.number {
-                1 => std::str::from_utf8(field.bytes()?).ok().map(Value::Text),
-                2 => Some(Value::Bool(field.varint()? != 0)),
-                3 => Some(Value::Int(field.varint()?.cast_signed())),
-                4 => Some(Value::Float(f64::from_bits(field.fixed64()?))),
-                _ => None,
-            };
+        let Some(value) = scalar(element.bytes()?)? else { return Ok(None) };
+        let kept = *first.get_or_insert(value);
+        if std::mem::discriminant(&kept) != std::mem::discriminant(&value) {
+            return Ok(None);
         }
-        return Ok(found);
     }
-    Ok(None)
+    Ok(first)
+}
+
+/// An OTLP `AnyValue`, if it is a scalar.
+fn scalar(message: &[u8]) -> Result<Option<Value<'_>>, WireError> {
+    let mut found = None;
+    for field in Fields::new(message) {
+        let field = field?;
+        found = match field.number {
+            1 => std::str::from_utf8(field.bytes()?).ok().map(Value::Text),
+            2 => Some(Value::Bool(field.varint()? != 0)),
+            3 => Some(Value::Int(field.varint()?.cast_signed())),
+            4 => Some(Value::Float(f64::from_bits(field.fixed64()?))),
+            _ => None,
+        };
+    }
+    Ok(found)
 }

@@ -1,0 +1,169 @@
+//! A column chunk put together page by page, and what the file's footer and indexes say of it.
+//! Owns: compression, page headers, bounds, sizes and offsets. Does not own: encodings.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+use parquet::basic::{BoundaryOrder, Compression, Encoding};
+use parquet::bloom_filter::Sbbf;
+use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
+};
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::value::Value;
+
+/// A finished chunk: its bytes, and what is known of them. Offsets count from its start.
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) close: ColumnCloseResult,
+}
+
+/// The pages of a chunk so far.
+pub(super) struct ChunkBuilder<'a, V> {
+    column: ColumnDescPtr,
+    compression: Compression,
+    compressor: &'a mut zstd::bulk::Compressor<'static>,
+    sink: TrackedWrite<Vec<u8>>,
+    compressed_bytes: usize,
+    uncompressed_bytes: usize,
+    dictionary_at: Option<u64>,
+    data_at: Option<u64>,
+    encodings: Vec<PageEncodingStats>,
+    rows: usize,
+    nulls: usize,
+    column_index: ColumnIndexBuilder,
+    offset_index: OffsetIndexBuilder,
+    /// Of the pages that have values.
+    bounds: Vec<(V, V)>,
+}
+
+impl<'a, V: Value> ChunkBuilder<'a, V> {
+    pub(super) fn new(
+        column: ColumnDescPtr,
+        compression: Compression,
+        compressor: &'a mut zstd::bulk::Compressor<'static>,
+    ) -> Self {
+        Self {
+            column_index: ColumnIndexBuilder::new(column.physical_type()),
+            column,
+            compression,
+            compressor,
+            sink: TrackedWrite::new(Vec::new()),
+            compressed_bytes: 0,
+            uncompressed_bytes: 0,
+            dictionary_at: None,
+            data_at: None,
+            encodings: Vec::new(),
+            rows: 0,
+            nulls: 0,
+            offset_index: OffsetIndexBuilder::new(),
+            bounds: Vec::new(),
+        }
+    }
+
+    /// Adds the dictionary, before any page of numbers.
+    pub(super) fn dictionary(&mut self, plain: &[u8], values: usize) -> Result<(), ParquetError> {
+        let page = Page::DictionaryPage {
+            buf: self.compressor.compress(plain)?.into(),
+            num_values: count(values)?,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let written = self.write(page, plain.len())?;
+        self.dictionary_at = Some(written.offset);
+        Ok(())
+    }
+
+    /// Adds a page of levels and encoded values; `bounds` are those of its values, none if it has none.
+    pub(super) fn page(
+        &mut self,
+        content: &[u8],
+        encoding: Encoding,
+        (rows, nulls): (usize, usize),
+        bounds: Option<(V, V)>,
+    ) -> Result<(), ParquetError> {
+        let page = Page::DataPage {
+            buf: self.compressor.compress(content)?.into(),
+            num_values: count(rows)?,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let written = self.write(page, content.len())?;
+        self.data_at.get_or_insert(written.offset);
+        let size = i32::try_from(written.compressed_size)?;
+        self.offset_index.append_offset_and_size(i64::try_from(written.offset)?, size);
+        self.offset_index.append_row_count(i64::try_from(rows)?);
+        let (min, max) = bounds.map(|(min, max)| (min.lower(), max.upper())).unwrap_or_default();
+        self.column_index.append(bounds.is_none(), min, max, i64::try_from(nulls)?, None);
+        self.bounds.extend(bounds);
+        self.rows += rows;
+        self.nulls += nulls;
+        Ok(())
+    }
+
+    fn write(&mut self, page: Page, uncompressed: usize) -> Result<PageWriteSpec, ParquetError> {
+        let (page_type, encoding) = (page.page_type(), page.encoding());
+        let page = CompressedPage::new(page, uncompressed);
+        let written = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
+        self.compressed_bytes += written.compressed_size;
+        self.uncompressed_bytes += written.uncompressed_size;
+        match self.encodings.last_mut() {
+            Some(last) if (last.page_type, last.encoding) == (page_type, encoding) => last.count += 1,
+            _ => self.encodings.push(PageEncodingStats { page_type, encoding, count: 1 }),
+        }
+        Ok(written)
+    }
+
+    pub(super) fn finish(mut self, bloom_filter: Option<Sbbf>) -> Result<Chunk, ParquetError> {
+        let min = self.bounds.iter().map(|(min, _)| *min).min();
+        let max = self.bounds.iter().map(|(_, max)| *max).max();
+        let encodings = self.encodings.iter().map(|stats| stats.encoding).chain([Encoding::RLE]).collect();
+        let metadata = ColumnChunkMetaData::builder(self.column)
+            .set_compression(self.compression)
+            .set_encodings(encodings)
+            .set_page_encoding_stats(self.encodings)
+            .set_total_compressed_size(i64::try_from(self.compressed_bytes)?)
+            .set_total_uncompressed_size(i64::try_from(self.uncompressed_bytes)?)
+            .set_num_values(i64::try_from(self.rows)?)
+            .set_dictionary_page_offset(self.dictionary_at.map(i64::try_from).transpose()?)
+            .set_data_page_offset(i64::try_from(self.data_at.unwrap_or_default())?)
+            .set_statistics(V::statistics(min.zip(max), self.nulls as u64))
+            .build()?;
+        self.column_index.set_boundary_order(boundary_order(&self.bounds));
+        let bytes = Bytes::from(self.sink.into_inner()?);
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: self.rows as u64,
+            metadata,
+            bloom_filter,
+            column_index: Some(self.column_index.build()?),
+            offset_index: Some(self.offset_index.build()),
+        };
+        Ok(Chunk { bytes, close })
+    }
+}
+
+/// How the bounds of pages follow each other.
+fn boundary_order<V: Ord>(bounds: &[(V, V)]) -> BoundaryOrder {
+    let always = |wrong: Ordering| {
+        bounds.windows(2).all(|pair| pair[0].0.cmp(&pair[1].0) != wrong && pair[0].1.cmp(&pair[1].1) != wrong)
+    };
+    if always(Ordering::Greater) {
+        BoundaryOrder::ASCENDING
+    } else if always(Ordering::Less) {
+        BoundaryOrder::DESCENDING
+    } else {
+        BoundaryOrder::UNORDERED
+    }
+}
+
+fn count(values: usize) -> Result<u32, ParquetError> {
+    Ok(u32::try_from(values)?)
+}

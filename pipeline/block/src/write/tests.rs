@@ -1,0 +1,185 @@
+//! What is encoded here must say the same as what the Parquet library encodes.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, StringDictionaryBuilder, UInt32Array,
+};
+use arrow::datatypes::Int32Type;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use parquet::schema::types::ColumnPath;
+use proptest::prelude::*;
+
+use super::flat::FlatEncoder;
+use super::write_group;
+
+const PAGE_ROWS: usize = 100;
+
+fn properties() -> WriterProperties {
+    let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
+    let mut builder = WriterProperties::builder()
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_statistics_truncate_length(Some(super::BOUND_LENGTH_MAX))
+        .set_column_index_truncate_length(Some(super::BOUND_LENGTH_MAX));
+    for name in ["trace", "span"] {
+        builder = builder.set_column_dictionary_enabled(path(name), false);
+    }
+    for name in ["trace", "text"] {
+        builder = builder
+            .set_column_bloom_filter_enabled(path(name), true)
+            .set_column_bloom_filter_max_ndv(path(name), 1000);
+    }
+    builder.build()
+}
+
+fn ours(batch: &RecordBatch) -> Bytes {
+    let properties = properties();
+    let mut out = Vec::new();
+    let mut encoder = FlatEncoder::new(&properties, PAGE_ROWS, 1).unwrap();
+    let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties.clone())).unwrap();
+    let (mut file, columns) = writer.into_serialized_writer().unwrap();
+    write_group(&mut file, &columns, &mut encoder, 0, batch).unwrap();
+    file.close().unwrap();
+    out.into()
+}
+
+fn theirs(batch: &RecordBatch) -> Bytes {
+    let mut out = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    out.into()
+}
+
+fn read(file: &Bytes) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+    reader.with_batch_size(1 << 20).build().unwrap().map(Result::unwrap).collect()
+}
+
+fn open(file: &Bytes) -> SerializedFileReader<Bytes> {
+    let options = ReadOptionsBuilder::new().with_page_index().build();
+    SerializedFileReader::new_with_options(file.clone(), options).unwrap()
+}
+
+/// What readers skip by, as text: bounds of each page, their order, and where pages begin.
+fn skipping(metadata: &ParquetMetaData, column: usize) -> String {
+    let group = metadata.page_index_for_row_group(0);
+    let index = group.column_index(column).unwrap();
+    let rows: Vec<_> =
+        group.page_locations(column).unwrap().iter().map(|page| page.first_row_index).collect();
+    let bounds = match index {
+        ColumnIndexMetaData::BYTE_ARRAY(index) => {
+            format!(
+                "{:?}",
+                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
+            )
+        }
+        ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index) => {
+            format!(
+                "{:?}",
+                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
+            )
+        }
+        ColumnIndexMetaData::INT32(index) => {
+            format!(
+                "{:?}",
+                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
+            )
+        }
+        ColumnIndexMetaData::INT64(index) => {
+            format!(
+                "{:?}",
+                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
+            )
+        }
+        _ => "none".to_owned(),
+    };
+    let nulls: Vec<_> =
+        (0..rows.len()).map(|page| (index.is_null_page(page), index.null_count(page))).collect();
+    format!("{bounds} {nulls:?} {:?} {rows:?}", index.get_boundary_order())
+}
+
+fn batch(rows: &[(Option<u8>, Option<i64>, u16)], offset: usize) -> RecordBatch {
+    let mut texts = StringDictionaryBuilder::<Int32Type>::new();
+    for (text, ..) in rows {
+        // Some beyond the length of bounds, with characters of several bytes where they are cut.
+        texts.append_option(text.map(|n| format!("{}{}", "é".repeat(usize::from(n) % 40), n)));
+    }
+    let optional = |number: fn(i64) -> i64| rows.iter().map(move |(_, n, _)| n.map(number));
+    let mut traces: Vec<[u8; 16]> = rows.iter().map(|row| u128::from(row.2).to_be_bytes()).collect();
+    traces.sort_unstable();
+    let spans = rows.iter().map(|(_, n, _)| n.map(i64::to_le_bytes));
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("trace", Arc::new(FixedSizeBinaryArray::try_from_iter(traces.iter()).unwrap()), false),
+        ("span", Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(spans, 8).unwrap()), true),
+        ("text", Arc::new(texts.finish()), true),
+        ("small", Arc::new(Int32Array::from_iter(optional(|n| n % 7).map(|n| n.map(|n| n as i32)))), true),
+        (
+            "unsigned",
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| u32::MAX - u32::from(r.2)))),
+            false,
+        ),
+        ("large", Arc::new(Int64Array::from_iter(optional(|n| n))), true),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    batch.slice(offset, batch.num_rows() - offset)
+}
+
+fn check(batch: &RecordBatch) {
+    let (ours, theirs) = (ours(batch), theirs(batch));
+    assert_eq!(read(&ours), read(&theirs));
+    let (our_file, their_file) = (open(&ours), open(&theirs));
+    for column in 0..batch.num_columns() {
+        let (our_chunk, their_chunk) = (
+            our_file.metadata().row_group(0).column(column),
+            their_file.metadata().row_group(0).column(column),
+        );
+        assert_eq!(our_chunk.statistics(), their_chunk.statistics());
+        assert_eq!(our_chunk.encodings_mask(), their_chunk.encodings_mask());
+        assert_eq!(our_chunk.page_encoding_stats(), their_chunk.page_encoding_stats());
+        assert_eq!(our_chunk.num_values(), their_chunk.num_values());
+        assert_eq!(skipping(our_file.metadata(), column), skipping(their_file.metadata(), column));
+        let filter = |file: &SerializedFileReader<Bytes>| {
+            let group = file.get_row_group(0).unwrap();
+            group.get_column_bloom_filter(column).map(|filter| {
+                let mut bits = Vec::new();
+                filter.write_bitset(&mut bits).unwrap();
+                bits
+            })
+        };
+        assert_eq!(filter(&our_file), filter(&their_file));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn files_say_the_same(
+        rows in prop::collection::vec(
+            (prop::option::of(any::<u8>()), prop::option::weighted(0.3, any::<i64>()), any::<u16>()), 1..700),
+        offset in 0..30_usize, repeat in 1..4_usize,
+    ) {
+        // Some rows several times, for runs.
+        let rows: Vec<_> = rows.iter().flat_map(|row| vec![*row; if row.2 % 5 == 0 { 30 * repeat } else { 1 }]).collect();
+        check(&batch(&rows, offset.min(rows.len() - 1)));
+    }
+}
+
+#[test]
+fn pages_without_values() {
+    check(&batch(&[(None, None, 7); 3 * PAGE_ROWS], 0));
+    let mut rows = [(None, None, 7); 3 * PAGE_ROWS];
+    rows[PAGE_ROWS + 1] = (Some(9), Some(-1), 7);
+    check(&batch(&rows, 0));
+}
