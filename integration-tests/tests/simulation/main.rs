@@ -16,6 +16,7 @@ mod plan;
 mod reader;
 mod run;
 mod sabotage;
+mod searcher;
 mod sluggish;
 mod spans;
 mod world;

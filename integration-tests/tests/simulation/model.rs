@@ -61,6 +61,21 @@ impl Model {
         self.state.lock().acked.get(trace).cloned().unwrap_or_default()
     }
 
+    /// All spans of a tenant that were acknowledged, each once.
+    pub(crate) fn acked_of(&self, tenant: &TenantId) -> Vec<(TraceId, u64)> {
+        let state = self.state.lock();
+        let acked = state.acked.iter().filter(|(trace, _)| trace.tenant == *tenant);
+        acked.flat_map(|(trace, numbers)| numbers.iter().map(|number| (trace.id, *number))).collect()
+    }
+
+    /// All spans of a tenant in the log, as often as they are there: one that was sent again may be dropped or not.
+    pub(crate) fn logged_of(&self, tenant: &TenantId) -> Vec<(TraceId, u64)> {
+        let state = self.state.lock();
+        let contents = state.log.values().flat_map(BTreeMap::values).filter_map(|known| known.content.as_ref());
+        let traces = contents.filter(|(other, _)| other == tenant).flat_map(|(_, numbers)| numbers);
+        traces.flat_map(|(trace, numbers)| numbers.iter().map(|number| (*trace, *number))).collect()
+    }
+
     /// Takes in the records of a partition that are new.
     pub(crate) fn learn(&self, partition: Partition, records: Vec<Record>) {
         let mut state = self.state.lock();

@@ -14,7 +14,9 @@ use tonic::{Request, Response, Status};
 use vivace_block::BlockConfig;
 use vivace_ingester::{Compute, Environment, Ingester, IngesterError, Random, RecentData};
 use vivace_proto::internal::recent_server::Recent;
-use vivace_proto::internal::{PartStream, RecentService, RecentTracePart, RecentTraceRequest};
+use vivace_proto::internal::{
+    PartStream, RecentColumnsPart, RecentColumnsRequest, RecentService, RecentTracePart, RecentTraceRequest,
+};
 use vivace_runtime::Readiness;
 
 use crate::plan::dice;
@@ -171,13 +173,22 @@ impl NodeService {
 #[tonic::async_trait]
 impl Recent for NodeService {
     type TraceStream = PartStream<RecentTracePart>;
-    type ColumnsStream = PartStream<vivace_proto::internal::RecentColumnsPart>;
+    type ColumnsStream = PartStream<RecentColumnsPart>;
 
     async fn columns(
         &self,
-        _request: Request<vivace_proto::internal::RecentColumnsRequest>,
+        request: Request<RecentColumnsRequest>,
     ) -> Result<Response<Self::ColumnsStream>, Status> {
-        Err(Status::unimplemented("searching"))
+        self.travel().await?;
+        let ingester = self.ingester.lock().clone();
+        let ingester = ingester.ok_or_else(|| Status::unavailable("connection refused"))?;
+        let answer = ingester.columns(request).await;
+        self.travel().await?;
+        if !self.forgets {
+            return answer;
+        }
+        let parts = answer?.into_inner().map_ok(|part| RecentColumnsPart { arrow: Bytes::new(), ..part });
+        Ok(Response::new(parts.boxed()))
     }
 
     async fn trace(

@@ -25,6 +25,7 @@ use vivace_runtime::{BuildInfo, Readiness};
 
 use crate::node::Node;
 use crate::plan::dice;
+use crate::searcher::Question;
 use crate::spans::{TENANT_HEADER, TraceKey, numbers_in};
 use crate::world::World;
 
@@ -34,8 +35,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// One query-frontend with one querier.
 #[derive(Debug)]
 pub(crate) struct QueryPath {
-    world: Arc<World>,
-    router: Router,
+    pub(crate) world: Arc<World>,
+    pub(crate) router: Router,
     pub(crate) readiness: Readiness,
     _tasks: JoinSet<()>,
 }
@@ -161,32 +162,44 @@ pub(crate) struct Asked {
     pub(crate) failed: u64,
 }
 
-/// Asks for traces until the time is over.
+impl Asked {
+    /// Notes how many spans an answer told of, or that there was none.
+    fn note(&mut self, world: &World, index: usize, what: std::fmt::Arguments<'_>, result: Result<u64, String>) {
+        match result {
+            Ok(count) => {
+                self.answered += 1;
+                world.journal.note(format_args!("reader {index} sees {count} spans of {what}"));
+            }
+            Err(error) => {
+                self.failed += 1;
+                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention
+                // shorter than the time that the store takes to show a new entry, as some seeds have it.
+                if !error.contains("faulty error") && !error.contains("older than what is held") {
+                    world.fail(format_args!("reader {index} has no answer about {what}: {error}"));
+                }
+                world.journal.note(format_args!("reader {index} sees nothing of {what}: {error}"));
+            }
+        }
+    }
+}
+
+/// Asks for traces, and searches, until the time is over.
 pub(crate) async fn read(path: Arc<QueryPath>, index: usize, until: Instant) -> Asked {
     let world = &path.world;
     let mut dice = dice(world.plan.seed, &format!("reader {index}"));
     let mut asked = Asked::default();
     while Instant::now() < until {
         let trace = world.model.traces.choose(&mut dice).expect("there are traces");
-        let short = &trace.id.to_string()[..6];
-        match path.ask_and_check(trace).await {
-            Ok(answer) => {
-                asked.answered += 1;
-                let (count, through) = (answer.spans.len(), answer.through);
-                world
-                    .journal
-                    .note(format_args!("reader {index} sees {count} spans of {short} through {through:?}"));
-            }
-            Err(error) => {
-                asked.failed += 1;
-                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention
-                // shorter than the time that the store takes to show a new entry, as some seeds have it.
-                if !error.contains("faulty error") && !error.contains("older than what is held") {
-                    world.fail(format_args!("reader {index} has no answer about {short}: {error}"));
-                }
-                world.journal.note(format_args!("reader {index} sees nothing of {short}: {error}"));
-            }
+        if dice.random_bool(0.3) {
+            let question = *Question::ALL.choose(&mut dice).expect("there are some");
+            let result = path.search_and_check(&trace.tenant, question).await;
+            asked.note(world, index, format_args!("{question:?} of {}", trace.tenant), result);
+            sleep(PAUSE_MAX.mul_f64(dice.random_range(0.0..=1.0))).await;
+            continue;
         }
+        let short = &trace.id.to_string()[..6];
+        let result = path.ask_and_check(trace).await.map(|answer| answer.spans.len() as u64);
+        asked.note(world, index, format_args!("{short}"), result);
         sleep(PAUSE_MAX.mul_f64(dice.random_range(0.0..=1.0))).await;
     }
     asked

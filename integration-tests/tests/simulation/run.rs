@@ -1,5 +1,6 @@
 //! One run of one seed: a storm, the calm after it, and the reckoning.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::reader::{Asked, QueryPath, read};
 use crate::sabotage::Sabotage;
+use crate::searcher::Question;
 use crate::world::World;
 use crate::writer::write;
 
@@ -35,6 +37,8 @@ pub(crate) struct Outcome {
     /// Questions that ingesters answered; queriers found the answer to others in the log.
     recent: u64,
     retries: u64,
+    /// Searches in the calm.
+    searched: u64,
     answered: u64,
     failed: u64,
 }
@@ -42,12 +46,12 @@ pub(crate) struct Outcome {
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { acknowledged, stored_rows, entries, blocks, rejected, .. } = self;
-        let Self { conflicts, retries, recent, answered, failed, .. } = self;
+        let Self { conflicts, retries, recent, searched, answered, failed, .. } = self;
         write!(
             f,
             "{acknowledged} spans acknowledged, {stored_rows} rows in {blocks} blocks of {entries} entries, {rejected} \
              records rejected, {conflicts} conflicts, {retries} retries, {answered} questions answered ({recent} by \
-             ingesters), {failed} failed"
+             ingesters), {failed} failed, {searched} searches in the calm"
         )
     }
 }
@@ -62,6 +66,7 @@ impl Outcome {
         self.conflicts += other.conflicts;
         self.recent += other.recent;
         self.retries += other.retries;
+        self.searched += other.searched;
         self.answered += other.answered;
         self.failed += other.failed;
     }
@@ -169,6 +174,7 @@ async fn reckon(world: &World, nodes: &mut [Node], paths: &[Arc<QueryPath>]) -> 
         }
         outcome.acknowledged += world.model.acked(trace).len() as u64;
     }
+    outcome.searched = search_all(world, paths).await;
     for partition in world.partitions() {
         let stored = audit(world, partition).await;
         outcome.entries += stored.entries;
@@ -180,6 +186,19 @@ async fn reckon(world: &World, nodes: &mut [Node], paths: &[Arc<QueryPath>]) -> 
         node.stop().await;
     }
     outcome
+}
+
+/// Every question, asked in the calm; gives the number of answers.
+async fn search_all(world: &World, paths: &[Arc<QueryPath>]) -> u64 {
+    let tenants: BTreeSet<_> = world.model.traces.iter().map(|trace| &trace.tenant).collect();
+    let mut answered = 0;
+    for tenant in tenants {
+        for (path, question) in paths.iter().flat_map(|path| Question::ALL.map(|question| (path, question))) {
+            until(world, CALM_MAX, "an answer", async || path.search_and_check(tenant, question).await).await;
+            answered += 1;
+        }
+    }
+    answered
 }
 
 /// Waits until something is as it should be.

@@ -13,6 +13,9 @@ use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 /// Header that names a record's tenant.
 pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
 
+/// When spans start, about: seconds since 1970.
+pub(crate) const START_SECONDS: u64 = 1_780_000_000;
+
 /// A trace of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TraceKey {
@@ -43,7 +46,7 @@ pub(crate) fn value(spans: &[(TraceId, u64)]) -> Bytes {
 }
 
 fn span(trace: &TraceId, number: u64) -> Span {
-    let start = 1_780_000_000_000_000_000 + number * 1_000;
+    let start = START_SECONDS * 1_000_000_000 + number * 1_000;
     Span {
         trace_id: trace.as_bytes().to_vec(),
         span_id: number.to_be_bytes().to_vec(),

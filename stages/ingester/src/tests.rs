@@ -1,5 +1,6 @@
 //! The ingester as a whole, on the in-memory log and store.
 
+mod columns;
 mod limits;
 mod ownership;
 mod storing;

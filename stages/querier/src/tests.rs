@@ -3,3 +3,4 @@
 mod fixture;
 mod jobs;
 mod recent;
+mod search;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::server::NamedService;
 use vivace_ledger::ViewKeeper;
 use vivace_log::SharedLog;
 use vivace_model::Clock;
@@ -102,7 +102,9 @@ impl QueryFrontend {
 
     /// The routes of the API, and of its streams over gRPC.
     pub fn router(&self) -> Router {
-        http::router(Arc::clone(&self.0)).merge(Routes::new(self.streaming_server()).into_axum_router())
+        // Tonic's own router would answer unknown paths as gRPC does.
+        let calls = format!("/{}/{{*call}}", <StreamingQuerierServer<StreamingApi> as NamedService>::NAME);
+        http::router(Arc::clone(&self.0)).route_service(&calls, self.streaming_server())
     }
 
     /// The streams of the API as a gRPC service.

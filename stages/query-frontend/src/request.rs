@@ -109,21 +109,15 @@ impl SeriesRequest {
             return Err(invalid("the query is a search, not a metrics query: it has no function such as rate()"));
         }
         let grid = self.grid(config)?;
-        let exemplars_max = match exemplars_hint(&query) {
-            Some(hint) => hint,
-            None if self.exemplars == 0 => EXEMPLARS_DEFAULT,
-            None => self.exemplars,
-        };
-        let exemplars_max = if self.instant { 0 } else { exemplars_max.min(EXEMPLARS_MAX) };
-        let kind = Kind::Series(SeriesKind {
+        let kind = SeriesKind {
             step: grid.step,
             grid_start: grid.start,
             intervals: grid.intervals,
-            exemplars_max,
+            exemplars_max: self.exemplars_max(&query),
             // Which of the series are told is known only when all were seen.
             series_max: u32::try_from(config.series_max.saturating_mul(2)).unwrap_or(u32::MAX),
             instant: grid.instant,
-        });
+        };
         // An interval holds its right edge, and only that of an instant query its left one.
         let from = grid.start + u64::from(!grid.instant);
         let until = grid.timestamp(grid.intervals.saturating_sub(1)).saturating_add(1);
@@ -132,8 +126,21 @@ impl SeriesRequest {
             0 => config.series_max,
             asked => asked.min(config.series_max),
         };
-        let asked = asked(tenants, self.query.clone(), Some(range), kind)?;
-        Ok(SeriesAsked { asked, query, grid, exemplars_max, series_max })
+        let asked = asked(tenants, self.query.clone(), Some(range), Kind::Series(kind))?;
+        Ok(SeriesAsked { asked, query, grid, exemplars_max: kind.exemplars_max, series_max })
+    }
+
+    /// A hint of the query wins: `with(exemplars=false)`, `with(exemplars=10)`.
+    fn exemplars_max(&self, query: &Query) -> u32 {
+        let hint = query.hints.iter().find(|(name, _)| name == "exemplars").map(|(_, value)| value);
+        let wanted = match hint {
+            _ if self.instant => 0,
+            Some(Literal::Bool(false)) => 0,
+            Some(Literal::Int(count)) => u32::try_from(*count).unwrap_or(0),
+            _ if self.exemplars == 0 => EXEMPLARS_DEFAULT,
+            _ => self.exemplars,
+        };
+        wanted.min(EXEMPLARS_MAX)
     }
 
     fn grid(&self, config: &Config) -> Result<Grid, QueryError> {
@@ -151,16 +158,6 @@ impl SeriesRequest {
             ))
         })?;
         Ok(Grid::range(start.0, end.0, step))
-    }
-}
-
-/// `with(exemplars=false)`, `with(exemplars=10)`.
-fn exemplars_hint(query: &Query) -> Option<u32> {
-    let (_, value) = query.hints.iter().find(|(name, _)| name == "exemplars")?;
-    match value {
-        Literal::Bool(false) => Some(0),
-        Literal::Int(count) => Some(u32::try_from(*count).unwrap_or(0)),
-        _ => None,
     }
 }
 

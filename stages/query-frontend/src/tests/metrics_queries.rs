@@ -40,7 +40,7 @@ async fn series_are_told_as_tempo_tells_them() {
     let series = &json["series"][0];
     let label = serde_json::json!({"key": "__name__", "value": {"stringValue": "count_over_time"}});
     assert_eq!(series["labels"], serde_json::json!([label]));
-    assert_eq!(series["samples"][1], serde_json::json!({"timestampMs": "1080000", "value": 2.0}), "{series}");
+    assert_eq!(series["samples"][2], serde_json::json!({"timestampMs": "1080000", "value": 2.0}), "{series}");
     assert!(json.get("status").is_none());
     let instant = "/api/metrics/query?query=%7B%7D%20%7C%20count_over_time()&start=1000&end=1060";
     let json = fixture.get(instant, &[]).await.json();

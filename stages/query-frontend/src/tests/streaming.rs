@@ -49,7 +49,7 @@ async fn traces_are_told_when_they_are_certain_and_all_of_them_at_the_end() {
             return Ok(nothing());
         }
         let number = known.lock().iter().position(|path| paths(job).contains(path)).unwrap();
-        Ok(traces_of(vec![found(number as u8, 10_000 * number as u64 + 10_000)]))
+        Ok(traces_of(vec![found(number as u8 + 1, 10_000 * number as u64 + 10_000)]))
     });
     let fixture = querier.fixture(config()).await;
     for number in 0..8 {
