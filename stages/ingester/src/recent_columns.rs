@@ -291,4 +291,3 @@ fn failed(error: &EvalError) -> Status {
         _ => Status::internal(error.to_string()),
     }
 }
-

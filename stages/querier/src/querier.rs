@@ -13,9 +13,7 @@ use vivace_log::SharedLog;
 use vivace_model::{Offset, Partition, TenantId, TraceId};
 use vivace_proto::internal::querier_server::{self, QuerierServer};
 use vivace_proto::internal::trace_job::Source as JobSource;
-use vivace_proto::internal::{
-    PartStream, QuerierService, SearchJob, SearchJobPart, TraceJob, TraceJobPart,
-};
+use vivace_proto::internal::{PartStream, QuerierService, SearchJob, SearchJobPart, TraceJob, TraceJobPart};
 use vivace_runtime::ReadinessCheck;
 
 use crate::answer::Answer;

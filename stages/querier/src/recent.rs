@@ -217,8 +217,7 @@ impl Recent {
         answer: Q::Answer,
     ) -> Result<Found<Q::Answer>, JobError> {
         let range = tail::range(from, end);
-        let (answer, bytes) =
-            tail::read(&self.log, &self.topic, partition, range, question, answer).await?;
+        let (answer, bytes) = tail::read(&self.log, &self.topic, partition, range, question, answer).await?;
         self.metrics.log_bytes.inc_by(bytes);
         Ok(Found { answer, through: range.end })
     }

@@ -60,8 +60,7 @@ impl Searcher {
         let plan = Arc::new(ScanPlan::new(&search)?);
         let any_time = job.read_start == 0 && job.read_end == 0;
         let read = (!any_time).then_some(UnixNanos(job.read_start)..UnixNanos(job.read_end));
-        let (mut held, mut through, mut metrics) =
-            (Vec::new(), Offset::ZERO, SearchJobMetrics::default());
+        let (mut held, mut through, mut metrics) = (Vec::new(), Offset::ZERO, SearchJobMetrics::default());
         if let Some(source) = job.recent {
             let question = ColumnsQuestion {
                 search,

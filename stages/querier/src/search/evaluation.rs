@@ -13,6 +13,7 @@ use futures::stream::BoxStream;
 use futures::{TryStreamExt, try_join};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use vivace_block::schema::{EVENTS, LINKS};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_proto::internal::SearchJobMetrics;
@@ -179,7 +180,11 @@ impl Evaluation {
     }
 
     /// Selects spans. None: nothing was found.
-    async fn first(self: Arc<Self>, task: Task, permit: OwnedSemaphorePermit) -> Result<Option<Step>, JobError> {
+    async fn first(
+        self: Arc<Self>,
+        task: Task,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Option<Step>, JobError> {
         if self.ruled_out(&task).await? {
             self.looked(task.piece, Vec::new(), false);
             return Ok(None);
@@ -226,7 +231,11 @@ impl Evaluation {
         let enough = self.first_is_enough || piece.is_held();
         let wanted = self.wanted(selected, &batch, &runs, enough).await?;
         let told = told(&wanted.rows, &runs, traces.as_deref());
-        if !wanted.taken {
+        if wanted.taken {
+            // Nothing is left to do.
+        } else if wanted.rows.len() == piece.rows() && self.take_names(&piece, &batch, &runs).await? {
+            // All that is asked for is known of the piece as a whole.
+        } else {
             let of_piece: Vec<Range<usize>> = match &rows {
                 None => ranges(wanted.rows.iter().map(|row| *row as usize)),
                 Some(read) => ranges(in_piece(&wanted.rows, read)),
@@ -243,6 +252,36 @@ impl Evaluation {
         let horizon = self.collector.lock().horizon();
         self.state.lock().horizon = horizon;
         Ok(())
+    }
+
+    /// If names of attributes are collected, and the piece knows its own: takes them. For all rows of the piece.
+    async fn take_names(
+        &self,
+        piece: &Piece,
+        batch: &RecordBatch,
+        runs: &Arc<TraceRuns>,
+    ) -> Result<bool, JobError> {
+        let second = self.plan.second();
+        if !matches!(self.plan.kind(), PlanKind::TagNames { .. }) || batch.num_rows() == 0 {
+            return Ok(false);
+        }
+        let Some(names) = piece.attribute_names(&second.scopes).await? else { return Ok(false) };
+        // Events and links have attributes, too.
+        let mut lists = Projection { fixed: second.fixed.clone(), ..Projection::default() };
+        lists.fixed.retain(|name| [EVENTS, LINKS].contains(name));
+        let lists = if lists.fixed.is_empty() { None } else { Some(piece.columns(&lists, None).await?) };
+        let (collector, first, runs) = (Arc::clone(&self.collector), batch.clone(), Arc::clone(runs));
+        compute(move || {
+            let first = Spans::new(&first, &runs);
+            let mut collector = collector.lock();
+            collector.take(&[], &first, &[0], &Spans::picked(&names))?;
+            if let Some(lists) = lists {
+                let rows: Vec<u32> = (0..lists.num_rows() as u32).collect();
+                collector.take(&[], &first, &rows, &Spans::picked(&lists))?;
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Evaluates traces that were put together of several pieces.

@@ -84,8 +84,6 @@ pub(super) async fn complete(
         }
     }
     let start = |summary: &Option<vivace_proto::internal::TraceSummary>| summary.as_ref().map(|it| it.start);
-    found.traces.sort_by(|a, b| {
-        (start(&b.summary), &b.trace_id).cmp(&(start(&a.summary), &a.trace_id))
-    });
+    found.traces.sort_by(|a, b| (start(&b.summary), &b.trace_id).cmp(&(start(&a.summary), &a.trace_id)));
     Ok(metrics)
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use futures::{StreamExt, TryStreamExt, stream};
-use vivace_block::{ASSEMBLE_COLUMNS, assemble};
 use vivace_block::schema::{START_TIME, TRACE_ID};
+use vivace_block::{ASSEMBLE_COLUMNS, assemble};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
 use vivace_traceql::{EvalError, Spans};
@@ -86,7 +86,8 @@ pub(super) async fn wholes(
     .await?;
     evaluation.count(|metrics| {
         metrics.row_groups_skipped += all - used;
-        metrics.row_groups_inspected += used - tasks.iter().filter(|task| !task.piece.is_held()).count() as u64;
+        metrics.row_groups_inspected +=
+            used - tasks.iter().filter(|task| !task.piece.is_held()).count() as u64;
     });
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
     let mut columns = evaluation.plan().first().clone();
@@ -101,11 +102,7 @@ pub(super) async fn wholes(
 }
 
 /// The pieces that have spans in the time, with their traces.
-async fn parts(
-    pieces: Vec<Piece>,
-    range: Option<TimeRange>,
-    limits: Limits,
-) -> Result<Vec<Part>, JobError> {
+async fn parts(pieces: Vec<Piece>, range: Option<TimeRange>, limits: Limits) -> Result<Vec<Part>, JobError> {
     let parts = stream::iter(pieces).map(move |piece| Part::new(piece, range.clone()));
     let parts: Vec<Option<Part>> = parts.buffered(limits.concurrent).boxed().try_collect().await?;
     Ok(parts.into_iter().flatten().collect())
@@ -191,7 +188,11 @@ impl Part {
         let next = move || loop {
             let (wanted, id) = (*candidates.get(candidate)?, number(ids.get(trace)?));
             if wanted != id {
-                if wanted < id { candidate += 1 } else { trace += 1 }
+                if wanted < id {
+                    candidate += 1
+                } else {
+                    trace += 1
+                }
                 continue;
             }
             let all = self.runs.rows_of(trace);
@@ -225,9 +226,9 @@ impl Plan {
         rows_max: usize,
     ) -> Result<Self, JobError> {
         let count = candidates.len();
-        let mut plan =
-            Self { parts, range, candidates, divided: vec![false; count], windows: Vec::new() };
-        let (mut seen, mut divided, mut rows) = (vec![false; count], vec![false; count], vec![0_usize; count]);
+        let mut plan = Self { parts, range, candidates, divided: vec![false; count], windows: Vec::new() };
+        let (mut seen, mut divided, mut rows) =
+            (vec![false; count], vec![false; count], vec![0_usize; count]);
         for part in &plan.parts {
             for member in part.members(&plan, 0..count)? {
                 let at = member.candidate;

@@ -15,7 +15,7 @@ use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{
     BlockRef, FoundTrace, FoundTraces, RecentColumnsPart, RecentSource, ScanBlock, Search, SearchJob,
-    SearchJobMetrics, SeriesKind, SummariesKind, TagValuesKind, TracesKind,
+    SearchJobMetrics, SeriesKind, SummariesKind, TagNamesKind, TagValuesKind, TracesKind,
 };
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, KeyValue};
@@ -186,10 +186,11 @@ async fn counted(fixture: &Fixture, job: SearchJob) -> u64 {
 async fn the_newest_traces_come_first_and_are_told_of_as_a_whole() {
     let fixture = Fixture::new(Config::default(), &[]).await;
     // Row groups of two rows: traces 1 and 3 are cut.
-    let older = [made(1, 1, 0, 10, "a"), made(1, 2, 1, 11, "b"), made(1, 3, 1, 12, "b"), made(2, 1, 0, 13, "c")];
-    let newer = [made(3, 1, 0, 20, "b"), made(3, 2, 1, 21, "x"), made(3, 3, 1, 22, "y"), made(4, 1, 0, 23, "c")];
-    let blocks =
-        [store(&fixture, "newer", &newer, 2).await, store(&fixture, "older", &older, 2).await];
+    let older =
+        [made(1, 1, 0, 10, "a"), made(1, 2, 1, 11, "b"), made(1, 3, 1, 12, "b"), made(2, 1, 0, 13, "c")];
+    let newer =
+        [made(3, 1, 0, 20, "b"), made(3, 2, 1, 21, "x"), made(3, 3, 1, 22, "y"), made(4, 1, 0, 23, "c")];
+    let blocks = [store(&fixture, "newer", &newer, 2).await, store(&fixture, "older", &older, 2).await];
     let all = found(&fixture, job(&traces("{ name = `b` }", 10), &blocks)).await;
     assert_eq!(ids(&all), [3, 1]);
     let told: Vec<_> = all.traces.iter().map(|trace| (matched(trace), spans_of(trace))).collect();
@@ -249,7 +250,10 @@ async fn each_span_counts_once_wherever_it_is() {
     assert_eq!(counted(&fixture, whole).await, 31);
     let (_, metrics, through) = run(&fixture, with_recent(job(&counting, &[]))).await;
     assert_eq!((through, metrics.spans_inspected), (12, 12));
-    assert_eq!(counted(&fixture, with_recent(job(&series("{ name = `b` } | count_over_time()"), &[]))).await, 7);
+    assert_eq!(
+        counted(&fixture, with_recent(job(&series("{ name = `b` } | count_over_time()"), &[]))).await,
+        7
+    );
     // The owner left aside.
     let mut log_only = with_recent(job(&counting, &[block]));
     log_only.recent.as_mut().unwrap().log_only = true;
@@ -264,6 +268,26 @@ async fn values_of_an_attribute_are_found() {
     let (found, ..) = run(&fixture, job(&search("", kind), &[block])).await;
     let Found::Tags(tags) = found else { panic!("{found:?}") };
     assert_eq!(tags.values.len(), 2);
+}
+
+#[tokio::test]
+async fn names_of_attributes_are_found_with_and_without_a_query() {
+    let fixture = Fixture::new(Config::default(), &[]).await;
+    let spans: Vec<_> = (1..10).map(|id| made(1, id, 0, u64::from(id), "a")).collect();
+    let block = store(&fixture, "block", &spans, 4).await;
+    let mut answers = Vec::new();
+    for query in ["", "{ span.number > 3 }"] {
+        let kind = Kind::TagNames(TagNamesKind { scope: String::new(), names_max: 10 });
+        let (found, ..) = run(&fixture, job(&search(query, kind), &[block.clone()])).await;
+        let Found::Tags(tags) = found else { panic!("{found:?}") };
+        let scopes = tags.scopes.into_iter().filter(|scope| !scope.tags.is_empty());
+        answers.push(scopes.map(|scope| (scope.name, scope.tags)).collect::<Vec<_>>());
+    }
+    let expected = [
+        ("resource".to_owned(), vec!["service.name".to_owned()]),
+        ("span".to_owned(), vec!["number".to_owned()]),
+    ];
+    assert_eq!(answers, [expected.clone(), expected]);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Which columns of a row group a projection needs.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use vivace_model::scan::Projection;
 
 use super::Block;
-use super::facts::Facts;
+use super::facts::{Fact, Facts};
 use crate::BlockError;
 use crate::reader::source::blocking;
 use crate::schema::AttributeScope;
@@ -57,6 +58,40 @@ pub(super) async fn wanted(
     wanted.sort_unstable();
     wanted.dedup();
     Ok(wanted)
+}
+
+/// Attributes of these scopes that have a value in the row group; none if only its rows can tell.
+pub(super) async fn names(
+    block: &Arc<Block>,
+    group: usize,
+    scopes: &BTreeSet<AttributeScope>,
+) -> Result<Option<Vec<(AttributeScope, String)>>, BlockError> {
+    let any_value = |column: usize| block.leaves[column].clone().any(|leaf| block.any_value(group, leaf));
+    let mut names = Vec::new();
+    for (number, field) in block.index.schema.fields().iter().enumerate() {
+        if let Some((scope, key)) = AttributeScope::parse_column(field.name())
+            && scopes.contains(&scope)
+            && any_value(number)
+        {
+            names.push((scope, key.to_owned()));
+        }
+    }
+    let mut asked = Vec::new();
+    for &scope in scopes {
+        if block.column(scope.overflow()).is_some_and(any_value) {
+            let Some(fact) = block.overflow_keys(scope).and_then(|leaf| block.dictionary(group, leaf)) else {
+                return Ok(None);
+            };
+            asked.push((scope, fact));
+        }
+    }
+    let keys: Vec<_> = asked.iter().map(|(_, fact)| *fact).collect();
+    let facts = load(block, &keys).await?;
+    for (scope, fact) in asked {
+        let Some(Fact::Dictionary(keys)) = facts.get(&fact).map(Arc::as_ref) else { return Ok(None) };
+        names.extend(keys.iter().flatten().map(|key| (scope, key.to_owned())));
+    }
+    Ok(Some(names))
 }
 
 fn keys_of(projection: &Projection, scope: AttributeScope) -> impl Iterator<Item = &str> {
