@@ -84,6 +84,9 @@ impl Asked {
         for pipeline in &found {
             let selector = Selector::new(pipeline.0)?;
             is_whole |= whole::selector(&selector) | columns_of(*pipeline, &mut first, &mut second)?;
+            // The comparison tells the name of each span's root, which the span's piece may lack.
+            is_whole |=
+                matches!(pipeline.1, MetricsFunction::Compare { .. }) && !whole::only_roots(&selector);
             selectors.push(selector);
         }
         let grid = Grid {

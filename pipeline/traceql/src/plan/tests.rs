@@ -58,7 +58,13 @@ fn which_searches_need_whole_traces() {
     let whole = |query: &str| ScanPlan::new(&series(query)).unwrap().whole();
     assert!(!whole("{ } | rate() by(resource.service.name)"));
     assert!(!whole("{ nestedSetParent < 0 } | compare({ status = error })"));
-    assert!(!whole("{ } | compare({ nestedSetParent < 0 })"));
+    assert!(!whole("{ nestedSetParent < 0 && true } | compare({ nestedSetParent < 0 })"));
+    assert!(!whole("{ !(nestedSetParent >= 0) || nestedSetParent = -1 } | compare({ })"));
+    assert!(
+        whole("{ nestedSetParent >= 0 } | compare({ })"),
+        "of spans other than roots the root's name is told"
+    );
+    assert!(whole("{ nestedSetParent < 0 || kind = server } | compare({ })"));
     assert!(whole("{ } | rate() by(rootName)"));
     assert!(whole("{ } | avg_over_time(traceDuration)"));
     assert!(whole("({ } | rate()) / ({ } >> { } | rate())"));

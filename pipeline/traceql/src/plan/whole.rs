@@ -1,5 +1,6 @@
 //! Whether spans can be looked at one by one, or only with their whole trace.
 
+use crate::Value;
 use crate::ast::{Attribute, Intrinsic, Target};
 use crate::eval::{Leaf, LeafTest, Node, Operand};
 use crate::select::{Selector, Spansets, Step};
@@ -64,5 +65,36 @@ fn tells_roots_only(leaf: &Leaf) -> bool {
             let all = low <= 0 && high >= i64::from(i32::MAX);
             all || low > high || high < 0 || low > i64::from(i32::MAX)
         }),
+    }
+}
+
+/// Whether all spans that are found are certain to be roots.
+pub(super) fn only_roots(selector: &Selector) -> bool {
+    fn spansets(found: &Spansets) -> bool {
+        match found {
+            Spansets::Filter(filter) => node(filter),
+            Spansets::Or(left, right) => spansets(left) && spansets(right),
+            Spansets::Pipeline(inner) => only_roots(inner),
+            Spansets::And(..) | Spansets::Structural { .. } => false,
+        }
+    }
+    fn node(found: &Node) -> bool {
+        match found {
+            Node::Leaf(leaf) => tells_roots_only(leaf) && holds_for_roots_only(&leaf.test),
+            Node::All(nodes) => nodes.iter().any(node),
+            Node::Any(nodes) => nodes.iter().all(node),
+            Node::Constant(value) => !value,
+            Node::Computed(..) | Node::Pair { .. } => false,
+        }
+    }
+    selector.steps().iter().any(|step| matches!(step, Step::Spansets(found) if spansets(found)))
+}
+
+/// Where a test tells roots from other spans: whether it is roots that pass.
+fn holds_for_roots_only(test: &LeafTest) -> bool {
+    match test {
+        LeafTest::Exists => false,
+        LeafTest::Missing => true,
+        LeafTest::Values { predicate, invert, .. } => predicate.holds(Value::Int(0)) == *invert,
     }
 }

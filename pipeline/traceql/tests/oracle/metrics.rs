@@ -217,7 +217,9 @@ proptest! {
         let Some(plan) = plan(&search) else { return Ok(()) };
         let Some(mut expected) = expected(&dataset, &plan, &pipeline) else { return Ok(()) };
         // Pieces are put together where traces are wholes, which is not what is tested here.
-        let blocks = if plan.whole() { storage.whole(&dataset) } else { dealt.blocks(&dataset) };
+        // Nor is which of several roots of a trace a comparison of roots names.
+        let compares = matches!(function_of(&plan), MetricsFunction::Compare { .. });
+        let blocks = if plan.whole() || compares { storage.whole(&dataset) } else { dealt.blocks(&dataset) };
         let mut merged = Series::new();
         for block in &blocks {
             match collect(&plan, std::slice::from_ref(block)) {
@@ -239,11 +241,15 @@ proptest! {
     }
 }
 
-fn merge(into: &mut Series, part: Series, plan: &ScanPlan) {
+fn function_of(plan: &ScanPlan) -> &MetricsFunction {
     let PlanKind::Series { pipelines, .. } = plan.kind() else { panic!("a search for series") };
+    &pipelines[0].0
+}
+
+fn merge(into: &mut Series, part: Series, plan: &ScanPlan) {
     for (key, (count, number)) in part {
         let cell = into.entry(key).or_insert((0, f64::NAN));
-        cell.1 = match pipelines[0].0 {
+        cell.1 = match function_of(plan) {
             _ if cell.0 == 0 => number,
             MetricsFunction::MinOverTime(_) => cell.1.min(number),
             MetricsFunction::MaxOverTime(_) => cell.1.max(number),
