@@ -64,6 +64,8 @@ struct State {
     /// Spans that start before it add nothing any more.
     horizon: Option<UnixNanos>,
     looked: Vec<Looked>,
+    /// Something was left out because it is too old.
+    too_old: bool,
 }
 
 /// A piece after the first step.
@@ -158,14 +160,21 @@ impl Evaluation {
     /// What was found, what it took, and what was looked at, in order.
     pub(super) fn finish(self: Arc<Self>) -> (Found, SearchJobMetrics, Vec<Looked>) {
         let this = Arc::into_inner(self).expect("no step is in work any more");
-        let State { metrics, looked, .. } = this.state.into_inner();
+        let State { metrics, looked, too_old, .. } = this.state.into_inner();
         let collector = Arc::into_inner(this.collector).expect("no step is in work any more").into_inner();
-        (collector.finish(), metrics, looked)
+        let mut found = collector.finish();
+        if let Found::Traces(traces) = &mut found {
+            traces.more |= too_old;
+        }
+        (found, metrics, looked)
     }
 
     /// Whether newest traces are collected and all of these spans are too old.
     fn too_old(&self, piece: &Piece) -> bool {
-        self.state.lock().horizon.is_some_and(|horizon| piece.starts_before(horizon))
+        let mut state = self.state.lock();
+        let too_old = state.horizon.is_some_and(|horizon| piece.starts_before(horizon));
+        state.too_old |= too_old;
+        too_old
     }
 
     async fn ruled_out(&self, task: &Task) -> Result<bool, JobError> {

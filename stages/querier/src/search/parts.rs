@@ -42,6 +42,9 @@ impl SearchAnswer {
 
 /// At least one part.
 fn split(found: Found, bytes_max: usize) -> Vec<Found> {
+    if found.encoded_len() <= bytes_max {
+        return vec![found];
+    }
     match found {
         Found::Traces(FoundTraces { traces, more }) => {
             let chunks = chunks(traces, bytes_max).into_iter();
@@ -129,13 +132,13 @@ mod tests {
             values: vec![LabelValue::default(); 2],
             truncated: false,
         };
-        assert_eq!(split(Found::Tags(found.clone()), 1000).len(), 3);
+        assert_eq!(split(Found::Tags(found.clone()), 1000).len(), 1);
         assert_eq!(split(Found::Tags(found), 1).len(), 8);
     }
 
     #[tokio::test]
     async fn only_the_last_part_has_metrics() {
-        for count in [0, 1, 50_000_u32] {
+        for count in [0, 1, 200_000_u32] {
             let traces = (0..count).map(|number| trace(number as u8)).collect();
             let answer = SearchAnswer {
                 found: Found::Traces(FoundTraces { traces, more: false }),

@@ -79,7 +79,13 @@ pub(super) async fn complete(
         for part in rest.traces {
             let whole = found.traces.iter_mut().find(|trace| trace.trace_id == part.trace_id);
             if let (Some(whole), Some(summary)) = (whole, part.summary) {
-                merge_summary(whole.summary.get_or_insert_default(), summary);
+                let known = whole.summary.get_or_insert_default();
+                let start = known.start;
+                merge_summary(known, summary);
+                // None that is not told starts later than the last one told did when it was found: so it has to stay.
+                if found.more {
+                    known.start = start;
+                }
             }
         }
     }

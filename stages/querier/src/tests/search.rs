@@ -210,11 +210,16 @@ async fn blocks_older_than_the_newest_traces_are_not_read() {
     let fixture = Fixture::new(Config { search_job_pieces_max: 1, ..Config::default() }, &[]).await;
     let newer: Vec<_> = (1..9).map(|trace| made(trace, 1, 0, 100 + u64::from(trace), "a")).collect();
     let older: Vec<_> = (11..19).map(|trace| made(trace, 1, 0, u64::from(trace), "a")).collect();
-    let blocks = [store(&fixture, "newer", &newer, 100).await, store(&fixture, "older", &older, 100).await];
+    let mut blocks = vec![store(&fixture, "newer", &newer, 100).await];
+    for number in 0..8 {
+        blocks.push(store(&fixture, &format!("older {number}"), &older, 100).await);
+    }
     let (found, metrics, _) = run(&fixture, job(&traces("{ }", 3), &blocks)).await;
     let Found::Traces(found) = found else { panic!("{found:?}") };
     assert_eq!(ids(&found), [8, 7, 6]);
-    assert_eq!((metrics.row_groups_inspected, metrics.row_groups_skipped), (1, 1));
+    // Some are read ahead.
+    assert!(metrics.row_groups_skipped >= 5, "{metrics:?}");
+    assert!(found.more, "nobody looked at what is older");
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ fn parse_time(text: &str) -> Option<UnixNanos> {
         return Some(if seconds { UnixNanos::from_secs(number) } else { UnixNanos(number) });
     }
     if let Ok(seconds) = text.parse::<f64>() {
-        return (0.0..1e10).contains(&seconds).then(|| UnixNanos((seconds * 1e9) as u64));
+        return (0.0..1e10).contains(&seconds).then_some(UnixNanos((seconds * 1e9) as u64));
     }
     let time = text.parse::<jiff::Timestamp>().ok()?;
     u64::try_from(time.as_nanosecond()).ok().map(UnixNanos)

@@ -85,7 +85,7 @@ async fn times_and_steps_have_defaults_and_limits() {
     let asked = kind(&querier.finds()[0]);
     assert_eq!((asked.step, asked.exemplars_max, asked.instant), (15 * S, 100, false));
     let last = asked.grid_start + u64::from(asked.intervals) * asked.step;
-    assert!(last >= NOW.0 && last < NOW.0 + 15 * S, "{last}");
+    assert!((NOW.0..NOW.0 + 15 * S).contains(&last), "{last}");
     for (query, word) in [
         (
             "q=%7B%7D%7Crate()&start=0.5&end=86401.5",
