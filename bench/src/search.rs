@@ -78,12 +78,13 @@ pub fn cases(needles: &Needles) -> Vec<SearchCase> {
         search("event attribute", r#"{ event.exception.type =~ ".*Timeout.*" }"#),
         tags("tags", "/api/v2/search/tags"),
         tags("tag values", "/api/v2/search/tag/resource.service.name/values"),
-        series("rate by service", "{ } | rate() by (resource.service.name)"),
+        series("rate by service", "{ } | rate() by (resource.service.name)", "10s"),
         series(
             "quantile by service",
             "{ } | quantile_over_time(duration, 0.5, 0.9) by (resource.service.name)",
+            "10s",
         ),
-        series("compare", "{ } | compare({ status = error })"),
+        series("compare", "{ nestedSetParent < 0 } | compare({ status = error }, 10)", "7h"),
     ]
 }
 
