@@ -163,10 +163,11 @@ impl Asked {
     fn summaries(asked: &SummariesKind) -> Result<Self, EvalError> {
         let ids = asked.trace_ids.iter().map(|id| <[u8; 16]>::try_from(id.as_slice()));
         let ids: Result<Vec<_>, _> = ids.collect();
-        let ids: Arc<[_]> =
-            ids.map_err(|_| EvalError::Query("a trace id does not have 16 bytes".into()))?.into();
+        let mut ids = ids.map_err(|_| EvalError::Query("a trace id does not have 16 bytes".into()))?;
+        ids.sort_unstable();
+        ids.dedup();
         Ok(Self {
-            kind: PlanKind::Summaries { ids },
+            kind: PlanKind::Summaries { ids: ids.into() },
             selectors: Vec::new(),
             first: Projection::default(),
             second: summary(),

@@ -95,7 +95,9 @@ async fn all_pieces_answer_from_every_boundary_exactly() {
     rig.append_spans(0..10).await;
     rig.listed(10).await;
     rig.store.set_faults(Faults::OUTAGE);
-    rig.append_spans(10..25).await;
+    rig.append_spans(10..20).await;
+    rig.consumed(0, 20).await;
+    rig.append_spans(20..25).await;
     rig.consumed(0, 25).await;
     let counting = series("{ } | count_over_time()");
     for (from, spans) in [(0, 25), (10, 15), (20, 5)] {

@@ -60,8 +60,9 @@ pub(super) async fn complete(
     looked: Vec<Looked>,
     evaluation: impl FnOnce(&Arc<ScanPlan>) -> Arc<Evaluation>,
 ) -> Result<SearchJobMetrics, JobError> {
-    let ids: Vec<[u8; 16]> =
+    let mut ids: Vec<[u8; 16]> =
         found.traces.iter().filter_map(|trace| trace.trace_id.as_slice().try_into().ok()).collect();
+    ids.sort_unstable();
     let tasks = tasks(looked, &ids).await?;
     if tasks.is_empty() {
         return Ok(SearchJobMetrics::default());

@@ -206,6 +206,22 @@ async fn the_newest_traces_come_first_and_are_told_of_as_a_whole() {
 }
 
 #[tokio::test]
+async fn parts_that_do_not_match_are_told_of_whatever_the_order_of_traces() {
+    let fixture = Fixture::new(Config::default(), &[]).await;
+    let matching: Vec<_> = (1..9).map(|trace| made(trace, 1, 0, 50 + u64::from(trace), "b")).collect();
+    let others: Vec<_> =
+        (0..24).map(|at| made(1 + at / 3, 2 + at % 3, 1, 40 + u64::from(at), "x")).collect();
+    let blocks = [store(&fixture, "1", &matching, 100).await, store(&fixture, "2", &others, 100).await];
+    let all = found(&fixture, job(&traces("{ name = `b` }", 10), &blocks)).await;
+    let told: Vec<_> = all.traces.iter().map(|trace| (trace.trace_id[0], spans_of(trace))).collect();
+    assert_eq!(told, [(8, 4), (7, 4), (6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (1, 4)]);
+    let trace_ids = [7, 2, 2, 5].map(|id| vec![id; 16].into()).into();
+    let asked = Search { start: 0, end: 0, ..search("", Kind::Summaries(SummariesKind { trace_ids })) };
+    let summaries = found(&fixture, job(&asked, &blocks)).await;
+    assert_eq!(summaries.traces.iter().map(spans_of).collect::<Vec<_>>(), [4, 4, 4]);
+}
+
+#[tokio::test]
 async fn blocks_older_than_the_newest_traces_are_not_read() {
     let fixture = Fixture::new(Config { search_job_pieces_max: 1, ..Config::default() }, &[]).await;
     let newer: Vec<_> = (1..9).map(|trace| made(trace, 1, 0, 100 + u64::from(trace), "a")).collect();
