@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test check bench bench-parts
+.PHONY: help setup run demo test check bench bench-search bench-parts
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,10 @@ check: setup ## formatting and lints, as CI wants them
 bench: setup ## what a whole server costs, from OTLP to blocks and lookups: the table in the README
 	cargo build --profile dist --locked --package vivace --package vivace-bench --bins
 	target/dist/vivace-bench whole
+
+bench-search: setup ## what TraceQL queries take over blocks of three million spans: the second table in the README
+	cargo build --profile dist --locked --package vivace --package vivace-bench --bins
+	target/dist/vivace-bench search
 
 bench-parts: setup ## CPU time of the parts: walk, columns, sort, file, lookup
 	cargo bench --locked --package vivace-bench

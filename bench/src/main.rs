@@ -168,7 +168,10 @@ async fn fill(binary: &Path, data: &Path, load: &Load) -> Result<()> {
 async fn search(binary: &Path, data: &Path, rounds: usize) -> Result<()> {
     let held = stored(data)?;
     println!("{} spans in {} blocks, {} MiB", held.rows, held.blocks, held.bytes >> 20);
-    let server = Server::start(binary, data, &settings("1h")).await?;
+    // Each answer is worked out, none remembered.
+    let mut forgetful = settings("1h");
+    forgetful.push(("VIVACE_QUERY_FRONTEND_RESULT_CACHE_BYTES".into(), "0".into()));
+    let server = Server::start(binary, data, &forgetful).await?;
     let now = SystemClock.now().0 / 1_000_000_000;
     let range = (now - 6 * 3600, now + 3600);
     let needles = Needles { request_id: some_value(&server.api(), "span.request.id", range).await? };

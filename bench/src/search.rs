@@ -50,10 +50,10 @@ pub fn cases(needles: &Needles) -> Vec<SearchCase> {
         path: "/api/search",
         parameters: vec![("q", query.to_owned())],
     };
-    let series = |name, query: &str| SearchCase {
+    let series = |name, query: &str, step: &str| SearchCase {
         name,
         path: "/api/metrics/query_range",
-        parameters: vec![("q", query.to_owned()), ("step", "10s".to_owned())],
+        parameters: vec![("q", query.to_owned()), ("step", step.to_owned())],
     };
     let tags = |name, path| SearchCase { name, path, parameters: Vec::new() };
     let id = &needles.request_id;

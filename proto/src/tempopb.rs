@@ -16,6 +16,7 @@ mod generated {
         clippy::clone_on_ref_ptr,
         clippy::let_underscore_must_use,
         clippy::match_wildcard_for_single_variants,
+        clippy::too_many_lines,
         clippy::unwrap_used,
         clippy::use_self,
         reason = "generated; the .proto holds the documentation"

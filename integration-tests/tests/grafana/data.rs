@@ -69,7 +69,11 @@ fn trace(number: u64, start: u64) -> ExportTraceServiceRequest {
     }
     let work = span(4, "work", SpanKind::Consumer, vec![]);
     ExportTraceServiceRequest {
-        resource_spans: vec![of("shop", vec![root, call]), of("database", vec![query]), of("worker", vec![work])],
+        resource_spans: vec![
+            of("shop", vec![root, call]),
+            of("database", vec![query]),
+            of("worker", vec![work]),
+        ],
     }
 }
 

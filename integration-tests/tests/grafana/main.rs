@@ -64,7 +64,9 @@ impl Grafana {
 /// As a value in a URL.
 fn encoded(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric();
-    text.bytes().map(|byte| if plain(&byte) { char::from(byte).into() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(&byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,18 +147,31 @@ async fn searches(grafana: &Grafana) {
 }
 
 async fn drilldown_searches(grafana: &Grafana) {
-    let selected = "select(status, resource.service.name, name, nestedSetParent, nestedSetLeft, nestedSetRight)";
+    let selected =
+        "select(status, resource.service.name, name, nestedSetParent, nestedSetLeft, nestedSetRight)";
     let failing = (1..=TRACES).filter(|number| fails(*number)).count();
     for (query, expected) in [
-        (format!("({{nestedSetParent<0 && true }} &>> {{ kind = server }}) || ({{nestedSetParent<0 && true }}) | {selected}"), TRACES as usize),
-        (format!("({{true && status = error}} &>> {{ status = error }}) || ({{true && status = error}}) | {selected}"), failing),
+        (
+            format!(
+                "({{nestedSetParent<0 && true }} &>> {{ kind = server }}) || ({{nestedSetParent<0 && true }}) | {selected}"
+            ),
+            TRACES as usize,
+        ),
+        (
+            format!(
+                "({{true && status = error}} &>> {{ status = error }}) || ({{true && status = error}}) | {selected}"
+            ),
+            failing,
+        ),
     ] {
         let answer = grafana.search(&query, "200", "20").await;
         assert_eq!(list(&answer, "traces").len(), expected, "{query}");
         for trace in list(&answer, "traces") {
             assert_eq!(list(trace, "spanSets").len(), 1, "{trace}");
             for span in list(&trace["spanSets"][0], "spans") {
-                let number = |key| labelled(span, "attributes", key).and_then(|value| value.as_str()?.parse::<i64>().ok());
+                let number = |key| {
+                    labelled(span, "attributes", key).and_then(|value| value.as_str()?.parse::<i64>().ok())
+                };
                 let (left, right) = (number("nestedSetLeft"), number("nestedSetRight"));
                 assert!(left.zip(right).is_some_and(|(left, right)| 0 < left && left < right), "{span}");
                 let status = labelled(span, "attributes", "status").and_then(Value::as_str);
@@ -191,7 +206,9 @@ async fn drilldown_metrics(grafana: &Grafana) {
     assert_eq!((sum(&rate) * 28.0).round() as u64, TRACES);
     assert_eq!(labelled(&rate["series"][0], "labels", "__name__"), Some(&"rate".into()));
     assert_eq!(list(&rate["series"][0], "labels").len(), 1);
-    let histogram = grafana.range("{nestedSetParent<0 && true} | histogram_over_time(duration) with(sample=true)", "75s").await;
+    let histogram = grafana
+        .range("{nestedSetParent<0 && true} | histogram_over_time(duration) with(sample=true)", "75s")
+        .await;
     for series in list(&histogram, "series") {
         assert_eq!(list(series, "labels").len(), 1);
         assert!(labelled(series, "labels", "__bucket").is_some_and(Value::is_number), "{series}");
@@ -213,7 +230,9 @@ async fn drilldown_metrics(grafana: &Grafana) {
     let instant = grafana.json("/api/metrics/query", &parameters).await;
     strict::instant(&instant);
     assert_eq!(instant["series"][0]["value"].as_f64().map(|value| value as u64), Some(spans), "{instant}");
-    assert!(list(&grafana.range("{ name = \"nothing\" } | rate() by(name)", "28s").await, "series").is_empty());
+    assert!(
+        list(&grafana.range("{ name = \"nothing\" } | rate() by(name)", "28s").await, "series").is_empty()
+    );
 }
 
 async fn compare(grafana: &Grafana) {
@@ -230,7 +249,9 @@ async fn compare(grafana: &Grafana) {
             .collect();
         assert!(kinds.contains("selection") && kinds.contains("selection_total"), "{query}: {kinds:?}");
         for series in list(&answer, "series") {
-            let named = list(series, "labels").iter().filter(|label| !label["key"].as_str().unwrap().starts_with("__"));
+            let named = list(series, "labels")
+                .iter()
+                .filter(|label| !label["key"].as_str().unwrap().starts_with("__"));
             assert_eq!(named.count(), 1, "{series}");
         }
     }
@@ -244,7 +265,10 @@ async fn tags(grafana: &Grafana) {
         found["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(tags("resource"), ["cluster", "service.name"]);
-    assert_eq!(tags("span"), ["db.system.name", "foo", "footag", "http.route", "http.status_code", "odd key/1"]);
+    assert_eq!(
+        tags("span"),
+        ["db.system.name", "foo", "footag", "http.route", "http.status_code", "odd key/1"]
+    );
     assert_eq!(tags("event"), ["exception.message", "exception.stacktrace", "exception.type"]);
     assert_eq!(tags("intrinsic").len(), 25);
     let values = async |tag: &str, query: &str| {
@@ -252,13 +276,20 @@ async fn tags(grafana: &Grafana) {
         let answer = grafana.json(&path, &[("limit", "5000"), ("tag", tag), ("q", query)]).await;
         let values = list(&answer, "tagValues").iter();
         values
-            .map(|value| (value["type"].as_str().unwrap().to_owned(), value["value"].as_str().unwrap().to_owned()))
+            .map(|value| {
+                (value["type"].as_str().unwrap().to_owned(), value["value"].as_str().unwrap().to_owned())
+            })
             .collect::<Vec<_>>()
     };
-    let texts = |texts: &[&str]| texts.iter().map(|text| ("string".to_owned(), (*text).to_owned())).collect::<Vec<_>>();
+    let texts = |texts: &[&str]| {
+        texts.iter().map(|text| ("string".to_owned(), (*text).to_owned())).collect::<Vec<_>>()
+    };
     assert_eq!(values("resource.service.name", "{}").await, texts(&["database", "shop", "worker"]));
     assert_eq!(values("resource.service.name", "{ status = error }").await, texts(&["database"]));
-    assert_eq!(values("resource.service.name", "{ status = err && }").await, texts(&["database", "shop", "worker"]));
+    assert_eq!(
+        values("resource.service.name", "{ status = err && }").await,
+        texts(&["database", "shop", "worker"])
+    );
     assert_eq!(values("name", "{}").await, texts(&["GET /cart", "SELECT", "query", "work"]));
     assert_eq!(values(".foo", "{}").await, texts(&["bar"]));
     assert_eq!(values("span.odd%20key%2F1", "{}").await, texts(&["odd"]));

@@ -3,7 +3,12 @@
 use serde_json::Value;
 
 const METRICS: &[&str] = &[
-    "inspectedTraces", "inspectedBytes", "totalBlocks", "completedJobs", "totalJobs", "totalBlockBytes",
+    "inspectedTraces",
+    "inspectedBytes",
+    "totalBlocks",
+    "completedJobs",
+    "totalJobs",
+    "totalBlockBytes",
     "inspectedSpans",
 ];
 const ATTRIBUTE: &[&str] = &["key", "value"];
@@ -14,8 +19,14 @@ pub(crate) fn search(answer: &Value) {
     known(&answer["metrics"], METRICS);
     for trace in list(answer, "traces") {
         let fields = [
-            "traceID", "rootServiceName", "rootTraceName", "startTimeUnixNano", "durationMs", "spanSet",
-            "spanSets", "serviceStats",
+            "traceID",
+            "rootServiceName",
+            "rootTraceName",
+            "startTimeUnixNano",
+            "durationMs",
+            "spanSet",
+            "spanSets",
+            "serviceStats",
         ];
         known(trace, &fields);
         assert!(trace["startTimeUnixNano"].is_string() && trace["rootServiceName"].is_string(), "{trace}");

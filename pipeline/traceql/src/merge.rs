@@ -6,13 +6,11 @@
 mod newest;
 mod summary;
 mod tags;
-mod value;
 
 pub(crate) use newest::NewestTraces;
 pub use summary::merge_summary;
 pub use tags::TagsMerger;
 pub(crate) use tags::{TAG_SCOPES, TagSets};
-pub(crate) use value::TagValue;
 
 use vivace_model::UnixNanos;
 use vivace_proto::internal::{FoundTrace, FoundTraces};

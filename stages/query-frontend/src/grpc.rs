@@ -234,8 +234,16 @@ impl StreamingQuerier for StreamingApi {
 }
 
 fn traces_request(request: SearchRequest) -> Result<TracesRequest, QueryError> {
-    let SearchRequest { tags, min_duration_ms, max_duration_ms, limit, start, end, query, spans_per_span_set } =
-        request;
+    let SearchRequest {
+        tags,
+        min_duration_ms,
+        max_duration_ms,
+        limit,
+        start,
+        end,
+        query,
+        spans_per_span_set,
+    } = request;
     let duration = |millis: u32| (millis > 0).then(|| Duration::from_millis(u64::from(millis)));
     let query = if query.is_empty() {
         query_of_tags(&tags, duration(min_duration_ms), duration(max_duration_ms))?
@@ -249,7 +257,8 @@ fn traces_request(request: SearchRequest) -> Result<TracesRequest, QueryError> {
 }
 
 fn names_request(request: SearchTagsRequest) -> Result<TagNamesRequest, QueryError> {
-    let SearchTagsRequest { scope, query, start, end, max_tags_per_scope, stale_values_threshold: _ } = request;
+    let SearchTagsRequest { scope, query, start, end, max_tags_per_scope, stale_values_threshold: _ } =
+        request;
     Ok(TagNamesRequest { scope, filter: query, range: seconds(start, end)?, limit: max_tags_per_scope })
 }
 

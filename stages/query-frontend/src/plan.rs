@@ -29,12 +29,7 @@ impl Question {
     }
 
     /// The jobs for one partition. With `pruning`, blocks that the trace's id does not hash to are left out.
-    pub(crate) fn jobs(
-        &self,
-        planned: &Planned,
-        pruning: bool,
-        job_blocks_max: usize,
-    ) -> Vec<Source> {
+    pub(crate) fn jobs(&self, planned: &Planned, pruning: bool, job_blocks_max: usize) -> Vec<Source> {
         let state = &planned.state;
         let blocks: Vec<_> = state
             .blocks(&self.tenant, self.range.clone())

@@ -106,7 +106,9 @@ impl SeriesRequest {
         }
         let query = parsed(&self.query)?;
         if !matches!(query.body, Body::Metrics(_)) {
-            return Err(invalid("the query is a search, not a metrics query: it has no function such as rate()"));
+            return Err(invalid(
+                "the query is a search, not a metrics query: it has no function such as rate()",
+            ));
         }
         let grid = self.grid(config)?;
         let kind = SeriesKind {

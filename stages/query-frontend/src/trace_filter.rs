@@ -47,7 +47,9 @@ impl TraceFilter {
         let search = Search { query: query.to_owned(), kind: Some(kind), ..Search::default() };
         let plan = ScanPlan::new(&search).map_err(|error| QueryError::Invalid(error.to_string()))?;
         if plan.whole() {
-            return Err(invalid("spans of a trace cannot be filtered by what is said of the trace as a whole"));
+            return Err(invalid(
+                "spans of a trace cannot be filtered by what is said of the trace as a whole",
+            ));
         }
         Ok(Self { plan, hierarchy })
     }
@@ -154,7 +156,8 @@ mod tests {
 
     #[test]
     fn only_single_filters_are_allowed() {
-        for wrong in ["{", "{} | rate()", "{} | count() > 1", "{} >> {}", "{} && {}", "{ rootName = \"x\" }"] {
+        for wrong in ["{", "{} | rate()", "{} | count() > 1", "{} >> {}", "{} && {}", "{ rootName = \"x\" }"]
+        {
             let error = TraceFilter::new(wrong, Hierarchy::default()).map(drop).unwrap_err();
             assert_eq!(error.status(), 400, "{wrong}");
         }

@@ -5,11 +5,8 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, Int32Type};
-use vivace_proto::internal::LabelValue;
-use vivace_proto::internal::label_value::Value as Wire;
 
 use crate::ast::Attribute;
-use crate::merge::TagValue;
 use crate::{EvalError, Selected, Spans, Value, Values};
 
 /// Rows of a batch; what is asked of them by position among these rows.
@@ -154,36 +151,6 @@ impl<'a> Property<'a> {
     /// The first value.
     pub(super) fn at(&self, position: usize) -> Option<Value<'a>> {
         self.values.first(self.rows.map_or(position, |rows| rows[position] as usize))
-    }
-}
-
-/// A value as a message.
-pub(super) fn wire(value: Value<'_>) -> LabelValue {
-    LabelValue {
-        value: Some(match value {
-            Value::Bool(value) => Wire::Bool(value),
-            Value::Int(value) => Wire::Int(value),
-            Value::Float(value) => Wire::Float(value),
-            Value::Text(text) => Wire::Text(text.to_owned()),
-            Value::Id(id) => Wire::Text(hex(id)),
-            Value::Duration(nanos) => Wire::Duration(nanos),
-            Value::Status(status) => Wire::Status(status as u32),
-            Value::Kind(kind) => Wire::Kind(kind as u32),
-        }),
-    }
-}
-
-/// A value as one of a set.
-pub(super) fn tag_value(value: Value<'_>) -> TagValue {
-    match value {
-        Value::Bool(value) => TagValue::Bool(value),
-        Value::Int(value) => TagValue::Int(value),
-        Value::Float(value) => TagValue::Float(value),
-        Value::Text(text) => TagValue::Text(text.into()),
-        Value::Id(id) => TagValue::Text(hex(id).into()),
-        Value::Duration(nanos) => TagValue::Duration(nanos),
-        Value::Status(status) => TagValue::Status(status as u32),
-        Value::Kind(kind) => TagValue::Kind(kind as u32),
     }
 }
 

@@ -8,9 +8,10 @@ use hashbrown::HashSet;
 use vivace_model::schema::{AttributeScope, EVENTS, LINKS, value_type};
 use vivace_proto::internal::FoundTags;
 
-use super::rows::{WantedRows, missing, mistyped, tag_value};
-use crate::ast::Attribute;
-use crate::merge::{TAG_SCOPES, TagSets, TagValue};
+use super::labels::LabelKey;
+use super::rows::{WantedRows, missing, mistyped};
+use crate::ast::{Attribute, Kind, Status};
+use crate::merge::{TAG_SCOPES, TagSets};
 use crate::{EvalError, Lane, Spans, Value, Values};
 
 /// Collects names or values.
@@ -153,31 +154,31 @@ fn take_lanes(
                 for (_, value) in pairs.iter().filter(|(row, _)| has(*row)) {
                     match value {
                         Value::Text(text) => sets.insert_text(text),
-                        other => sets.insert_value(tag_value(*other)),
+                        other => sets.insert_value(LabelKey::of(*other)),
                     }
                 }
             }
-            Lane::Int(array) => take_distinct(sets, *array, rows, |row| array.value(row), TagValue::Int),
+            Lane::Int(array) => take_distinct(sets, *array, rows, |row| array.value(row), LabelKey::Int),
             Lane::Small(array) => {
-                take_distinct(sets, *array, rows, |row| array.value(row).into(), TagValue::Int);
+                take_distinct(sets, *array, rows, |row| array.value(row).into(), LabelKey::Int);
             }
             Lane::Float(array) => {
-                let float = |bits| TagValue::Float(f64::from_bits(bits));
+                let float = |bits| LabelKey::float(f64::from_bits(bits));
                 take_distinct(sets, *array, rows, |row| array.value(row).to_bits(), float);
             }
-            Lane::Bool(array) => take_distinct(sets, *array, rows, |row| array.value(row), TagValue::Bool),
+            Lane::Bool(array) => take_distinct(sets, *array, rows, |row| array.value(row), LabelKey::Bool),
             Lane::Duration(array) => {
-                take_distinct(sets, *array, rows, |row| array.value(row), TagValue::Duration);
+                take_distinct(sets, *array, rows, |row| array.value(row), LabelKey::Duration);
             }
             Lane::Id(array) => {
-                take_distinct(sets, *array, rows, |row| array.value(row), |id| tag_value(Value::Id(id)));
+                take_distinct(sets, *array, rows, |row| array.value(row), |id| LabelKey::of(Value::Id(id)));
             }
             Lane::Status(array) => {
-                let status = |number: i32| TagValue::Status(number.cast_unsigned());
+                let status = |number: i32| LabelKey::Status(Status::from_number(number));
                 take_distinct(sets, *array, rows, |row| array.value(row), status);
             }
             Lane::Kind(array) => {
-                let kind = |number: i32| TagValue::Kind(number.cast_unsigned());
+                let kind = |number: i32| LabelKey::Kind(Kind::from_number(number));
                 take_distinct(sets, *array, rows, |row| array.value(row), kind);
             }
         }
@@ -190,7 +191,7 @@ fn take_distinct<T: Hash + Eq>(
     array: &dyn Array,
     rows: impl Iterator<Item = usize>,
     value: impl Fn(usize) -> T,
-    tag: impl Fn(T) -> TagValue,
+    tag: impl Fn(T) -> LabelKey,
 ) {
     let valid = rows.filter(|row| array.is_valid(*row));
     let distinct: HashSet<T, ahash::RandomState> = valid.map(value).collect();

@@ -10,13 +10,14 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use vivace_model::UnixNanos;
 use vivace_model::schema::{NESTED_SET_LEFT, START_TIME};
-use vivace_proto::internal::{FoundSpan, FoundSpanset, FoundTrace, FoundTraces, Label, LabelValue};
+use vivace_proto::internal::{FoundSpan, FoundSpanset, FoundTrace, FoundTraces, Label};
 
-use super::rows::{Numbers, Property, WantedRows, missing, mistyped, wire};
+use super::labels::LabelKey;
+use super::rows::{Numbers, Property, WantedRows, missing, mistyped};
 use super::summary::SummaryColumns;
 use crate::ast::{Attribute, Literal};
 use crate::merge::NewestTraces;
-use crate::{EvalError, Selected, Spans, Value};
+use crate::{EvalError, Selected, Spans};
 
 /// Collects the newest traces.
 #[derive(Debug)]
@@ -184,7 +185,10 @@ impl<'a> TraceColumns<'a> {
             spans: positions.into_iter().map(|at| self.span(at)).collect(),
             attributes: attributes
                 .iter()
-                .map(|(name, value)| Label { name: name.to_string(), value: literal(value) })
+                .map(|(name, value)| Label {
+                    name: name.to_string(),
+                    value: value.value().and_then(|value| LabelKey::of(value).message()),
+                })
                 .collect(),
         }
     }
@@ -193,7 +197,7 @@ impl<'a> TraceColumns<'a> {
         let mut attributes: Vec<Label> = Vec::new();
         for (key, property) in &self.attributes {
             let Some(value) = property.at(at) else { continue };
-            let label = Label { name: (*key).to_owned(), value: Some(wire(value)) };
+            let label = Label { name: (*key).to_owned(), value: LabelKey::of(value).message() };
             // `span.a` and `resource.a` have one key: both are told where they differ.
             if !attributes.contains(&label) {
                 attributes.push(label);
@@ -208,19 +212,4 @@ impl<'a> TraceColumns<'a> {
             nested_set_left: self.left.at(at),
         }
     }
-}
-
-/// None for nil.
-fn literal(value: &Literal) -> Option<LabelValue> {
-    let value = match value {
-        Literal::Nil => return None,
-        Literal::Bool(value) => Value::Bool(*value),
-        Literal::Int(value) => Value::Int(*value),
-        Literal::Float(value) => Value::Float(*value),
-        Literal::Text(text) => Value::Text(text),
-        Literal::Duration(nanos) => Value::Duration(*nanos),
-        Literal::Status(status) => Value::Status(*status),
-        Literal::Kind(kind) => Value::Kind(*kind),
-    };
-    Some(wire(value))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use vivace_proto::internal::{FoundTagScope, FoundTags};
 
-use super::TagValue;
+use crate::collect::labels::LabelKey;
 
 /// Scopes of names, in the order in which answers tell them.
 pub(crate) const TAG_SCOPES: [&str; 5] = ["resource", "span", "event", "link", "instrumentation"];
@@ -32,8 +32,8 @@ impl TagsMerger {
                 self.sets.insert_name(number, &tag);
             }
         }
-        for value in found.values.into_iter().filter_map(TagValue::from_wire) {
-            self.sets.insert_value(value);
+        for value in found.values {
+            self.sets.insert_value(LabelKey::of_message(Some(value)));
         }
     }
 
@@ -54,7 +54,7 @@ impl TagsMerger {
 #[derive(Clone, Debug)]
 pub(crate) struct TagSets {
     names: [LeastSet<String>; TAG_SCOPES.len()],
-    values: LeastSet<TagValue>,
+    values: LeastSet<LabelKey>,
     truncated: bool,
 }
 
@@ -74,16 +74,20 @@ impl TagSets {
         }
     }
 
-    pub(crate) fn insert_value(&mut self, value: TagValue) {
-        self.values.insert(value);
+    /// Adds a value; nil is none.
+    pub(crate) fn insert_value(&mut self, value: LabelKey) {
+        if value != LabelKey::Nil {
+            self.values.insert(value);
+        }
     }
 
     /// Adds a text, which is not copied if there is no place for it.
     pub(crate) fn insert_text(&mut self, text: &str) {
         match self.values.bar() {
-            // No other type precedes texts, so that no text beyond the last value has a place.
-            Some(TagValue::Text(last)) if text > &**last => self.values.truncated = true,
-            _ => self.insert_value(TagValue::Text(text.into())),
+            // Texts are the last of all types.
+            Some(LabelKey::Text(last)) if text <= &**last => self.insert_value(LabelKey::text(text)),
+            None => self.insert_value(LabelKey::text(text)),
+            Some(_) => self.values.truncated = true,
         }
     }
 
@@ -98,7 +102,7 @@ impl TagSets {
                     tags: names.items.into_iter().collect(),
                 })
                 .collect(),
-            values: self.values.items.into_iter().map(TagValue::into_wire).collect(),
+            values: self.values.items.iter().filter_map(LabelKey::message).collect(),
             truncated,
         }
     }

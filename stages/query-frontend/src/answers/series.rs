@@ -58,7 +58,8 @@ fn status(finished: &Finished) -> (i32, String) {
 
 fn time_series(grid: &Grid, series: Series) -> TimeSeries {
     let samples = (0..).zip(&series.samples).filter(|(_, value)| !value.is_nan());
-    let samples = samples.map(|(interval, &value)| Sample { value, timestamp_ms: millis(grid.timestamp(interval)) });
+    let samples =
+        samples.map(|(interval, &value)| Sample { value, timestamp_ms: millis(grid.timestamp(interval)) });
     TimeSeries {
         samples: samples.collect(),
         exemplars: series.exemplars.into_iter().map(exemplar).collect(),

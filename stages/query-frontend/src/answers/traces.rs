@@ -26,9 +26,9 @@ fn trace(found: FoundTrace) -> TraceSearchMetadata {
     let (root_service_name, root_trace_name) =
         root.map_or_else(|| (NO_ROOT.to_owned(), String::new()), |root| (root.service, root.name));
     let span_sets: Vec<_> = found.spansets.into_iter().map(span_set).collect();
-    let stats = services.into_iter().map(|stats| {
-        (stats.service, ServiceStats { span_count: stats.spans, error_count: stats.errors })
-    });
+    let stats = services
+        .into_iter()
+        .map(|stats| (stats.service, ServiceStats { span_count: stats.spans, error_count: stats.errors }));
     TraceSearchMetadata {
         // Short ids are found by as well.
         trace_id: hex(&found.trace_id).trim_start_matches('0').to_owned(),

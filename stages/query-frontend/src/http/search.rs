@@ -11,10 +11,14 @@ use prost::Message;
 use super::accept::Format;
 use super::logfmt;
 use super::params::Params;
-use crate::answers::{instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2};
+use crate::answers::{
+    instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2,
+};
 use crate::frontend::Inner;
 use crate::json::WriteJson;
-use crate::request::{LIMIT_DEFAULT, SeriesRequest, TagNamesRequest, TagValuesRequest, TracesRequest, query_of_tags};
+use crate::request::{
+    LIMIT_DEFAULT, SeriesRequest, TagNamesRequest, TagValuesRequest, TracesRequest, query_of_tags,
+};
 use crate::search::{FoundTagsSet, Reports};
 use crate::{Config, QueryError};
 
@@ -24,7 +28,16 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 const TRUNCATED: HeaderName = HeaderName::from_static("x-vivace-truncated");
 /// What a search understands besides attributes, which were parameters of their own once.
 const SEARCH_PARAMETERS: [&str; 11] = [
-    "q", "tags", "minDuration", "maxDuration", "limit", "start", "end", "since", "spss", "mode",
+    "q",
+    "tags",
+    "minDuration",
+    "maxDuration",
+    "limit",
+    "start",
+    "end",
+    "since",
+    "spss",
+    "mode",
     "skip_ast_transformations",
 ];
 

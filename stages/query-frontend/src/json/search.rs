@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use vivace_proto::tempopb::{
-    Exemplar, InstantSeries, MetadataMetrics, QueryInstantResponse, QueryRangeResponse, Sample, SearchMetrics,
-    SearchResponse, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
+    Exemplar, InstantSeries, MetadataMetrics, QueryInstantResponse, QueryRangeResponse, Sample,
+    SearchMetrics, SearchResponse, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
     SearchTagsV2Response, SearchTagsV2Scope, ServiceStats, Span, SpanSet, TagValue, TimeSeries,
     TraceSearchMetadata,
 };

@@ -37,7 +37,8 @@ fn condition(key: &str, value: &str) -> String {
     let attribute = Target::Unscoped(Arc::from(key)).to_string();
     let text = format!("{attribute} = {}", quoted(value));
     // All values were text in such searches, whatever type they were sent with.
-    let bare = value.parse::<f64>().is_ok_and(f64::is_finite) && value.starts_with(|first: char| first.is_ascii_digit())
+    let bare = value.parse::<f64>().is_ok_and(f64::is_finite)
+        && value.starts_with(|first: char| first.is_ascii_digit())
         || matches!(value, "true" | "false");
     if bare { format!("({text} || {attribute} = {value})") } else { text }
 }

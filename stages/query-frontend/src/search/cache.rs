@@ -34,8 +34,10 @@ pub(crate) struct Cacheable {
 impl ResultCache {
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
         let bytes_max = config.result_cache_bytes.as_u64();
-        let weigh = |key: &Vec<u8>, answer: &Bytes| u32::try_from(key.len() + answer.len()).unwrap_or(u32::MAX);
-        let answers = (bytes_max > 0).then(|| Cache::builder().max_capacity(bytes_max).weigher(weigh).build());
+        let weigh =
+            |key: &Vec<u8>, answer: &Bytes| u32::try_from(key.len() + answer.len()).unwrap_or(u32::MAX);
+        let answers =
+            (bytes_max > 0).then(|| Cache::builder().max_capacity(bytes_max).weigher(weigh).build());
         Self { answers, metrics }
     }
 

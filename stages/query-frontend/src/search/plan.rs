@@ -116,7 +116,8 @@ impl PlannedJob {
                 }
             }
         }
-        let block = |block: &Arc<BlockMeta>| ScanBlock { block: Some(block_ref(block)), row_groups: Vec::new() };
+        let block =
+            |block: &Arc<BlockMeta>| ScanBlock { block: Some(block_ref(block)), row_groups: Vec::new() };
         let (read_start, read_end) = if asked.whole { wide } else { (0, 0) };
         SearchJob {
             search: Some(search),
@@ -136,7 +137,8 @@ pub(crate) fn find_jobs(
     state: &PartitionState,
     config: &Config,
 ) -> Vec<PlannedJob> {
-    let job = |blocks: Vec<Arc<BlockMeta>>, recent| PlannedJob { shard, purpose: Purpose::Find, blocks, recent };
+    let job =
+        |blocks: Vec<Arc<BlockMeta>>, recent| PlannedJob { shard, purpose: Purpose::Find, blocks, recent };
     if asked.whole {
         let window = asked.blocks.widened(config.trace_slack);
         return vec![job(blocks_of(&window, tenant, state, config), true)];

@@ -197,7 +197,8 @@ impl<'a> Run<'a> {
                 return;
             }
             let Some(job) = self.waiting.pop_front() else { return };
-            let Shard { tenant, planned: Some(planned), stop, generation, limit, .. } = &self.shards[job.shard]
+            let Shard { tenant, planned: Some(planned), stop, generation, limit, .. } =
+                &self.shards[job.shard]
             else {
                 continue; // it was added by a state that is not there any more
             };

@@ -80,7 +80,9 @@ impl Searcher {
             };
             steps += 1;
             match step {
-                Some(Step::Found { shard, purpose, found, held: _held }) => newest.add(shard, &purpose, found)?,
+                Some(Step::Found { shard, purpose, found, held: _held }) => {
+                    newest.add(shard, &purpose, found)?
+                }
                 Some(Step::Dropped { shard }) => newest.clear(shard, newest.shards[shard].limit),
                 None => newest.look(),
             }
@@ -236,8 +238,10 @@ impl Newest {
     /// A shard whose jobs told less than is needed, and what to ask them for.
     fn short_of(&self) -> Option<(usize, u32)> {
         let floor = self.floor();
-        let short = |shard: &ShardTraces| shard.untold.is_some_and(|untold| floor.is_none_or(|floor| untold > floor));
-        let most = u32::try_from(self.limit).unwrap_or(u32::MAX).saturating_mul(LIMIT_GROWTH.pow(RESTARTS_MAX));
+        let short =
+            |shard: &ShardTraces| shard.untold.is_some_and(|untold| floor.is_none_or(|floor| untold > floor));
+        let most =
+            u32::try_from(self.limit).unwrap_or(u32::MAX).saturating_mul(LIMIT_GROWTH.pow(RESTARTS_MAX));
         let again = |shard: &ShardTraces| shard.limit < most && short(shard);
         let (number, shard) = self.shards.iter().enumerate().find(|(_, shard)| again(shard))?;
         Some((number, shard.limit.saturating_mul(LIMIT_GROWTH)))
@@ -250,8 +254,10 @@ impl Newest {
         };
         // A newer one that is not certain may turn out older, which changes nothing for those after it.
         let certain: Vec<_> = self.top.iter().filter(certain).cloned().collect();
-        let new: Vec<_> =
-            certain.into_iter().filter(|candidate| self.told.insert((candidate.shard, candidate.order.1))).collect();
+        let new: Vec<_> = certain
+            .into_iter()
+            .filter(|candidate| self.told.insert((candidate.shard, candidate.order.1)))
+            .collect();
         self.traces(&new)
     }
 

@@ -192,8 +192,7 @@ async fn a_trace_over_a_limit_is_refused_or_partial() {
 async fn spans_that_a_filter_does_not_match_are_left_out() {
     let fixture = filled(Options::default()).await;
     let filtered = async |query: &str| {
-        let answer =
-            fixture.get(&format!("{}?{query}", v2()), &[("accept", "application/protobuf")]).await;
+        let answer = fixture.get(&format!("{}?{query}", v2()), &[("accept", "application/protobuf")]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let decoded = TraceByIdResponse::decode(answer.body).unwrap();
         (decoded.status(), decoded.message.clone(), names(&decoded.trace.unwrap()))

@@ -174,7 +174,20 @@ impl Fixture {
             }
         }
         let blocks = AtomicU64::new(0);
-        Self { log, handle, store, views, ingester, querier, metrics, router, streaming, tasks, clock, blocks }
+        Self {
+            log,
+            handle,
+            store,
+            views,
+            ingester,
+            querier,
+            metrics,
+            router,
+            streaming,
+            tasks,
+            clock,
+            blocks,
+        }
     }
 
     /// Makes the fake ingester the owner of a partition.

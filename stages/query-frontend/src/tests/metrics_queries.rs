@@ -28,7 +28,9 @@ fn one(job: &SearchJob) -> Found {
 
 #[tokio::test]
 async fn series_are_told_as_tempo_tells_them() {
-    let querier = Scripted::new(|job| Ok(if paths(job).is_empty() { Found::Series(FoundSeries::default()) } else { one(job) }));
+    let querier = Scripted::new(|job| {
+        Ok(if paths(job).is_empty() { Found::Series(FoundSeries::default()) } else { one(job) })
+    });
     let fixture = querier.fixture(config()).await;
     block_at(&fixture, 0, 1030).await;
     block_at(&fixture, 1, 1030).await;
@@ -53,7 +55,9 @@ async fn series_are_told_as_tempo_tells_them() {
 
 #[tokio::test]
 async fn series_of_a_block_are_kept_though_the_time_moves_on() {
-    let querier = Scripted::new(|job| Ok(if paths(job).is_empty() { Found::Series(FoundSeries::default()) } else { one(job) }));
+    let querier = Scripted::new(|job| {
+        Ok(if paths(job).is_empty() { Found::Series(FoundSeries::default()) } else { one(job) })
+    });
     let fixture = querier.fixture(config()).await;
     let path = block_at(&fixture, 0, 1030).await;
     fixture.refresh().await;
@@ -74,13 +78,19 @@ async fn times_and_steps_have_defaults_and_limits() {
     let querier = Scripted::new(|_| Ok(Found::Series(FoundSeries::default())));
     let fixture = querier.fixture(config()).await;
     let answer = fixture.get("/api/metrics/query_range?q=%7B%7D%7Crate()", &[]).await;
-    assert_eq!(answer.text(), r#"{"series":[],"metrics":{"inspectedBytes":"40","completedJobs":4,"totalJobs":4,"inspectedSpans":"400"}}"#);
+    assert_eq!(
+        answer.text(),
+        r#"{"series":[],"metrics":{"inspectedBytes":"40","completedJobs":4,"totalJobs":4,"inspectedSpans":"400"}}"#
+    );
     let asked = kind(&querier.finds()[0]);
     assert_eq!((asked.step, asked.exemplars_max, asked.instant), (15 * S, 100, false));
     let last = asked.grid_start + u64::from(asked.intervals) * asked.step;
     assert!(last >= NOW.0 && last < NOW.0 + 15 * S, "{last}");
     for (query, word) in [
-        ("q=%7B%7D%7Crate()&start=0.5&end=86401.5", "metrics query time range exceeds the maximum allowed duration of 24h0m0s"),
+        (
+            "q=%7B%7D%7Crate()&start=0.5&end=86401.5",
+            "metrics query time range exceeds the maximum allowed duration of 24h0m0s",
+        ),
         ("q=%7B%7D%7Crate()&start=10&end=86400&step=1", "minimum step for this time is 8.639s"),
         ("q=%7B%7D%7Crate()&start=20&end=10", "start must be before end"),
         ("q=%7B%7D%7Crate()&step=x", "step"),

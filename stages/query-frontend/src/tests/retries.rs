@@ -134,7 +134,8 @@ async fn without_a_querier_a_job_fails() {
 #[tokio::test(start_paused = true)]
 async fn bytes_over_the_budget_are_refused() {
     let flaky = Flaky::new(0, Failure::CutOff);
-    let dispatcher = Dispatcher { budget: Budget::new(1024), ..dispatcher(&[&flaky]) };
+    let mut dispatcher = dispatcher(&[&flaky]);
+    dispatcher.budget = Budget::new(1024);
     let failure = run(&dispatcher).await.unwrap_err();
     assert!(matches!(failure, JobFailure::Query(error) if error.status() == 429));
     assert_eq!(flaky.asked(), 1);

@@ -26,7 +26,9 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
-    pub(super) fn new(script: impl Fn(&SearchJob) -> Result<Found, Status> + Send + Sync + 'static) -> Arc<Self> {
+    pub(super) fn new(
+        script: impl Fn(&SearchJob) -> Result<Found, Status> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Self::slow(std::time::Duration::ZERO, script)
     }
 
@@ -60,7 +62,8 @@ impl Querier for Scripted {
         self.asked.lock().push(job.clone());
         tokio::time::sleep(self.pause).await;
         let found = (self.script.lock())(&job)?;
-        let metrics = SearchJobMetrics { bytes_read: 10, spans_inspected: 100, ..SearchJobMetrics::default() };
+        let metrics =
+            SearchJobMetrics { bytes_read: 10, spans_inspected: 100, ..SearchJobMetrics::default() };
         let part = SearchJobPart { found: Some(found), metrics: Some(metrics), through_offset: 0 };
         Ok(Response::new(stream::iter([Ok(part)]).boxed()))
     }

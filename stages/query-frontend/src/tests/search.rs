@@ -7,7 +7,9 @@ use tonic::{Code, Status};
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{FoundTraces, SearchJob};
 
-use super::scripted::{Scripted, block_at, found, is_summaries, nothing, partition, paths, summary, traces_of};
+use super::scripted::{
+    Scripted, block_at, found, is_summaries, nothing, partition, paths, summary, traces_of,
+};
 use crate::Config;
 
 /// One block for each job.
@@ -55,7 +57,8 @@ type Blocks = Mutex<HashMap<String, (u8, u64)>>;
 
 fn answer(blocks: &Blocks, job: &SearchJob) -> Found {
     let blocks = blocks.lock();
-    let traces = paths(job).iter().filter_map(|path| blocks.get(path)).map(|(id, start)| found(*id, *start));
+    let paths = paths(job);
+    let traces = paths.iter().filter_map(|path| blocks.get(path)).map(|(id, start)| found(*id, *start));
     let mut traces: Vec<_> = traces.collect();
     traces.sort_by_key(|trace| std::cmp::Reverse(trace.trace_id.clone()));
     traces_of(traces)
@@ -257,7 +260,9 @@ async fn a_search_over_a_limit_names_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_queriers_say_is_passed_on() {
-    for (code, status) in [(Code::InvalidArgument, 400), (Code::DataLoss, 500), (Code::ResourceExhausted, 429)] {
+    for (code, status) in
+        [(Code::InvalidArgument, 400), (Code::DataLoss, 500), (Code::ResourceExhausted, 429)]
+    {
         let fixture = Scripted::new(move |_| Err(Status::new(code, "no"))).fixture(config()).await;
         let answer = fixture.get("/api/search?q=%7B%7D", &[]).await;
         assert_eq!(answer.status, status);

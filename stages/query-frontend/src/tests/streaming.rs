@@ -107,7 +107,10 @@ async fn errors_are_statuses() {
         }
     };
     assert_eq!(code(search("{")).await, Code::InvalidArgument);
-    assert_eq!(code(Request::new(SearchRequest { start: 5, end: 5, ..SearchRequest::default() })).await, Code::InvalidArgument);
+    assert_eq!(
+        code(Request::new(SearchRequest { start: 5, end: 5, ..SearchRequest::default() })).await,
+        Code::InvalidArgument
+    );
     assert_eq!(code(search("{}")).await, Code::Unavailable);
 }
 

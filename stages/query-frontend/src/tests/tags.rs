@@ -1,3 +1,4 @@
+use vivace_model::ByteSize;
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{FoundTagScope, FoundTags, LabelValue, label_value};
@@ -31,14 +32,18 @@ async fn names_come_by_scope_and_without() {
     let answer = fixture.get("/api/v2/search/tags?limit=5000", &[]).await;
     let expected = format!(r#"{{"scopes":[{found},{{"name":"intrinsic","tags":{intrinsics}}}],{METRICS}}}"#);
     assert_eq!(answer.text(), expected);
-    let answer = fixture.get("/api/v2/search/tags?scope=resource&q=%7B%20name=%22x%22%20%26%26%20%7D", &[]).await;
+    let answer =
+        fixture.get("/api/v2/search/tags?scope=resource&q=%7B%20name=%22x%22%20%26%26%20%7D", &[]).await;
     assert_eq!(answer.text(), format!(r#"{{"scopes":[{found}],{METRICS}}}"#));
     let search = querier.finds().last().unwrap().search.clone().unwrap();
     assert!(search.query.contains("name"), "the part that is understood is used: {}", search.query);
     let Some(Kind::TagNames(kind)) = search.kind else { panic!("{:?}", search.kind) };
     assert_eq!((kind.scope.as_str(), kind.names_max), ("resource", 10_000));
     let answer = fixture.get("/api/v2/search/tags?scope=intrinsic", &[]).await;
-    assert_eq!(answer.text(), format!(r#"{{"scopes":[{{"name":"intrinsic","tags":{intrinsics}}}],"metrics":{{}}}}"#));
+    assert_eq!(
+        answer.text(),
+        format!(r#"{{"scopes":[{{"name":"intrinsic","tags":{intrinsics}}}],"metrics":{{}}}}"#)
+    );
     let answer = fixture.get("/api/search/tags", &[]).await;
     assert_eq!(answer.text(), format!(r#"{{"tagNames":["a","http.method","service.name"],{METRICS}}}"#));
     let answer = fixture.get("/api/search/tags?scope=intrinsic", &[]).await;
@@ -119,7 +124,8 @@ async fn tags_in_paths_may_be_anything() {
 #[tokio::test]
 async fn without_a_time_only_what_is_new_is_looked_at() {
     let querier = Scripted::new(|_| Ok(names()));
-    let fixture = querier.fixture(Config::default()).await;
+    let config = Config { result_cache_bytes: ByteSize(0), ..Config::default() };
+    let fixture = querier.fixture(config).await;
     let now = super::fixture::NOW.as_secs();
     let old = block_at(&fixture, 0, now - 90_000).await;
     let new = block_at(&fixture, 0, now - 60).await;

@@ -103,9 +103,9 @@ impl Counter {
                 scratch.values.iter_mut().filter(|value| **value <= 0.0).for_each(|value| *value = f64::NAN);
             }
         }
-        scratch.keep_counted(rows);
+        let all_count = !scratch.drop_uncounted(rows);
         let Scratch { first, second, intervals, values, slots, codes } = scratch;
-        let rows = PickedRows { first, second };
+        let rows = if all_count { rows } else { PickedRows { first, second } };
         tuples.fill(&mut looked.labels, rows, slots, codes);
         if let Some(pairs) = buckets {
             for (slot, value) in slots.iter_mut().zip(&*values) {
@@ -156,17 +156,15 @@ impl Counter {
 }
 
 impl Scratch {
-    /// Keeps of the rows those that have an interval and, where one is measured, a number.
-    fn keep_counted(&mut self, rows: PickedRows<'_>) {
+    /// Leaves out rows without an interval or, where one is measured, without a number; false if there is none.
+    fn drop_uncounted(&mut self, rows: PickedRows<'_>) -> bool {
         self.first.clear();
         self.second.clear();
         let lacks = |intervals: &[u32], values: &[f64], at: usize| {
             intervals[at] == Intervals::NONE || values.get(at).is_some_and(|value| value.is_nan())
         };
         if !(0..rows.len()).any(|at| lacks(&self.intervals, &self.values, at)) {
-            self.first.extend_from_slice(rows.first);
-            self.second.extend_from_slice(rows.second);
-            return;
+            return false;
         }
         for at in 0..rows.len() {
             if lacks(&self.intervals, &self.values, at) {
@@ -182,5 +180,6 @@ impl Scratch {
         }
         self.intervals.truncate(self.first.len());
         self.values.truncate(self.first.len());
+        true
     }
 }
