@@ -164,7 +164,13 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Notes how many spans an answer told of, or that there was none.
-    fn note(&mut self, world: &World, index: usize, what: std::fmt::Arguments<'_>, result: Result<u64, String>) {
+    fn note(
+        &mut self,
+        world: &World,
+        index: usize,
+        what: std::fmt::Arguments<'_>,
+        result: Result<u64, String>,
+    ) {
         match result {
             Ok(count) => {
                 self.answered += 1;
