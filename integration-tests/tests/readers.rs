@@ -29,8 +29,7 @@ struct Counts {
 #[ignore = "needs the binary, DuckDB and pyarrow"]
 async fn duckdb_and_pyarrow_count_the_spans_of_the_blocks() {
     bounded(TEST_LIMIT, async {
-        let options =
-            VivaceOptions::embedded().partitions(PARTITIONS).blocks_every(Duration::from_secs(3));
+        let options = VivaceOptions::embedded().partitions(PARTITIONS).blocks_every(Duration::from_secs(3));
         let mut vivace = Vivace::start(options).await.expect("vivace starts");
         let noted = Arc::new(Acknowledged::default());
         let mut sender = Sender::new(&vivace.otlp_grpc(), &noted).expect("an address");

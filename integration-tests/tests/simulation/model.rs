@@ -71,7 +71,8 @@ impl Model {
     /// All spans of a tenant in the log, as often as they are there: one that was sent again may be dropped or not.
     pub(crate) fn logged_of(&self, tenant: &TenantId) -> Vec<(TraceId, u64)> {
         let state = self.state.lock();
-        let contents = state.log.values().flat_map(BTreeMap::values).filter_map(|known| known.content.as_ref());
+        let contents =
+            state.log.values().flat_map(BTreeMap::values).filter_map(|known| known.content.as_ref());
         let traces = contents.filter(|(other, _)| other == tenant).flat_map(|(_, numbers)| numbers);
         traces.flat_map(|(trace, numbers)| numbers.iter().map(|number| (*trace, *number))).collect()
     }

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 use vivace_model::{TenantId, TraceId};
 
 use crate::reader::QueryPath;
-use crate::spans::{TENANT_HEADER, START_SECONDS};
+use crate::spans::{START_SECONDS, TENANT_HEADER};
 
 /// What a tenant can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,8 @@ fn expected(question: Question, spans: Vec<(TraceId, u64)>) -> Told {
         told.insert(String::new(), spans.len() as u64);
         return told;
     }
-    let wanted: BTreeSet<TraceId> = spans.iter().filter(|(_, number)| number % 7 == 3).map(|it| it.0).collect();
+    let wanted: BTreeSet<TraceId> =
+        spans.iter().filter(|(_, number)| number % 7 == 3).map(|it| it.0).collect();
     for (trace, number) in spans {
         if wanted.contains(&trace) && (question == Question::Wholes || number % 7 == 3) {
             *told.entry(trace.to_string()).or_default() += 1;

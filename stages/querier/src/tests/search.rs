@@ -209,8 +209,7 @@ async fn the_newest_traces_come_first_and_are_told_of_as_a_whole() {
 async fn parts_that_do_not_match_are_told_of_whatever_the_order_of_traces() {
     let fixture = Fixture::new(Config::default(), &[]).await;
     let matching: Vec<_> = (1..9).map(|trace| made(trace, 1, 0, 50 + u64::from(trace), "b")).collect();
-    let others: Vec<_> =
-        (0..24).map(|at| made(1 + at / 3, 2 + at % 3, 1, 40 + u64::from(at), "x")).collect();
+    let others: Vec<_> = (0..24).map(|at| made(1 + at / 3, 2 + at % 3, 1, 40 + u64::from(at), "x")).collect();
     let blocks = [store(&fixture, "1", &matching, 100).await, store(&fixture, "2", &others, 100).await];
     let all = found(&fixture, job(&traces("{ name = `b` }", 10), &blocks)).await;
     let told: Vec<_> = all.traces.iter().map(|trace| (trace.trace_id[0], spans_of(trace))).collect();
