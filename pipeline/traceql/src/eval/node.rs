@@ -42,6 +42,11 @@ impl Node {
             Self::Leaf(leaf) => leaf.matches(spans, within),
             Self::Computed(operand, test) => {
                 let operand = operand.bind(spans, within)?;
+                if operand.is_single() {
+                    return by_row(spans.rows(), within, |row| {
+                        Ok(test.passes(operand.first(row)?.as_slice()))
+                    });
+                }
                 let mut values = Vec::new();
                 by_row(spans.rows(), within, |row| {
                     values.clear();
@@ -51,6 +56,12 @@ impl Node {
             }
             Self::Pair { op, left, right, negated } => {
                 let (left, right) = (left.bind(spans, within)?, right.bind(spans, within)?);
+                if left.is_single() && right.is_single() {
+                    return by_row(spans.rows(), within, |row| {
+                        let values = left.first(row)?.zip(right.first(row)?);
+                        Ok(values.is_some_and(|(left, right)| compare(*op, left, right) != *negated))
+                    });
+                }
                 let (mut lefts, mut rights) = (Vec::new(), Vec::new());
                 by_row(spans.rows(), within, |row| {
                     collect(&left, row, &mut lefts)?;

@@ -125,13 +125,6 @@ impl Number {
             (Self::Float(left), Self::Int(right)) => int_and_float(right, left).map(Ordering::reverse),
         }
     }
-
-    pub(crate) const fn float(self) -> f64 {
-        match self {
-            Self::Int(value) => value as f64,
-            Self::Float(value) => value,
-        }
-    }
 }
 
 fn int_and_float(int: i64, float: f64) -> Option<Ordering> {

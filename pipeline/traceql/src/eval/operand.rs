@@ -1,10 +1,13 @@
 //! Values of expressions, row by row: arithmetic, and what `by()` and aggregates ask for.
 
+use arrow::array::{DictionaryArray, Int64Array};
+use arrow::datatypes::Int32Type;
+
 use super::arithmetic::{compute, negated};
 use super::mask::Mask;
 use super::node::Node;
 use crate::ast::{Attribute, BinaryOp, Literal};
-use crate::{EvalError, Spans, Value, Values};
+use crate::{EvalError, Lane, Spans, Value, Values};
 
 /// A compiled expression that has a value.
 #[derive(Clone, Debug)]
@@ -66,6 +69,37 @@ impl<'a> Bound<'a> {
                 _ => None,
             },
         })
+    }
+
+    /// The column if these are texts of one column.
+    pub(crate) fn texts(&self) -> Option<&'a DictionaryArray<Int32Type>> {
+        match self {
+            Self::Values(values) => match values.lanes.as_slice() {
+                [Lane::Text(texts)] => Some(texts),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The column if these are integers of one column, and whether they are durations.
+    pub(crate) fn ints(&self) -> Option<(&'a Int64Array, bool)> {
+        match self {
+            Self::Values(values) => match values.lanes.as_slice() {
+                [Lane::Int(numbers)] => Some((numbers, false)),
+                [Lane::Duration(numbers)] => Some((numbers, true)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether no row has several values.
+    pub(crate) fn is_single(&self) -> bool {
+        match self {
+            Self::Values(values) => values.lanes.len() <= 1 && !values.lanes.iter().any(Lane::is_sparse),
+            _ => true,
+        }
     }
 
     /// All values of a row. What is computed is computed of the first ones.

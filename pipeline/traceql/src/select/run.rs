@@ -183,11 +183,12 @@ fn kept(
     left: &BoundScalar<'_>,
     right: &BoundScalar<'_>,
 ) -> Result<Sets, EvalError> {
-    sets.decided(|set, rows| {
-        let mut attributes = set.attributes.clone();
-        let left = left.value(set.unit, rows, &mut attributes)?;
-        let right = right.value(set.unit, rows, &mut attributes)?;
-        let holds = left.zip(right).is_some_and(|(left, right)| compare(op, left, right));
-        Ok(holds.then_some(attributes))
+    let mut keys = Vec::new();
+    left.keys(&mut keys);
+    right.keys(&mut keys);
+    sets.decided(&keys, |unit, rows, told| {
+        let left = left.value(unit, rows, told)?;
+        let right = right.value(unit, rows, told)?;
+        Ok(left.zip(right).is_some_and(|(left, right)| compare(op, left, right)))
     })
 }

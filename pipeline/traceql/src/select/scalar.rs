@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use arrow::array::{Array, Int64Array};
+
 use super::Selector;
 use super::run::{Run, one_spanset};
 use super::sets::{Sets, Units};
@@ -78,28 +80,38 @@ impl<'a> BoundScalar<'a> {
         }
     }
 
-    /// The number of these rows, or of the unit where the scalar has a pipeline of its own. Aggregates of the rows are
-    /// added to `attributes`.
+    /// Names of the aggregates of the spanset itself, in the order in which [`Self::value`] tells them.
+    pub(super) fn keys<'s>(&'s self, keys: &mut Vec<&'s Arc<str>>) {
+        match self {
+            Self::Constant(_) | Self::Pipeline(..) => {}
+            Self::Aggregate { key, .. } => keys.push(key),
+            Self::Binary(_, left, right) => {
+                left.keys(keys);
+                right.keys(keys);
+            }
+        }
+    }
+
+    /// The number of these rows, or of the unit where the scalar has a pipeline of its own. If there is one, all aggregates
+    /// of the rows are added to `told`.
     pub(super) fn value(
         &self,
         unit: u32,
         rows: &[u32],
-        attributes: &mut Vec<(Arc<str>, Literal)>,
+        told: &mut Vec<Literal>,
     ) -> Result<Option<Value<'a>>, EvalError> {
         Ok(match self {
             Self::Constant(value) => *value,
-            Self::Aggregate { function, key, field } => {
-                let Some((value, told)) = aggregate(*function, field.as_ref(), rows)? else {
+            Self::Aggregate { function, field, .. } => {
+                let Some((value, literal)) = aggregate(*function, field.as_ref(), rows)? else {
                     return Ok(None);
                 };
-                if attributes.iter().all(|(other, _)| other != *key) {
-                    attributes.push((Arc::clone(key), told));
-                }
+                told.push(literal);
                 Some(value)
             }
             Self::Binary(op, left, right) => {
-                let left = left.value(unit, rows, attributes)?;
-                let right = right.value(unit, rows, attributes)?;
+                let left = left.value(unit, rows, told)?;
+                let right = right.value(unit, rows, told)?;
                 match left.zip(right) {
                     Some((left, right)) => compute(*op, left, right)?,
                     None => None,
@@ -129,68 +141,89 @@ fn aggregate<'a>(
         return Ok(Some((Value::Int(count), Literal::Int(count))));
     };
     let mut numbers = Numbers::default();
-    for row in rows {
-        numbers.add(field.first(*row as usize)?);
+    match field.ints() {
+        Some((values, duration)) => numbers.add_ints(values, duration, rows),
+        None => {
+            for row in rows {
+                numbers.add(field.first(*row as usize)?);
+            }
+        }
     }
     Ok(numbers.finish(function))
 }
 
-#[derive(Debug, Default)]
+/// Numbers so far, integers apart from others.
+#[derive(Debug)]
 struct Numbers {
-    count: u64,
-    ints: i128,
-    floats: f64,
-    any_float: bool,
+    ints: u64,
+    int_sum: i128,
+    int_bounds: (i64, i64),
+    floats: u64,
+    float_sum: f64,
+    /// NaN while there is nothing but NaN.
+    float_bounds: (f64, f64),
     any_duration: bool,
-    least: Option<Number>,
-    most: Option<Number>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            ints: 0,
+            int_sum: 0,
+            int_bounds: (i64::MAX, i64::MIN),
+            floats: 0,
+            float_sum: 0.0,
+            float_bounds: (f64::NAN, f64::NAN),
+            any_duration: false,
+        }
+    }
 }
 
 impl Numbers {
     fn add(&mut self, value: Option<Value<'_>>) {
-        let number = match value {
-            Some(Value::Int(value)) => Number::Int(value),
+        match value {
+            Some(Value::Int(value)) => self.add_int(value),
             Some(Value::Duration(value)) => {
                 self.any_duration = true;
-                Number::Int(value)
+                self.add_int(value);
             }
-            Some(Value::Float(value)) => Number::Float(value),
-            _ => return,
-        };
-        self.count += 1;
-        match number {
-            Number::Int(value) => self.ints += i128::from(value),
-            Number::Float(value) => {
-                self.any_float = true;
-                self.floats += value;
+            Some(Value::Float(value)) => {
+                self.floats += 1;
+                self.float_sum += value;
+                let (least, most) = self.float_bounds;
+                self.float_bounds = (least.min(value), most.max(value));
             }
-        }
-        // NaN is beside any order, and is told only where there is nothing else.
-        let beats = |best: Option<Number>, order: Ordering| match best.map(|best| number.order(best)) {
-            None => true,
-            Some(None) => !number.float().is_nan(),
-            Some(Some(found)) => found == order,
-        };
-        if beats(self.least, Ordering::Less) {
-            self.least = Some(number);
-        }
-        if beats(self.most, Ordering::Greater) {
-            self.most = Some(number);
+            _ => {}
         }
     }
 
+    #[inline]
+    fn add_int(&mut self, value: i64) {
+        self.ints += 1;
+        self.int_sum += i128::from(value);
+        self.int_bounds = (self.int_bounds.0.min(value), self.int_bounds.1.max(value));
+    }
+
+    fn add_ints(&mut self, values: &Int64Array, duration: bool, rows: &[u32]) {
+        for row in rows.iter().filter(|row| values.is_valid(**row as usize)) {
+            self.add_int(values.value(*row as usize));
+        }
+        self.any_duration |= duration && self.ints > 0;
+    }
+
     fn finish<'a>(&self, function: Aggregate) -> Option<(Value<'a>, Literal)> {
-        let (least, most) = self.least.zip(self.most)?;
-        let sum = match self.any_float {
-            true => Number::Float(self.ints as f64 + self.floats),
-            false => Number::Int(self.ints.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
-        };
+        let count = self.ints + self.floats;
+        if count == 0 {
+            return None;
+        }
+        let sum = self.int_sum as f64 + self.float_sum;
         let result = match function {
-            Aggregate::Count => Number::Int(self.count as i64),
-            Aggregate::Sum => sum,
-            Aggregate::Min => least,
-            Aggregate::Max => most,
-            Aggregate::Avg => Number::Float((self.ints as f64 + self.floats) / self.count as f64),
+            Aggregate::Count => Number::Int(count as i64),
+            Aggregate::Sum if self.floats > 0 => Number::Float(sum),
+            Aggregate::Sum => Number::Int(self.int_sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
+            Aggregate::Min => self.bound(self.int_bounds.0, self.float_bounds.0, Ordering::Less),
+            Aggregate::Max => self.bound(self.int_bounds.1, self.float_bounds.1, Ordering::Greater),
+            Aggregate::Avg => Number::Float(sum / count as f64),
         };
         let value = match result {
             Number::Int(value) if self.any_duration => Value::Duration(value),
@@ -203,5 +236,11 @@ impl Numbers {
             other => other.literal(),
         };
         Some((value, told))
+    }
+
+    /// NaN is beside any order, and is told only where there is nothing else.
+    fn bound(&self, int: i64, float: f64, beats: Ordering) -> Number {
+        let (int, float) = (Number::Int(int), Number::Float(float));
+        if self.ints == 0 || float.order(int) == Some(beats) { float } else { int }
     }
 }

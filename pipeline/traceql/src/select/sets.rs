@@ -1,15 +1,16 @@
 //! Spansets between stages.
 
-use std::hash::Hash;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use hashbrown::HashMap;
 use vivace_model::scan::TraceRuns;
 
 use super::{Selected, Spanset};
 use crate::ast::Literal;
 use crate::eval::{Bound, Mask};
-use crate::{EvalError, Value};
+use crate::{EvalError, Lane, Value};
 
 /// What spansets are parts of: traces, or, behind a stage that split them, the spansets so far.
 #[derive(Debug)]
@@ -32,13 +33,23 @@ pub(super) enum Found {
 pub(super) struct Sets {
     pub(super) rows: Vec<u32>,
     pub(super) sets: Vec<Set>,
+    /// What stages said of them.
+    pub(super) told: Vec<Told>,
 }
 
-#[derive(Clone, Debug)]
+/// What a stage said of sets. There may be many sets, of which few are kept.
+#[derive(Debug)]
+pub(super) struct Told {
+    key: Arc<str>,
+    values: Rc<[Literal]>,
+    /// The number of each set's value.
+    of_set: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Set {
     pub(super) unit: u32,
     pub(super) end: u32,
-    pub(super) attributes: Vec<(Arc<str>, Literal)>,
 }
 
 impl Units<'_> {
@@ -131,15 +142,13 @@ impl Sets {
         self.sets.last().map_or(0, |set| set.end as usize)
     }
 
-    /// Makes the rows pushed since the last call a set, if there are any.
-    fn close(&mut self, unit: usize) {
-        if self.rows.len() > self.start() {
-            self.push(unit as u32, Vec::new());
+    /// Makes the rows pushed since the last call a set, if there are any. Says whether it did.
+    fn close(&mut self, unit: usize) -> bool {
+        let any = self.rows.len() > self.start();
+        if any {
+            self.sets.push(Set { unit: unit as u32, end: self.rows.len() as u32 });
         }
-    }
-
-    fn push(&mut self, unit: u32, attributes: Vec<(Arc<str>, Literal)>) {
-        self.sets.push(Set { unit, end: self.rows.len() as u32, attributes });
+        any
     }
 
     pub(super) fn rows_of(&self, set: usize) -> &[u32] {
@@ -153,40 +162,62 @@ impl Sets {
         mask
     }
 
+    /// What is told of these sets, for sets that are parts of them.
+    fn told_of(&self, parts: &[usize]) -> Vec<Told> {
+        let told = self.told.iter().map(|told| Told {
+            key: Arc::clone(&told.key),
+            values: Rc::clone(&told.values),
+            of_set: parts.iter().map(|set| told.of_set[*set]).collect(),
+        });
+        told.collect()
+    }
+
     /// Of each set the rows that are in the mask.
     pub(super) fn only(&self, mask: &Mask) -> Self {
-        let mut kept = Self::default();
+        let (mut kept, mut parts) = (Self::default(), Vec::new());
         for (index, set) in self.sets.iter().enumerate() {
             kept.rows.extend(self.rows_of(index).iter().copied().filter(|row| mask.get(*row as usize)));
-            if kept.rows.len() > kept.start() {
-                kept.push(set.unit, set.attributes.clone());
+            if kept.close(set.unit as usize) {
+                parts.push(index);
             }
         }
+        kept.told = self.told_of(&parts);
         kept
     }
 
     /// Sets of these sets as sets of their units.
     pub(super) fn of_units(self, outer: &Self) -> Self {
-        let sets = self.sets.into_iter().map(|set| {
-            let around = &outer.sets[set.unit as usize];
-            let mut attributes = around.attributes.clone();
-            attributes.extend(set.attributes);
-            Set { unit: around.unit, end: set.end, attributes }
-        });
-        Self { sets: sets.collect(), rows: self.rows }
+        let parts: Vec<usize> = self.sets.iter().map(|set| set.unit as usize).collect();
+        let mut told = outer.told_of(&parts);
+        told.extend(self.told);
+        let sets = self.sets.iter().map(|set| Set { unit: outer.sets[set.unit as usize].unit, end: set.end });
+        Self { sets: sets.collect(), rows: self.rows, told }
     }
 
-    /// Sets for which `decide` gives attributes, with these.
+    /// Sets for which `decide` says so, and what it tells of each by these names.
     pub(super) fn decided(
         &self,
-        mut decide: impl FnMut(&Set, &[u32]) -> Result<Option<Vec<(Arc<str>, Literal)>>, EvalError>,
+        keys: &[&Arc<str>],
+        mut decide: impl FnMut(u32, &[u32], &mut Vec<Literal>) -> Result<bool, EvalError>,
     ) -> Result<Self, EvalError> {
-        let mut kept = Self::default();
+        let (mut kept, mut parts) = (Self::default(), Vec::new());
+        let mut columns: Vec<Vec<Literal>> = vec![Vec::new(); keys.len()];
+        let mut told = Vec::new();
         for (index, set) in self.sets.iter().enumerate() {
+            told.clear();
             let rows = self.rows_of(index);
-            if let Some(attributes) = decide(set, rows)? {
+            if decide(set.unit, rows, &mut told)? {
                 kept.rows.extend_from_slice(rows);
-                kept.push(set.unit, attributes);
+                kept.close(set.unit as usize);
+                parts.push(index);
+                columns.iter_mut().zip(told.drain(..)).for_each(|(column, value)| column.push(value));
+            }
+        }
+        kept.told = self.told_of(&parts);
+        for (key, column) in keys.iter().zip(columns) {
+            if kept.told.iter().all(|other| other.key != **key) {
+                let of_set = (0..column.len() as u32).collect();
+                kept.told.push(Told { key: Arc::clone(key), values: column.into(), of_set });
             }
         }
         Ok(kept)
@@ -194,25 +225,45 @@ impl Sets {
 
     /// Each set by the value of its rows; rows without a value are a set too.
     pub(super) fn split(&self, key: &Arc<str>, value: &Bound<'_>) -> Result<Self, EvalError> {
-        let mut split = Self::default();
+        let Groups { of_row, values } = groups(&self.rows, value)?;
+        let (mut split, mut parts, mut column) = (Self::default(), Vec::new(), Vec::new());
+        // By group: the set that had it last, and its number among the groups of that set.
+        let mut seen = vec![(usize::MAX, 0_usize); values.len()];
+        let (mut numbers, mut here, mut ends) = (Vec::<u32>::new(), Vec::<u32>::new(), Vec::<u32>::new());
+        let mut start = 0;
         for (index, set) in self.sets.iter().enumerate() {
-            let mut numbers: HashMap<Group<'_>, usize> = HashMap::new();
-            let mut groups: Vec<(Option<Value<'_>>, Vec<u32>)> = Vec::new();
-            for row in self.rows_of(index) {
-                let value = value.first(*row as usize)?;
-                let number = *numbers.entry(group(value)).or_insert(groups.len());
-                if number == groups.len() {
-                    groups.push((value, Vec::new()));
+            let rows = start..set.end as usize;
+            start = rows.end;
+            for buffer in [&mut numbers, &mut here, &mut ends] {
+                buffer.clear();
+            }
+            for group in &of_row[rows.clone()] {
+                let seen = &mut seen[*group as usize];
+                if seen.0 != index {
+                    *seen = (index, here.len());
+                    here.push(*group);
+                    ends.push(0);
                 }
-                groups[number].1.push(*row);
+                ends[seen.1] += 1;
+                numbers.push(seen.1 as u32);
             }
-            for (value, rows) in groups {
-                split.rows.extend(rows);
-                let mut attributes = set.attributes.clone();
-                attributes.push((Arc::clone(key), value.map_or(Literal::Nil, |value| value.literal())));
-                split.push(set.unit, attributes);
+            // From how many each group has to where it begins; that moves to where it ends as rows are put there.
+            let mut next = split.rows.len() as u32;
+            for end in &mut ends {
+                next += std::mem::replace(end, next);
             }
+            split.rows.resize(next as usize, 0);
+            for (row, number) in self.rows[rows].iter().zip(&numbers) {
+                let end = &mut ends[*number as usize];
+                split.rows[*end as usize] = *row;
+                *end += 1;
+            }
+            split.sets.extend(ends.iter().map(|end| Set { unit: set.unit, end: *end }));
+            parts.extend(ends.iter().map(|_| index));
+            column.extend_from_slice(&here);
         }
+        split.told = self.told_of(&parts);
+        split.told.push(Told { key: Arc::clone(key), values: values.into(), of_set: column });
         Ok(split)
     }
 
@@ -228,11 +279,57 @@ impl Sets {
     }
 
     pub(super) fn into_selected(self) -> Selected {
-        let spansets = self.sets.into_iter();
-        let spansets =
-            spansets.map(|set| Spanset { trace: set.unit, end: set.end, attributes: set.attributes });
-        Selected { spansets: spansets.collect(), rows: self.rows }
+        let spansets = self.sets.iter().enumerate().map(|(index, set)| {
+            let told = self.told.iter();
+            let told =
+                told.map(|told| (Arc::clone(&told.key), told.values[told.of_set[index] as usize].clone()));
+            Spanset { trace: set.unit, end: set.end, attributes: told.collect() }
+        });
+        let spansets = spansets.collect();
+        Selected { spansets, rows: self.rows }
     }
+}
+
+/// Rows by a value.
+#[derive(Debug)]
+struct Groups {
+    /// The group of each row.
+    of_row: Vec<u32>,
+    /// The value of each group.
+    values: Vec<Literal>,
+}
+
+const NONE: u32 = u32::MAX;
+
+fn groups(rows: &[u32], value: &Bound<'_>) -> Result<Groups, EvalError> {
+    let mut known: HashMap<Group<'_>, u32> = HashMap::new();
+    let mut values: Vec<Literal> = Vec::new();
+    let mut number = |value: Option<Value<'_>>, group| {
+        *known.entry(group).or_insert_with(|| {
+            values.push(value.map_or(Literal::Nil, |value| value.literal()));
+            values.len() as u32 - 1
+        })
+    };
+    let mut of_row = Vec::with_capacity(rows.len());
+    if let Some(texts) = value.texts().filter(|texts| texts.values().len() <= rows.len()) {
+        // Each text is looked up one time. It may stand in the dictionary twice.
+        let lane = Lane::Text(texts);
+        let mut by_key = vec![NONE; texts.values().len() + 1];
+        for row in rows {
+            let key = texts.key(*row as usize).unwrap_or(texts.values().len());
+            if by_key[key] == NONE {
+                let value = lane.first(*row as usize);
+                by_key[key] = number(value, group(value));
+            }
+            of_row.push(by_key[key]);
+        }
+    } else {
+        for row in rows {
+            let value = value.first(*row as usize)?;
+            of_row.push(number(value, group(value)));
+        }
+    }
+    Ok(Groups { of_row, values })
 }
 
 /// What makes values one group.
