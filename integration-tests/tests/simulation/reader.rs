@@ -180,7 +180,9 @@ impl Asked {
                 self.failed += 1;
                 // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention
                 // shorter than the time that the store takes to show a new entry, as some seeds have it.
-                if !error.contains("faulty error") && !error.contains("older than what is held") {
+                let stale =
+                    error.contains("older than what is held") || error.contains("was not answered within");
+                if !error.contains("faulty error") && !stale {
                     world.fail(format_args!("reader {index} has no answer about {what}: {error}"));
                 }
                 world.journal.note(format_args!("reader {index} sees nothing of {what}: {error}"));

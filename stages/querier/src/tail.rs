@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use vivace_log::{LogError, Record, SharedLog};
+use vivace_log::{LogError, Reader, Record, SharedLog};
 use vivace_model::{Offset, OffsetRange, Partition, TenantId};
 
 use crate::JobError;
@@ -12,6 +12,9 @@ use crate::recent::Question;
 
 /// Read about that much at once.
 const FETCH_BYTES: usize = 1 << 20;
+/// A fetch is tried that often, with pauses.
+const FETCH_ATTEMPTS_MAX: usize = 5;
+const FETCH_PAUSE: Duration = Duration::from_millis(50);
 /// The log has the records that are asked for; when it gives none of them for that long, something is wrong with it.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Header of a record that names its tenant.
@@ -37,7 +40,7 @@ pub(crate) async fn read<Q: Question>(
     let mut next = range.start;
     let mut reader = log.read(topic, partition, next).await.map_err(failed)?;
     while next < range.end {
-        let records = tokio::time::timeout(SILENCE_MAX, reader.next(FETCH_BYTES)).await;
+        let records = tokio::time::timeout(SILENCE_MAX, fetch(reader.as_mut())).await;
         let mut records =
             records.map_err(|_| JobError::LogSilent { partition, offset: next })?.map_err(failed)?;
         next = records.last().map_or(next, |record| record.offset.next());
@@ -50,6 +53,17 @@ pub(crate) async fn read<Q: Question>(
         }
     }
     Ok((answer, bytes))
+}
+
+/// The next records; a log that does not answer is asked again.
+async fn fetch(reader: &mut dyn Reader) -> Result<Vec<Record>, LogError> {
+    for _ in 1..FETCH_ATTEMPTS_MAX {
+        match reader.next(FETCH_BYTES).await {
+            Err(LogError::Unavailable { .. }) => tokio::time::sleep(FETCH_PAUSE).await,
+            result => return result,
+        }
+    }
+    reader.next(FETCH_BYTES).await
 }
 
 /// The part of `range` that the log is asked for: nothing when the asker is ahead of it.

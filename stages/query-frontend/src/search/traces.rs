@@ -5,7 +5,7 @@
 //! that would be told, all other pieces are asked too. Then a trace is certain if no span that was not read yet starts as late.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use vivace_model::UnixNanos;
@@ -218,7 +218,8 @@ impl Newest {
     /// Asks for all pieces of the newest traces, of those that begin after `after`.
     fn complete(&mut self, run: &mut Run<'_>, searcher: &Searcher, after: Option<UnixNanos>) {
         let slack = searcher.config.trace_slack;
-        let mut wanted: HashMap<usize, Vec<(TraceKey, Range<UnixNanos>)>> = HashMap::new();
+        // In order, so that a simulation repeats.
+        let mut wanted: BTreeMap<usize, Vec<(TraceKey, Range<UnixNanos>)>> = BTreeMap::new();
         for candidate in &self.top {
             let Candidate { shard, order: (start, id), complete, seen } = candidate;
             let certain = after.is_none_or(|after| *start > after.0);
