@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Counts all spans by `{ } | count_over_time()` without pause, beside whatever else goes on.
 #[derive(Debug)]
 pub struct Counter {
-    task: JoinHandle<anyhow::Result<u64>>,
+    task: JoinSet<anyhow::Result<u64>>,
     stop: CancellationToken,
 }
 
@@ -42,16 +42,18 @@ impl Counter {
             noted: Arc::clone(noted),
         };
         let stop = CancellationToken::new();
-        Self { task: tokio::spawn(asker.run(stop.clone())), stop }
+        let mut task = JoinSet::new();
+        task.spawn(asker.run(stop.clone()));
+        Self { task, stop }
     }
 
     /// Ends it, after one more count; gives how many answers there were, all of them right.
     ///
     /// # Errors
     /// Tells a count that was too low or too high, or that there was no answer for too long.
-    pub async fn finish(self) -> anyhow::Result<u64> {
+    pub async fn finish(mut self) -> anyhow::Result<u64> {
         self.stop.cancel();
-        self.task.await.context("the counter panicked")?
+        self.task.join_next().await.context("the counter had not started")?.context("the counter panicked")?
     }
 }
 

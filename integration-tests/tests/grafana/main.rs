@@ -1,6 +1,8 @@
 //! What Grafana's Tempo data source and Traces Drilldown send, word for word, and each field that they read of the answers:
 //! over data that is still recent, and over the same data in blocks.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by it")]
+
 mod data;
 mod strict;
 
