@@ -26,6 +26,9 @@ const PART_BYTES_MAX: usize = 8 << 20;
 
 type TraceKey = [u8; 16];
 
+/// Rows sorted by trace and start, and their traces.
+type Batches = Vec<(RecordBatch, Arc<TraceRuns>)>;
+
 /// What is looked for.
 struct Scan {
     tenant: TenantId,
@@ -40,7 +43,7 @@ enum Source {
     /// A piece that grows no more.
     Frozen(Arc<Piece>),
     /// The tenant's rows of the last piece as it was.
-    Scanned(Vec<(RecordBatch, Arc<TraceRuns>)>),
+    Scanned(Batches),
 }
 
 /// An answer in work.
@@ -148,11 +151,7 @@ impl Scan {
     }
 
     /// The tenant's rows in a piece, and the offset through which they are complete. CPU-bound.
-    fn rows(
-        &self,
-        piece: &Piece,
-        columns: &Projection,
-    ) -> Result<(Vec<(RecordBatch, Arc<TraceRuns>)>, Offset), Status> {
+    fn rows(&self, piece: &Piece, columns: &Projection) -> Result<(Batches, Offset), Status> {
         // Rows and end under one lock: the piece may be growing.
         let content = piece.content.read();
         let end = content.end;
@@ -170,11 +169,7 @@ impl Scan {
         Ok((runs.collect::<Result<_, Status>>()?, end))
     }
 
-    fn source_rows(
-        &self,
-        source: &Source,
-        columns: &Projection,
-    ) -> Result<Vec<(RecordBatch, Arc<TraceRuns>)>, Status> {
+    fn source_rows(&self, source: &Source, columns: &Projection) -> Result<Batches, Status> {
         match source {
             Source::Frozen(piece) => Ok(self.rows(piece, columns)?.0),
             Source::Scanned(batches) => Ok(batches.clone()),

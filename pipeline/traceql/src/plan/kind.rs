@@ -1,7 +1,5 @@
 //! From the message that asks to selectors, columns and what is collected.
 
-use std::sync::Arc;
-
 use vivace_model::scan::Projection;
 use vivace_model::schema::{self, AttributeScope};
 use vivace_proto::internal::search::Kind;

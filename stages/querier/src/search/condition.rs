@@ -21,7 +21,11 @@ pub(super) fn columns(condition: &Condition) -> Option<Projection> {
 fn add_columns(condition: &Condition, columns: &mut Projection) -> bool {
     match condition {
         Condition::Always => false,
-        Condition::All(all) => all.iter().fold(false, |useful, one| add_columns(one, columns) || useful),
+        Condition::All(all) => {
+            // Columns of all of them, also after one that is useful.
+            let useful = all.iter().filter(|one| add_columns(one, columns));
+            useful.count() > 0
+        }
         Condition::Any(any) => any.iter().all(|one| add_columns(one, columns)),
         Condition::Leaf(ScanColumn::Fixed(name), _) => {
             columns.fixed.insert(name);

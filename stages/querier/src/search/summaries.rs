@@ -67,7 +67,7 @@ pub(super) async fn complete(
     if tasks.is_empty() {
         return Ok(SearchJobMetrics::default());
     }
-    let trace_ids = ids.iter().map(|id| id.to_vec().into()).collect();
+    let trace_ids = ids.iter().map(|id| id.to_vec()).collect();
     let search = Search {
         tenant: tenant.to_owned(),
         kind: Some(Kind::Summaries(SummariesKind { trace_ids })),

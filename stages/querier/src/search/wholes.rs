@@ -213,8 +213,7 @@ impl Part {
                 return Some(member);
             }
         };
-        let mut next = next;
-        Ok(std::iter::from_fn(move || next()))
+        Ok(std::iter::from_fn(next))
     }
 }
 
