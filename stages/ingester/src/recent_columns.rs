@@ -21,13 +21,13 @@ use crate::Compute;
 use crate::holding::{Piece, Rows};
 use crate::shared::Shared;
 
-/// A batch and its traces.
-type Scanned = (RecordBatch, Arc<TraceRuns>);
-
 /// Size that parts of an answer are cut at.
 const PART_BYTES_MAX: usize = 8 << 20;
 
 type TraceKey = [u8; 16];
+
+/// Rows sorted by trace and start, and their traces.
+type Batches = Vec<(RecordBatch, Arc<TraceRuns>)>;
 
 /// What is looked for.
 struct Scan {
@@ -43,7 +43,7 @@ enum Source {
     /// A piece that grows no more.
     Frozen(Arc<Piece>),
     /// The tenant's rows of the last piece as it was.
-    Scanned(Vec<Scanned>),
+    Scanned(Batches),
 }
 
 /// An answer in work.
@@ -151,7 +151,7 @@ impl Scan {
     }
 
     /// The tenant's rows in a piece, and the offset through which they are complete. CPU-bound.
-    fn rows(&self, piece: &Piece, columns: &Projection) -> Result<(Vec<Scanned>, Offset), Status> {
+    fn rows(&self, piece: &Piece, columns: &Projection) -> Result<(Batches, Offset), Status> {
         // Rows and end under one lock: the piece may be growing.
         let content = piece.content.read();
         let end = content.end;
@@ -169,7 +169,7 @@ impl Scan {
         Ok((runs.collect::<Result<_, Status>>()?, end))
     }
 
-    fn source_rows(&self, source: &Source, columns: &Projection) -> Result<Vec<Scanned>, Status> {
+    fn source_rows(&self, source: &Source, columns: &Projection) -> Result<Batches, Status> {
         match source {
             Source::Frozen(piece) => Ok(self.rows(piece, columns)?.0),
             Source::Scanned(batches) => Ok(batches.clone()),

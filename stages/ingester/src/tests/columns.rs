@@ -147,7 +147,7 @@ async fn of_the_newest_traces_all_spans_go_out() {
     let expected = [(4, vec![3, 8, 13, 18, 23]), (5, vec![4, 9, 14, 19, 24])];
     assert_eq!(answered.spans, expected.clone().into());
     assert_eq!(answered.looked_at, 25);
-    let summaries = SummariesKind { trace_ids: vec![vec![4; 16].into(), vec![9; 16].into()] };
+    let summaries = SummariesKind { trace_ids: vec![vec![4; 16], vec![9; 16]] };
     let summaries = ask(&rig, 0, &search("", Kind::Summaries(summaries))).await.unwrap();
     assert_eq!(summaries.spans, [expected[0].clone()].into());
 }

@@ -22,9 +22,9 @@ fn add_columns(condition: &Condition, columns: &mut Projection) -> bool {
     match condition {
         Condition::Always => false,
         Condition::All(all) => {
-            // Of each, not only up to the first that is useful.
-            let useful = all.iter().filter(|one| add_columns(one, columns)).count();
-            useful > 0
+            // Columns of all of them, also after one that is useful.
+            let useful = all.iter().filter(|one| add_columns(one, columns));
+            useful.count() > 0
         }
         Condition::Any(any) => any.iter().all(|one| add_columns(one, columns)),
         Condition::Leaf(ScanColumn::Fixed(name), _) => {

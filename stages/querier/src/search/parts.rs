@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn trace(number: u8) -> FoundTrace {
-        FoundTrace { trace_id: vec![number; 16].into(), ..FoundTrace::default() }
+        FoundTrace { trace_id: vec![number; 16], ..FoundTrace::default() }
     }
 
     #[test]

@@ -214,7 +214,7 @@ async fn parts_that_do_not_match_are_told_of_whatever_the_order_of_traces() {
     let all = found(&fixture, job(&traces("{ name = `b` }", 10), &blocks)).await;
     let told: Vec<_> = all.traces.iter().map(|trace| (trace.trace_id[0], spans_of(trace))).collect();
     assert_eq!(told, [(8, 4), (7, 4), (6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (1, 4)]);
-    let trace_ids = [7, 2, 2, 5].map(|id| vec![id; 16].into()).into();
+    let trace_ids = [7, 2, 2, 5].map(|id| vec![id; 16]).into();
     let asked = Search { start: 0, end: 0, ..search("", Kind::Summaries(SummariesKind { trace_ids })) };
     let summaries = found(&fixture, job(&asked, &blocks)).await;
     assert_eq!(summaries.traces.iter().map(spans_of).collect::<Vec<_>>(), [4, 4, 4]);
@@ -243,7 +243,10 @@ async fn chosen_row_groups_are_looked_at_alone() {
     let spans: Vec<_> = (1..7).map(|trace| made(trace, 1, 0, 1, "a")).collect();
     let mut block = store(&fixture, "block", &spans, 2).await;
     block.row_groups = vec![2, 0];
-    assert_eq!(counted(&fixture, job(&series("{ } | count_over_time()"), &[block.clone()])).await, 4);
+    assert_eq!(
+        counted(&fixture, job(&series("{ } | count_over_time()"), std::slice::from_ref(&block))).await,
+        4
+    );
     block.row_groups = vec![3];
     let status = fixture.search(job(&series("{ } | count_over_time()"), &[block])).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
@@ -266,7 +269,7 @@ async fn each_span_counts_once_wherever_it_is() {
     fixture.append_values(tail.iter().map(|made| encoded(std::slice::from_ref(made)))).await;
     let block = store(&fixture, "block", &stored, 4).await;
     let counting = series("{ } | count_over_time()");
-    let whole = with_recent(job(&counting, &[block.clone()]));
+    let whole = with_recent(job(&counting, std::slice::from_ref(&block)));
     assert_eq!(counted(&fixture, whole).await, 31);
     let (_, metrics, through) = run(&fixture, with_recent(job(&counting, &[]))).await;
     assert_eq!((through, metrics.spans_inspected), (12, 12));
@@ -298,7 +301,7 @@ async fn names_of_attributes_are_found_with_and_without_a_query() {
     let mut answers = Vec::new();
     for query in ["", "{ span.number > 3 }"] {
         let kind = Kind::TagNames(TagNamesKind { scope: String::new(), names_max: 10 });
-        let (found, ..) = run(&fixture, job(&search(query, kind), &[block.clone()])).await;
+        let (found, ..) = run(&fixture, job(&search(query, kind), std::slice::from_ref(&block))).await;
         let Found::Tags(tags) = found else { panic!("{found:?}") };
         let scopes = tags.scopes.into_iter().filter(|scope| !scope.tags.is_empty());
         answers.push(scopes.map(|scope| (scope.name, scope.tags)).collect::<Vec<_>>());
@@ -316,7 +319,7 @@ async fn what_is_known_of_given_traces_is_told() {
     let first = [made(1, 1, 0, 1, "a"), made(2, 1, 0, 2, "b"), made(2, 2, 1, 3, "b"), made(3, 1, 0, 2, "c")];
     let second = [made(2, 3, 1, 9, "d"), made(4, 1, 0, 2, "b")];
     let blocks = [store(&fixture, "1", &first, 2).await, store(&fixture, "2", &second, 2).await];
-    let trace_ids = vec![vec![2; 16].into(), vec![3; 16].into(), vec![9; 16].into()];
+    let trace_ids = vec![vec![2; 16], vec![3; 16], vec![9; 16]];
     let asked = Search { start: 0, end: 0, ..search("", Kind::Summaries(SummariesKind { trace_ids })) };
     let found = found(&fixture, job(&asked, &blocks)).await;
     let told: Vec<_> = found.traces.iter().map(|trace| (trace.trace_id[0], spans_of(trace))).collect();
@@ -444,7 +447,7 @@ async fn a_search_that_is_no_longer_wanted_gives_its_place_back() {
     let fixture = Arc::new(Fixture::new(config, &[]).await);
     let block = store(&fixture, "block", &random_spans(1), 5).await;
     for _ in 0..3 {
-        let asked = fixture.search(job(&traces("{ } >> { }", 5), &[block.clone()]));
+        let asked = fixture.search(job(&traces("{ } >> { }", 5), std::slice::from_ref(&block)));
         let mut asked = Box::pin(asked);
         assert!(futures::poll!(&mut asked).is_pending());
         drop(asked);
