@@ -117,9 +117,6 @@ impl ScanPlan {
         if ranged || matches!(kind, PlanKind::Traces { .. }) {
             first.fixed.insert(vivace_model::schema::START_TIME);
         }
-        if whole {
-            first.fixed.extend(needs::ASSEMBLY);
-        }
         let condition = condition::of_selectors(&selectors, whole);
         Ok(Self { kind, whole, range, condition, first, second, hints, selectors })
     }

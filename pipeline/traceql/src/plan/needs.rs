@@ -6,20 +6,6 @@ use vivace_model::schema::{self, AttributeScope};
 use super::walk::Mentioned;
 use crate::ast::{Attribute, Intrinsic, Target};
 
-/// What puts pieces of a trace together.
-pub(super) const ASSEMBLY: [&str; 10] = [
-    schema::TRACE_ID,
-    schema::SPAN_ID,
-    schema::PARENT_SPAN_ID,
-    schema::START_TIME,
-    schema::DURATION_NANOS,
-    schema::NAME,
-    schema::KIND,
-    schema::NESTED_SET_LEFT,
-    schema::NESTED_SET_RIGHT,
-    schema::NESTED_SET_PARENT,
-];
-
 /// What answers tell of traces and of their spans.
 pub(super) const SUMMARY: [&str; 9] = [
     schema::TRACE_ID,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use vivace_block::{OpenBlock, SealedBlock, assemble};
+use vivace_block::{ASSEMBLE_COLUMNS, OpenBlock, SealedBlock, assemble};
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_model::schema::TRACE_ID;
 use vivace_proto::internal::search_job_part::Found;
@@ -55,6 +55,7 @@ pub(crate) fn collect(plan: &ScanPlan, blocks: &[Block]) -> Result<(Found, Vec<L
 pub(crate) fn collect_wholes(plan: &ScanPlan, blocks: &[Block]) -> Result<Found, EvalError> {
     let mut columns = plan.first().clone();
     columns.merge(plan.second());
+    columns.fixed.extend(ASSEMBLE_COLUMNS);
     let batches: Vec<RecordBatch> = blocks.iter().flat_map(|block| block.scan(&columns)).collect();
     let rows: Vec<Range<usize>> = batches.iter().map(|batch| 0..batch.num_rows()).collect();
     let pieces = batches.iter().zip(&rows).map(|(batch, rows)| (batch, std::slice::from_ref(rows)));
