@@ -42,12 +42,10 @@ pub(crate) fn truth(expr: &FieldExpr, spans: &Spans<'_>) -> Result<BooleanArray,
 
 /// A filter that is asked about many batches.
 #[derive(Debug)]
-#[allow(dead_code, reason = "a seam for collectors")]
 pub(crate) struct Filter {
     node: Node,
 }
 
-#[allow(dead_code, reason = "a seam for collectors")]
 impl Filter {
     /// # Errors
     /// [`EvalError::Query`] for a pattern that is none, or constants divided by zero.

@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 
 use self::api::Api;
 
@@ -116,6 +117,11 @@ fn duration(nanos: f64) -> String {
     };
     let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.decimals$} {unit}")
+}
+
+/// A list in an answer; empty where it is left out.
+fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]

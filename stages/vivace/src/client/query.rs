@@ -7,7 +7,7 @@ use serde_json::Value;
 use vivace_model::{Clock, SystemClock, UnixNanos};
 
 use super::api::Api;
-use super::{Period, duration};
+use super::{Period, duration, list};
 
 /// A question.
 #[derive(Debug)]
@@ -150,10 +150,6 @@ fn number(value: &Value) -> f64 {
         Value::String(text) => text.parse().unwrap_or_default(),
         other => other.as_f64().unwrap_or_default(),
     }
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]

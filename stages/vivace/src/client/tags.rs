@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde_json::Value;
 use vivace_model::{Clock, SystemClock};
 
-use super::Period;
 use super::api::Api;
+use super::{Period, list};
 
 /// Names of attributes by scope, or the values of one.
 pub(super) async fn run(api: &Api, name: Option<&str>, query: &str, period: &Period) -> Result<String> {
@@ -46,10 +46,6 @@ fn values(answer: &Value) -> String {
         writeln!(out, "{text}").expect("memory takes everything");
     }
     out
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
