@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use vivace_block::{BlockReader, ReaderConfig};
 use vivace_ledger::ViewKeeper;
-use vivace_model::{Clock, Offset, Partition};
+use vivace_model::{Clock, Offset, Overrides, Partition};
 use vivace_proto::tempopb::TraceByIdResponse;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
-use vivace_runtime::{BuildInfo, Readiness};
+use vivace_runtime::{BuildInfo, Readiness, Watched};
 
 use crate::node::Node;
 use crate::plan::dice;
@@ -71,6 +71,7 @@ impl QueryPath {
             clock,
             log,
             ledger_topic: world.topics.ledger.clone(),
+            overrides: Watched::fixed(Overrides::default()),
             querier: Some(querier.service()),
             multitenancy_enabled: true,
             build: BuildInfo::new("0"),

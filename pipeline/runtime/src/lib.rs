@@ -12,6 +12,7 @@ mod readiness;
 mod signal;
 mod supervisor;
 mod telemetry;
+mod watched;
 
 pub use admin::{AdminState, SharedRegistry, admin_router, new_registry};
 pub use build_info::BuildInfo;
@@ -21,3 +22,4 @@ pub use readiness::{Readiness, ReadinessCheck};
 pub use signal::shutdown_signal;
 pub use supervisor::{BoxError, Supervisor, SupervisorError};
 pub use telemetry::{LogFormat, TelemetryConfig, TelemetryError, init_telemetry};
+pub use watched::{Watched, WatchedError};
