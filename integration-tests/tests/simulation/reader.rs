@@ -179,10 +179,11 @@ impl Asked {
             }
             Err(error) => {
                 self.failed += 1;
-                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention
-                // shorter than the time that the store takes to show a new entry, as some seeds have it.
-                let stale =
-                    error.contains("older than what is held") || error.contains("was not answered within");
+                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention, in
+                // memory or in the log, shorter than the time that the store takes to show a new entry, as some seeds
+                // have it.
+                let late = ["older than what is held", "no longer holds offset", "was not answered within"];
+                let stale = late.iter().any(|late| error.contains(late));
                 if !error.contains("faulty error") && !stale {
                     world.fail(format_args!("reader {index} has no answer about {what}: {error}"));
                 }

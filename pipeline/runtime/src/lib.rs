@@ -5,6 +5,7 @@
 
 mod admin;
 mod build_info;
+mod compute;
 mod config;
 mod http;
 mod process_metrics;
@@ -16,6 +17,7 @@ mod watched;
 
 pub use admin::{AdminState, SharedRegistry, admin_router, new_registry};
 pub use build_info::BuildInfo;
+pub use compute::compute;
 pub use config::{ConfigError, Environment, Setting, render};
 pub use http::{CONNECTIONS_MAX, serve_http};
 pub use readiness::{Readiness, ReadinessCheck};

@@ -149,7 +149,7 @@ impl TraceFinder {
         let (combined, too_large) = if bytes <= INLINE_BYTES_MAX {
             work()?
         } else {
-            tokio::task::spawn_blocking(work).await.map_err(|_| QueryError::Stopped)??
+            vivace_runtime::compute(work).await.map_err(|_| QueryError::Stopped)??
         };
         if cut || too_large {
             let limit = self.config.trace_bytes_max;
