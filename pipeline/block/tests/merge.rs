@@ -1,5 +1,7 @@
 //! Blocks merged are what one block of all spans is.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by it")]
+
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "support/otlp.rs"]
 mod otlp;
