@@ -41,7 +41,6 @@ impl Clock for SimulatedClock {
 }
 
 pub(super) struct Fixture {
-    seed: u64,
     pub(super) config: Config,
     pub(super) retention: Retention,
     pub(super) store: FaultyStore,
@@ -78,7 +77,6 @@ impl Fixture {
             ..Config::default()
         };
         Self {
-            seed,
             config,
             retention: Retention::default(),
             store: FaultyStore::new(seed, Faults::NONE),
@@ -103,7 +101,8 @@ impl Fixture {
             log: Arc::<MemoryLog>::clone(&self.log),
             store: Arc::new(self.store.clone()),
             clock: Arc::clone(&self.clock),
-            random: Arc::new(Random::seeded(self.seed ^ u64::from(group.as_bytes()[0]))),
+            // Drawn anew each time: two proposals of one name would be one.
+            random: Arc::new(Random::seeded(u64::from_le_bytes(self.random.bytes()))),
             retention: Arc::new(move |_| retention.clone()),
             metrics: self.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),
@@ -139,9 +138,9 @@ impl Fixture {
     /// Stores and lists that many blocks of two spans each; some traces are in several of them.
     pub(super) async fn ingest(&self, blocks: u64) {
         for number in 0..blocks {
-            let first = u8::try_from(number % 200 + 1).unwrap();
+            let first = u8::try_from(number % 100 + 1).unwrap();
             let start = self.now().0 + number;
-            self.ingest_spans(&[(first, start), (first / 2 + 1, start)]).await;
+            self.ingest_spans(&[(first, start), (first / 2 + 101, start)]).await;
         }
     }
 
