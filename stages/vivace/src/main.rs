@@ -4,7 +4,9 @@
 //! Does not own: what any stage does.
 
 mod client;
+mod compactor;
 mod demo;
+mod overrides;
 mod process;
 mod servers;
 mod settings;
@@ -52,6 +54,12 @@ enum Command {
     Querier,
     /// Runs the query-frontend: serves the query API.
     QueryFrontend,
+    /// Runs the compactor: merges blocks, deletes what need not be kept.
+    Compactor {
+        /// Only print what would be merged, expired and deleted now; nothing is changed. Needs no Kafka.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
     #[command(flatten)]
@@ -67,6 +75,7 @@ impl Command {
             Self::Ingester => Stages { ingester: true, ..Stages::NONE },
             Self::Querier => Stages { querier: true, ..Stages::NONE },
             Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
+            Self::Compactor { .. } => Stages { compactor: true, ..Stages::NONE },
             Self::Ask(_) => Stages::NONE,
         }
     }
@@ -89,7 +98,7 @@ fn complain(line: &str) {
     eprintln!("{line}");
 }
 
-#[allow(clippy::print_stdout, reason = "`vivace config` is asked to print")]
+#[allow(clippy::print_stdout, reason = "`vivace config` and dry runs are asked to print")]
 fn start(command: Command) -> Result<()> {
     if let Command::Ask(question) = command {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -102,6 +111,12 @@ fn start(command: Command) -> Result<()> {
     }
     init_telemetry(&settings.telemetry)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
+    if let Command::Compactor { dry_run: true } = command {
+        for line in runtime.block_on(compactor::dry_run(&settings))? {
+            println!("{line}");
+        }
+        return Ok(());
+    }
     let demo = matches!(command, Command::Demo);
     let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());
     // Blocking work that hangs (a dead disk) must not keep the process.
