@@ -32,6 +32,7 @@ pub struct ScanPlan {
     condition: Condition,
     first: Projection,
     second: Projection,
+    third: Projection,
     hints: Hints,
     /// One for each metrics pipeline; else one. None where traces are told by their ids.
     selectors: Vec<Selector>,
@@ -110,15 +111,23 @@ impl ScanPlan {
     /// # Errors
     /// [`EvalError::Query`] if its text is no TraceQL, or asks for another kind of answer.
     pub fn new(search: &Search) -> Result<Self, EvalError> {
-        let Asked { kind, selectors, mut first, second, whole, hints } = Asked::new(search)?;
+        let Asked { kind, selectors, mut first, mut second, whole, hints } = Asked::new(search)?;
         let start = UnixNanos(search.start);
         let ranged = search.start != 0 || search.end != 0;
         let range = start..UnixNanos(if ranged { search.end } else { u64::MAX });
         if ranged || matches!(kind, PlanKind::Traces { .. }) {
             first.fixed.insert(vivace_model::schema::START_TIME);
         }
+        let mut third = Projection::default();
+        if let PlanKind::Series { exemplars_max, .. } = &kind {
+            // Properties are looked for in both batches.
+            second.fixed.retain(|name| !first.fixed.contains(name));
+            if *exemplars_max > 0 {
+                third.fixed.insert(vivace_model::schema::SPAN_ID);
+            }
+        }
         let condition = condition::of_selectors(&selectors, whole);
-        Ok(Self { kind, whole, range, condition, first, second, hints, selectors })
+        Ok(Self { kind, whole, range, condition, first, second, third, hints, selectors })
     }
 
     /// What is collected.
@@ -157,6 +166,21 @@ impl ScanPlan {
     #[must_use]
     pub const fn second(&self) -> &Projection {
         &self.second
+    }
+
+    /// Columns of the few spans that stand for what was counted.
+    #[must_use]
+    pub const fn third(&self) -> &Projection {
+        &self.third
+    }
+
+    /// All columns that the search may look at.
+    #[must_use]
+    pub fn columns(&self) -> Projection {
+        let mut columns = self.first.clone();
+        columns.merge(&self.second);
+        columns.merge(&self.third);
+        columns
     }
 
     /// What the query says of how it wants to be run.

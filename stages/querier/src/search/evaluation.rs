@@ -13,7 +13,6 @@ use futures::stream::BoxStream;
 use futures::{TryStreamExt, try_join};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use vivace_block::schema::{EVENTS, LINKS};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_proto::internal::SearchJobMetrics;
@@ -245,10 +244,7 @@ impl Evaluation {
         } else if wanted.rows.len() == piece.rows() && self.take_names(&piece, &batch, &runs).await? {
             // All that is asked for is known of the piece as a whole.
         } else {
-            let of_piece: Vec<Range<usize>> = match &rows {
-                None => ranges(wanted.rows.iter().map(|row| *row as usize)),
-                Some(read) => ranges(in_piece(&wanted.rows, read)),
-            };
+            let of_piece = of_piece(&wanted.rows, rows.as_deref());
             let second = piece.columns(self.plan.second(), Some(&of_piece)).await?;
             let collector = Arc::clone(&self.collector);
             let take = move || {
@@ -257,10 +253,22 @@ impl Evaluation {
             };
             compute(take).await?;
         }
+        self.name(&piece, rows.as_deref()).await?;
         self.looked(piece, told, true);
         let horizon = self.collector.lock().horizon();
         self.state.lock().horizon = horizon;
         Ok(())
+    }
+
+    /// Tells the collector of the single spans that it asks for by name; `read` are the rows that were read of the piece.
+    async fn name(&self, piece: &Piece, read: Option<&[Range<usize>]>) -> Result<(), JobError> {
+        let rows = self.collector.lock().nameless();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let of_piece = of_piece(&rows, read);
+        let third = piece.columns(self.plan.third(), Some(&of_piece)).await?;
+        Ok(self.collector.lock().name(&rows, &Spans::picked(&third))?)
     }
 
     /// If names of attributes are collected, and the piece knows its own: takes them. For all rows of the piece.
@@ -270,27 +278,13 @@ impl Evaluation {
         batch: &RecordBatch,
         runs: &Arc<TraceRuns>,
     ) -> Result<bool, JobError> {
-        let second = self.plan.second();
         if !matches!(self.plan.kind(), PlanKind::TagNames { .. }) || batch.num_rows() == 0 {
             return Ok(false);
         }
-        let Some(names) = piece.attribute_names(&second.scopes).await? else { return Ok(false) };
-        // Events and links have attributes, too.
-        let mut lists = Projection { fixed: second.fixed.clone(), ..Projection::default() };
-        lists.fixed.retain(|name| [EVENTS, LINKS].contains(name));
-        let lists = if lists.fixed.is_empty() { None } else { Some(piece.columns(&lists, None).await?) };
-        let (collector, first, runs) = (Arc::clone(&self.collector), batch.clone(), Arc::clone(runs));
-        compute(move || {
-            let first = Spans::new(&first, &runs);
-            let mut collector = collector.lock();
-            collector.take(&[], &first, &[0], &Spans::picked(&names))?;
-            if let Some(lists) = lists {
-                let rows: Vec<u32> = (0..lists.num_rows() as u32).collect();
-                collector.take(&[], &first, &rows, &Spans::picked(&lists))?;
-            }
-            Ok(true)
-        })
-        .await
+        let Some(names) = piece.attribute_names(self.plan.second()).await? else { return Ok(false) };
+        let first = Spans::new(batch, runs);
+        self.collector.lock().take(&[], &first, &[0], &Spans::picked(&names))?;
+        Ok(true)
     }
 
     /// Evaluates traces that were put together of several pieces.
@@ -385,6 +379,14 @@ fn told(rows: &[u32], runs: &TraceRuns, traces: Option<&[u32]>) -> Vec<u32> {
         }
     }
     told
+}
+
+/// Rows of the piece as ranges, of rows of what was read of it.
+fn of_piece(rows: &[u32], read: Option<&[Range<usize>]>) -> Vec<Range<usize>> {
+    match read {
+        None => ranges(rows.iter().map(|row| *row as usize)),
+        Some(read) => ranges(in_piece(rows, read)),
+    }
 }
 
 /// Rows of the piece, of rows of what was read of it; both ascend.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use futures::{StreamExt, TryStreamExt, stream};
-use vivace_block::schema::{START_TIME, TRACE_ID};
+use vivace_block::schema::START_TIME;
 use vivace_block::{ASSEMBLE_COLUMNS, assemble};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
@@ -90,8 +90,7 @@ pub(super) async fn wholes(
             used - tasks.iter().filter(|task| !task.piece.is_held()).count() as u64;
     });
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
-    let mut columns = evaluation.plan().first().clone();
-    columns.merge(evaluation.plan().second());
+    let mut columns = evaluation.plan().columns();
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
         let _permit = evaluation.permit().await?;
@@ -127,9 +126,7 @@ async fn candidates(
             continue;
         };
         let _permit = evaluation.permit().await?;
-        let mut columns = columns.clone();
-        columns.fixed.insert(TRACE_ID);
-        let batch = part.piece.columns(&columns, None).await?;
+        let batch = part.piece.columns(columns, None).await?;
         let (plan, runs) = (Arc::clone(evaluation.plan()), Arc::clone(&part.runs));
         let meeting = move || {
             let met = condition::met(plan.condition(), &Spans::new(&batch, &runs))?;
@@ -273,7 +270,8 @@ impl Plan {
             }
             let few = rows * FEW_ONE_IN < part.piece.rows();
             let traces = (traces.len() < part.runs.len()).then_some(traces);
-            tasks.push(Task { traces, few, ..Task::whole(part.piece.clone()) });
+            // A trace that lies in the piece alone is as old as the piece.
+            tasks.push(Task { traces, few, prune: true, ..Task::whole(part.piece.clone()) });
         }
         Ok((tasks, used))
     }

@@ -96,8 +96,12 @@ impl<'a> Batches<'a> {
     }
 
     /// Trace and span id of a row; no span id where it was not read.
-    pub(crate) fn ids(&self, rows: PickedRows<'_>, at: usize) -> Result<(Vec<u8>, Vec<u8>), EvalError> {
-        let span_id = self.id(schema::SPAN_ID, rows, at)?.unwrap_or_default();
+    pub(crate) fn ids(
+        &self,
+        rows: PickedRows<'_>,
+        at: usize,
+    ) -> Result<(Vec<u8>, Option<Vec<u8>>), EvalError> {
+        let span_id = self.id(schema::SPAN_ID, rows, at)?;
         if let Some(trace_id) = self.id(schema::TRACE_ID, rows, at)? {
             return Ok((trace_id, span_id));
         }
