@@ -81,7 +81,11 @@ impl LookFor {
                 let query = format!(r#"{{ span.request.id = "{}" }}"#, payload.request_id.as_ref()?);
                 let now = now_unix_nano / 1_000_000_000;
                 let range = [("start", (now - 3600).to_string()), ("end", (now + 3600).to_string())];
-                Url::parse_with_params(&format!("{api}/api/search?limit=1"), [("q", query)].iter().chain(&range)).ok()
+                Url::parse_with_params(
+                    &format!("{api}/api/search?limit=1"),
+                    [("q", query)].iter().chain(&range),
+                )
+                .ok()
             }
         }
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use vivace_bench::{LoadOptions, LookFor, Lookups, Needles, Payload, Server, Stored, cases, freshness, send, stored};
+use vivace_bench::{
+    LoadOptions, LookFor, Lookups, Needles, Payload, Server, Stored, cases, freshness, send, stored,
+};
 use vivace_model::{Clock, SystemClock};
 
 #[global_allocator]

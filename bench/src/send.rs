@@ -40,7 +40,8 @@ impl Payload {
     pub fn build(seed: u64, start_unix_nano: u64, spans: usize) -> Self {
         let options = Options { seed, start: start_unix_nano, ..Options::default() };
         let mut shop = Shop::new(options);
-        let mut payload = Self { requests: Vec::new(), spans: 0, bytes: 0, trace_ids: Vec::new(), request_id: None };
+        let mut payload =
+            Self { requests: Vec::new(), spans: 0, bytes: 0, trace_ids: Vec::new(), request_id: None };
         while payload.spans < spans {
             let request = shop.next_request();
             let ids = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);

@@ -8,6 +8,7 @@ mod config;
 mod decode;
 mod fetched;
 mod filter;
+mod hybrid;
 mod index;
 mod inflate;
 mod levels;

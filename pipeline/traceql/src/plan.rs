@@ -204,7 +204,9 @@ impl ScanPlan {
             Some(mask) if self.whole && matches!(self.kind, PlanKind::Traces { .. }) => Keep::Traces(mask),
             Some(mask) => Keep::Rows(mask),
         };
-        self.selectors.iter().map(|selector| selector.run(spans, keep)).collect()
+        // Where spans are counted one by one, nobody asks for their spansets.
+        let sets = self.whole || matches!(self.kind, PlanKind::Traces { .. });
+        self.selectors.iter().map(|selector| selector.run(spans, keep, sets)).collect()
     }
 
     /// Spans that start in the range; none if all do.

@@ -8,6 +8,8 @@ use std::ops::Range;
 use parquet::basic::Encoding;
 use parquet::column::page::Page;
 
+use super::hybrid::alike;
+
 /// Values of a page at most. Memory bounds what goes into a block to far less; damage might claim anything.
 const PAGE_VALUES_MAX: usize = 1 << 26;
 
@@ -65,7 +67,7 @@ fn nested(
     rows: &[Range<usize>],
 ) -> Option<bool> {
     let (start, end) = (rows.first()?.start, rows.last()?.end);
-    let mut started: usize = 0;
+    let (mut started, mut range) = (0_usize, 0);
     // The levels of earlier rows, in long steps.
     while left > 0 {
         let (rep, run) = reps.run()?;
@@ -90,7 +92,8 @@ fn nested(
         if first >= end {
             break;
         }
-        if def == max_def && rows.iter().any(|range| range.start < started && first < range.end) {
+        range += rows[range..].iter().take_while(|range| range.end <= first).count();
+        if def == max_def && rows.get(range).is_some_and(|range| range.start < started) {
             return Some(true);
         }
         reps.skip(count)?;
@@ -150,6 +153,10 @@ impl<'a> Levels<'a> {
         }
         match self.packed {
             None => Some((self.value, self.left)),
+            Some((bytes, read)) if self.width == 1 => {
+                let (set, alike) = alike(bytes, read);
+                Some((u16::from(set), alike.min(self.left)))
+            }
             Some((bytes, read)) => Some((unpack(bytes, self.width, read)?, 1)),
         }
     }

@@ -29,6 +29,27 @@ pub(super) struct Pages<'a> {
     absent: Vec<Vec<String>>,
 }
 
+/// What was read of a leaf column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    /// The values that pages have numbers of.
+    pub(super) dictionary: Option<&'a Page>,
+    pages: &'a VecDeque<(usize, Option<Page>)>,
+}
+
+impl<'a> Chunk<'a> {
+    /// The data pages that were read, with their rows.
+    pub(super) fn pages(self) -> impl Iterator<Item = (Range<usize>, &'a Page)> {
+        let mut end = 0;
+        let pages = self.pages.iter().map(move |(rows, page)| {
+            let start = end;
+            end += rows;
+            Some((start..end, page.as_ref()?))
+        });
+        pages.flatten()
+    }
+}
+
 /// The pages of one leaf column.
 #[derive(Clone, Debug)]
 struct LeafPages {
@@ -67,6 +88,17 @@ impl<'a> Pages<'a> {
             self.absent.push(group.to_vec());
         }
         Ok(false)
+    }
+
+    /// Forgets a leaf.
+    pub(super) fn remove(&mut self, leaf: usize) {
+        self.leaves.remove(&leaf);
+    }
+
+    /// What was read of a leaf that has values.
+    pub(super) fn chunk(&self, leaf: usize) -> Option<Chunk<'_>> {
+        let leaf = self.leaves.get(&leaf)?;
+        Some(Chunk { dictionary: leaf.dictionary.as_ref(), pages: &leaf.pages })
     }
 
     /// Whether all pages read of a leaf have their values in its dictionary.
@@ -119,7 +151,10 @@ impl<'a> Pages<'a> {
                 if !page.is_data_page() || !is_whole(&page, max_rep, max_def, page_rows.len()) {
                     return Err(wrong("a data page is damaged"));
                 }
-                any_value = any_value || has_value(&page, max_rep, max_def, &wanted);
+                let whole = wanted.first().is_some_and(|first| first.len() == page_rows.len());
+                any_value = any_value
+                    || whole && index.is_known_to_have_value(number)
+                    || has_value(&page, max_rep, max_def, &wanted);
                 any_index |= matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
                 Some(page)
             };
@@ -135,7 +170,7 @@ impl<'a> Pages<'a> {
 }
 
 /// The parts of the ranges that lie in the page, counted from its first row.
-fn within(rows: &[Range<usize>], page: &Range<usize>) -> Vec<Range<usize>> {
+pub(super) fn within(rows: &[Range<usize>], page: &Range<usize>) -> Vec<Range<usize>> {
     let rows = &rows[rows.partition_point(|range| range.end <= page.start)..];
     let rows = &rows[..rows.partition_point(|range| range.start < page.end)];
     let clipped = rows.iter().map(|range| range.start.max(page.start)..range.end.min(page.end));

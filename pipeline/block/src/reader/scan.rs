@@ -7,6 +7,7 @@ mod cache;
 mod condition;
 mod decode;
 mod facts;
+mod flat;
 mod projection;
 
 use std::ops::Range;

@@ -124,7 +124,9 @@ impl SeriesCollector {
         let ids = ids.ok_or_else(|| EvalError::Batch("ids of spans are missing".into()))?;
         for pipeline in &mut self.pipelines {
             if let PipelineCollector::Counted(counter) = pipeline {
-                let id = |row: u32| rows.binary_search(&row).map_or_else(|_| Vec::new(), |at| ids.value(at).to_vec());
+                let id = |row: u32| {
+                    rows.binary_search(&row).map_or_else(|_| Vec::new(), |at| ids.value(at).to_vec())
+                };
                 counter.exemplars_mut().name(id);
             }
         }

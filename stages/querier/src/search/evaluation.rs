@@ -124,8 +124,17 @@ impl Evaluation {
     /// All pieces, each looked at in turn; what they cost is counted by who opened them.
     pub(super) async fn run(
         self: &Arc<Self>,
-        tasks: BoxStream<'static, Result<Task, JobError>>,
+        mut tasks: BoxStream<'static, Result<Task, JobError>>,
     ) -> Result<(), JobError> {
+        // Most often the newest piece has enough of the newest traces, and tells that no other has to be read.
+        if matches!(self.plan.kind(), PlanKind::Traces { .. })
+            && let Some(task) = tasks.try_next().await?
+        {
+            let permit = self.permit().await?;
+            if let Some(step) = Arc::clone(self).first(task, permit).await? {
+                self.second(step).await?;
+            }
+        }
         let (sender, mut receiver) = mpsc::channel(1);
         let first = async {
             // Permits are asked for in the order of the pieces: whoever holds one never waits for a piece without.
@@ -168,8 +177,8 @@ impl Evaluation {
         (found, metrics, looked)
     }
 
-    /// Whether newest traces are collected and all of these spans are too old.
-    fn too_old(&self, piece: &Piece) -> bool {
+    /// Whether newest traces are collected and all of these spans are too old. They are left out then.
+    pub(super) fn too_old(&self, piece: &Piece) -> bool {
         let mut state = self.state.lock();
         let too_old = state.horizon.is_some_and(|horizon| piece.starts_before(horizon));
         state.too_old |= too_old;
@@ -238,7 +247,10 @@ impl Evaluation {
         }
         let enough = self.first_is_enough || piece.is_held();
         let wanted = self.wanted(selected, &batch, &runs, enough).await?;
-        let told = told(&wanted.rows, &runs, traces.as_deref());
+        let told = match self.plan.kind() {
+            PlanKind::Traces { .. } => told(&wanted.rows, &runs, traces.as_deref()),
+            _ => Vec::new(),
+        };
         if wanted.taken {
             // Nothing is left to do.
         } else if wanted.rows.len() == piece.rows() && self.take_names(&piece, &batch, &runs).await? {
@@ -384,6 +396,13 @@ fn told(rows: &[u32], runs: &TraceRuns, traces: Option<&[u32]>) -> Vec<u32> {
 /// Rows of the piece as ranges, of rows of what was read of it.
 fn of_piece(rows: &[u32], read: Option<&[Range<usize>]>) -> Vec<Range<usize>> {
     match read {
+        None if rows
+            .first()
+            .zip(rows.last())
+            .is_some_and(|(first, last)| (last - first) as usize + 1 == rows.len()) =>
+        {
+            vec![rows[0] as usize..rows[0] as usize + rows.len()]
+        }
         None => ranges(rows.iter().map(|row| *row as usize)),
         Some(read) => ranges(in_piece(rows, read)),
     }

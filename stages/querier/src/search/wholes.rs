@@ -64,6 +64,8 @@ struct Plan {
     candidates: Vec<u128>,
     /// By candidate: whether it has to be put together, because it lies in several parts or not wholly in the time.
     divided: Vec<bool>,
+    /// By candidate: its rows in all parts.
+    rows: Vec<usize>,
     /// Divided candidates, in runs of as many as are put together at once.
     windows: Vec<Range<usize>>,
 }
@@ -78,10 +80,10 @@ pub(super) async fn wholes(
     let all = pieces.iter().filter(|piece| !piece.is_held()).count() as u64;
     let parts = parts(pieces, range.clone(), limits).await?;
     let candidates = candidates(evaluation, &parts, range.as_ref()).await?;
-    let (plan, tasks, used) = compute(move || {
-        let plan = Plan::new(parts, candidates, range, limits.rows_max)?;
+    let (mut plan, tasks, used) = compute(move || {
+        let plan = Plan::new(parts, candidates, range)?;
         let (tasks, used) = plan.tasks()?;
-        Ok((Arc::new(plan), tasks, used))
+        Ok((plan, tasks, used))
     })
     .await?;
     evaluation.count(|metrics| {
@@ -90,6 +92,13 @@ pub(super) async fn wholes(
             used - tasks.iter().filter(|task| !task.piece.is_held()).count() as u64;
     });
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
+    let old: Vec<bool> = plan.parts.iter().map(|part| evaluation.too_old(&part.piece)).collect();
+    let plan = compute(move || {
+        plan.drop_old(&old)?;
+        plan.cut_windows(limits.rows_max);
+        Ok(Arc::new(plan))
+    })
+    .await?;
     let mut columns = evaluation.plan().columns();
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
@@ -215,14 +224,10 @@ impl Part {
 }
 
 impl Plan {
-    fn new(
-        parts: Vec<Part>,
-        candidates: Vec<u128>,
-        range: Option<TimeRange>,
-        rows_max: usize,
-    ) -> Result<Self, JobError> {
+    fn new(parts: Vec<Part>, candidates: Vec<u128>, range: Option<TimeRange>) -> Result<Self, JobError> {
         let count = candidates.len();
-        let mut plan = Self { parts, range, candidates, divided: vec![false; count], windows: Vec::new() };
+        let (divided, rows, windows) = Default::default();
+        let mut plan = Self { parts, range, candidates, divided, rows, windows };
         let (mut seen, mut divided, mut rows) =
             (vec![false; count], vec![false; count], vec![0_usize; count]);
         for part in &plan.parts {
@@ -233,23 +238,38 @@ impl Plan {
                 rows[at] += member.rows.len();
             }
         }
+        (plan.divided, plan.rows) = (divided, rows);
+        Ok(plan)
+    }
+
+    /// Leaves out divided traces that have a span in one of these parts: they begin no later than all of its spans.
+    fn drop_old(&mut self, old: &[bool]) -> Result<(), JobError> {
+        let mut divided = std::mem::take(&mut self.divided);
+        for (part, _) in self.parts.iter().zip(old).filter(|(_, old)| **old) {
+            for member in part.members(self, 0..self.candidates.len())? {
+                divided[member.candidate] = false;
+            }
+        }
+        self.divided = divided;
+        Ok(())
+    }
+
+    fn cut_windows(&mut self, rows_max: usize) {
         let (mut window, mut held) = (0..0, 0);
-        for at in (0..count).filter(|at| divided[*at]) {
-            if held > 0 && held + rows[at] > rows_max {
-                plan.windows.push(std::mem::replace(&mut window, at..at));
+        for at in (0..self.candidates.len()).filter(|at| self.divided[*at]) {
+            if held > 0 && held + self.rows[at] > rows_max {
+                self.windows.push(std::mem::replace(&mut window, at..at));
                 held = 0;
             }
             if held == 0 {
                 window.start = at;
             }
             window.end = at + 1;
-            held += rows[at];
+            held += self.rows[at];
         }
         if held > 0 {
-            plan.windows.push(window);
+            self.windows.push(window);
         }
-        plan.divided = divided;
-        Ok(plan)
     }
 
     /// What is to be looked at in place, and how many row groups hold any candidate.

@@ -147,11 +147,12 @@ pub(crate) fn distinct(selected: &Selected) -> Cow<'_, [u32]> {
 
 /// The rows of all selections, ascending, each one time.
 pub(crate) fn union(selected: &[Selected]) -> Vec<u32> {
-    let mut rows: Vec<u32> = selected.iter().flat_map(|selected| distinct(selected).into_owned()).collect();
-    if selected.len() > 1 {
-        rows.sort_unstable();
-        rows.dedup();
+    if let [selected] = selected {
+        return distinct(selected).into_owned();
     }
+    let mut rows: Vec<u32> = selected.iter().flat_map(|selected| distinct(selected).into_owned()).collect();
+    rows.sort_unstable();
+    rows.dedup();
     rows
 }
 
