@@ -401,7 +401,8 @@ fn of_piece(rows: &[u32], read: Option<&[Range<usize>]>) -> Vec<Range<usize>> {
             .zip(rows.last())
             .is_some_and(|(first, last)| (last - first) as usize + 1 == rows.len()) =>
         {
-            vec![rows[0] as usize..rows[0] as usize + rows.len()]
+            let all = rows[0] as usize..rows[0] as usize + rows.len();
+            vec![all]
         }
         None => ranges(rows.iter().map(|row| *row as usize)),
         Some(read) => ranges(in_piece(rows, read)),
