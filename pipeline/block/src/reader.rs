@@ -12,6 +12,7 @@ mod hybrid;
 mod index;
 mod inflate;
 mod levels;
+mod page_rows;
 mod pages;
 mod scan;
 mod source;

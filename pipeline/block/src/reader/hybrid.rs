@@ -1,6 +1,9 @@
 //! Parquet's mix of run-length and bit-packed runs, read by position.
 //! Source: <https://parquet.apache.org/docs/file-format/data-pages/encodings/#RLE>.
 
+use arrow::array::BooleanBufferBuilder;
+use arrow::buffer::BooleanBuffer;
+
 /// Bits of a number at most.
 const WIDTH_MAX: usize = 32;
 
@@ -76,6 +79,21 @@ impl<'a> Hybrid<'a> {
         Some(())
     }
 
+    /// The next numbers, which have one bit each.
+    pub(super) fn bits(&mut self, mut count: usize) -> Option<BooleanBuffer> {
+        let mut bits = BooleanBufferBuilder::new(count);
+        while count > 0 {
+            let step = self.step(count)?;
+            match self.run {
+                Run::Repeat(number) => bits.append_n(step, number == 1),
+                Run::Packed(bytes, read) => bits.append_packed_range(read..read + step, bytes),
+            }
+            self.advance(step);
+            count -= step;
+        }
+        Some(bits.finish())
+    }
+
     /// How many of the next `count` numbers are of one run.
     fn step(&mut self, count: usize) -> Option<usize> {
         while self.left == 0 {
@@ -92,11 +110,6 @@ impl<'a> Hybrid<'a> {
     }
 
     fn next_run(&mut self) -> Option<()> {
-        if self.width == 0 && self.rest.is_empty() {
-            // Numbers of no bits are all 0, however many there are.
-            (self.left, self.run) = (usize::MAX, Run::Repeat(0));
-            return Some(());
-        }
         let header = self.varint()?;
         let count = usize::try_from(header >> 1).ok()?;
         if header & 1 == 1 {
@@ -146,7 +159,7 @@ fn unpack(bytes: &[u8], width: usize, index: usize) -> u32 {
 }
 
 /// Whether the bit at an index is set, and how many from there on are like it, at least.
-pub(super) fn alike(bytes: &[u8], index: usize) -> (bool, usize) {
+fn alike(bytes: &[u8], index: usize) -> (bool, usize) {
     let word = word(bytes, index / 8) >> (index % 8);
     let known = 64 - index % 8;
     let set = word & 1 == 1;
@@ -217,7 +230,9 @@ mod tests {
             let mut found = Vec::new();
             let mut hybrid = Hybrid::new(&bytes, 1).unwrap();
             hybrid.runs_of_bits(bits.len(), |set, count| Some(found.extend(vec![set; count]))).unwrap();
-            prop_assert_eq!(found, bits);
+            prop_assert_eq!(&found, &bits);
+            let bits_again = Hybrid::new(&bytes, 1).unwrap().bits(bits.len()).unwrap();
+            prop_assert_eq!(bits_again.iter().collect::<Vec<_>>(), bits);
         }
 
         #[test]

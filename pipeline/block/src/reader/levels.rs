@@ -8,7 +8,8 @@ use std::ops::Range;
 use parquet::basic::Encoding;
 use parquet::column::page::Page;
 
-use super::hybrid::alike;
+use super::hybrid::Hybrid;
+use super::page_rows::PageRows;
 
 /// Values of a page at most. Memory bounds what goes into a block to far less; damage might claim anything.
 const PAGE_VALUES_MAX: usize = 1 << 26;
@@ -24,38 +25,18 @@ pub(super) fn is_whole(page: &Page, max_rep: i16, max_def: i16, rows: usize) -> 
 
 /// Whether any of the rows, counted from the page's first one, has a value in a leaf column with these maximum levels.
 /// In doubt (a damaged page, an old encoding) says yes, and decoding finds out.
-pub(super) fn has_value(page: &Page, max_rep: i16, max_def: i16, rows: &[Range<usize>]) -> bool {
+pub(super) fn has_value(page: &Page, max_rep: i16, max_def: i16, rows: &PageRows) -> bool {
     if max_def == 0 {
         return true;
     }
     let Some((reps, defs)) = levels(page, max_rep, max_def) else {
         return true;
     };
-    if max_rep == 0 {
-        flat(defs, max_def as u16, rows)
-    } else {
-        nested(reps, defs, max_def as u16, page.num_values() as usize, rows)
+    if max_rep == 0 && max_def == 1 {
+        let there = Hybrid::new(defs.rest, 1).and_then(|mut levels| levels.bits(rows.bits.len()));
+        return there.is_none_or(|there| rows.meet(&there));
     }
-    .unwrap_or(true)
-}
-
-/// One level per row. None if the page ends early.
-fn flat(mut defs: Levels<'_>, max_def: u16, rows: &[Range<usize>]) -> Option<bool> {
-    let mut at = 0;
-    for range in rows {
-        defs.skip(range.start - at)?;
-        at = range.start;
-        while at < range.end {
-            let (def, run) = defs.run()?;
-            if def == max_def {
-                return Some(true);
-            }
-            let count = run.min(range.end - at);
-            defs.skip(count)?;
-            at += count;
-        }
-    }
-    Some(false)
+    nested(reps, defs, max_def as u16, page.num_values() as usize, &rows.ranges).unwrap_or(true)
 }
 
 /// A row starts at each repetition level of 0.
@@ -153,10 +134,6 @@ impl<'a> Levels<'a> {
         }
         match self.packed {
             None => Some((self.value, self.left)),
-            Some((bytes, read)) if self.width == 1 => {
-                let (set, alike) = alike(bytes, read);
-                Some((u16::from(set), alike.min(self.left)))
-            }
             Some((bytes, read)) => Some((unpack(bytes, self.width, read)?, 1)),
         }
     }
@@ -279,7 +256,8 @@ mod tests {
             let rows = from.min(defs.len() - 1)..(from + length).min(defs.len());
             prop_assume!(!rows.is_empty());
             let expected = defs[rows.clone()].contains(&1);
-            prop_assert_eq!(has_value(&page(&[], 0, &defs, 1), 0, 1, &[rows]), expected);
+            let rows = PageRows::new(&[rows], &(0..defs.len()));
+            prop_assert_eq!(has_value(&page(&[], 0, &defs, 1), 0, 1, &rows), expected);
         }
 
         #[test]
@@ -296,7 +274,8 @@ mod tests {
             let range = from.min(rows.len() - 1)..(from + length).min(rows.len());
             prop_assume!(!range.is_empty());
             let expected = rows[range.clone()].iter().flatten().any(|&def| def == 4);
-            prop_assert_eq!(has_value(&page(&reps, 2, &defs, 4), 2, 4, &[range]), expected);
+            let asked = PageRows::new(&[range], &(0..rows.len()));
+            prop_assert_eq!(has_value(&page(&reps, 2, &defs, 4), 2, 4, &asked), expected);
         }
 
         #[test]
@@ -329,7 +308,7 @@ mod tests {
                 rep_level_encoding: Encoding::RLE,
                 statistics: None,
             };
-            let rows = [start..start + 3, start + 5..start + 6];
+            let rows = PageRows::new(&[start..start + 3, start + 5..start + 6], &(0..60));
             // The answer does not matter, only that there is one.
             let _: bool = has_value(&page, max_rep, 3, &rows);
             let _: bool = is_whole(&page, max_rep, 3, start);

@@ -10,6 +10,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::basic::Type;
 use vivace_model::scan::TraceRuns;
 
 use super::{Block, flat};
@@ -117,7 +118,7 @@ fn read(
         let field = block.leaves.iter().position(|leaves| leaves.start == leaf);
         let field = field.map(|column| block.index.schema.field(column));
         let decoded = match field.zip(pages.chunk(leaf)) {
-            Some((field, chunk)) => flat::column(meta, field.data_type(), chunk, rows, count)?,
+            Some((field, chunk)) => flat::column(meta, field.data_type(), chunk, count)?,
             None => None,
         };
         match decoded {
@@ -163,7 +164,12 @@ fn with_library(
     let claimed = if pages.has_gap() { usize::MAX / 2 } else { total };
     let selection =
         (count < total).then(|| RowSelection::from_consecutive_ranges(rows.iter().cloned(), claimed));
-    let size = count.min(DECODE_ROWS_MAX);
+    // What has one place for each row is put there at once.
+    let fixed = |leaf: &usize| {
+        let column = descriptor.column(*leaf);
+        column.max_rep_level() == 0 && column.physical_type() != Type::BYTE_ARRAY
+    };
+    let size = if present.iter().all(fixed) { count } else { count.min(DECODE_ROWS_MAX) };
     let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, pages, size, selection)?;
     let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
     let Some(first) = batches.first() else {

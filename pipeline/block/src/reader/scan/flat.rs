@@ -4,13 +4,12 @@
 //! Guarantee: damaged pages give an error, never other rows.
 
 use std::error::Error;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanBufferBuilder, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
 };
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt32Type};
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::Page;
@@ -18,7 +17,8 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::facts::strings;
 use crate::reader::hybrid::Hybrid;
-use crate::reader::pages::{Chunk, within};
+use crate::reader::page_rows::PageRows;
+use crate::reader::pages::Chunk;
 
 type Decoded<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -49,12 +49,11 @@ enum Values<'a> {
     Strings(&'a [u8]),
 }
 
-/// The column in these rows, of which there are `count`; none if the Parquet library is to decode it.
+/// The column in the rows asked for, of which there are `count`; none if the Parquet library is to decode it.
 pub(super) fn column(
     meta: &ColumnChunkMetaData,
     data_type: &DataType,
     chunk: Chunk<'_>,
-    rows: &[Range<usize>],
     count: usize,
 ) -> Decoded<Option<ArrayRef>> {
     let description = meta.column_descr();
@@ -66,8 +65,8 @@ pub(super) fn column(
     let valid = (max_def > 0).then(|| BooleanBufferBuilder::new(count));
     let mut picked =
         Picked { numbers: Vec::with_capacity(count), valid, bytes: Vec::new(), offsets: vec![0] };
-    for (of_page, page) in chunk.pages() {
-        picked.page(page, form, &within(rows, &of_page)).ok_or("a page is cut off")?;
+    for (rows, page) in chunk.pages().filter(|(rows, _)| rows.count > 0) {
+        picked.page(page, form, rows).ok_or("a page is cut off")?;
     }
     if picked.numbers.len() != count {
         return Err("fewer rows than asked for".into());
@@ -98,8 +97,8 @@ fn form(physical: Type, data_type: &DataType, chunk: Chunk<'_>) -> Option<Form> 
 }
 
 impl Picked {
-    /// Adds the rows of a page, counted from its first. None if the page ends early.
-    fn page(&mut self, page: &Page, form: Form, rows: &[Range<usize>]) -> Option<()> {
+    /// Adds the rows of a page. None if the page ends early.
+    fn page(&mut self, page: &Page, form: Form, rows: &PageRows) -> Option<()> {
         let mut rest = &page.buffer()[..];
         let mut levels = None;
         if self.valid.is_some() {
@@ -116,8 +115,13 @@ impl Picked {
             },
             Form::Strings => Values::Strings(rest),
         };
+        if rows.is_scattered() {
+            let levels = levels.map(|mut levels| levels.bits(rows.bits.len()));
+            let there = levels.unwrap_or_else(|| Some(BooleanBuffer::new_set(rows.bits.len())))?;
+            return self.scattered(&rows.bits, &there, values);
+        }
         let mut at = 0;
-        for range in rows {
+        for range in &rows.ranges {
             runs(
                 &mut levels,
                 range.start - at,
@@ -137,6 +141,38 @@ impl Picked {
                 }
             })?;
             at = range.end;
+        }
+        Some(())
+    }
+
+    /// Adds single rows: those of a mask, of which some are there.
+    fn scattered(
+        &mut self,
+        asked: &BooleanBuffer,
+        there: &BooleanBuffer,
+        mut values: Values<'_>,
+    ) -> Option<()> {
+        // Values before the word, and those that were passed.
+        let (mut before, mut passed) = (0, 0);
+        let words = asked.bit_chunks();
+        for (mut asked, there) in words.iter_padded().zip(there.bit_chunks().iter_padded()) {
+            while asked != 0 {
+                let bit = asked & asked.wrapping_neg();
+                asked &= asked - 1;
+                let has = there & bit != 0;
+                if let Some(valid) = &mut self.valid {
+                    valid.append(has);
+                }
+                if !has {
+                    self.numbers.push(0);
+                    continue;
+                }
+                let place = before + (there & (bit - 1)).count_ones() as usize;
+                values.skip(place - passed)?;
+                values.take(1, &mut self.numbers, &mut self.bytes, &mut self.offsets)?;
+                passed = place + 1;
+            }
+            before += there.count_ones() as usize;
         }
         Some(())
     }
