@@ -12,8 +12,8 @@ mod whole;
 use std::ops::Range;
 use std::sync::Arc;
 
-use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection};
+use vivace_model::{UnixNanos, schema};
 use vivace_proto::internal::Search;
 
 use crate::ast::{Attribute, MetricsFunction};
@@ -116,14 +116,20 @@ impl ScanPlan {
         let ranged = search.start != 0 || search.end != 0;
         let range = start..UnixNanos(if ranged { search.end } else { u64::MAX });
         if ranged || matches!(kind, PlanKind::Traces { .. }) {
-            first.fixed.insert(vivace_model::schema::START_TIME);
+            first.fixed.insert(schema::START_TIME);
         }
         let mut third = Projection::default();
-        if let PlanKind::Series { exemplars_max, .. } = &kind {
-            // Properties are looked for in both batches.
-            second.fixed.retain(|name| !first.fixed.contains(name));
+        if let PlanKind::Series { pipelines, exemplars_max, .. } = &kind {
+            let compares =
+                pipelines.iter().any(|(function, _)| matches!(function, MetricsFunction::Compare { .. }));
+            // When spans start is found in either batch, but not what is worked out of several columns of one: the time
+            // of an event since then, the selection of a comparison.
+            if first.fixed.contains(schema::START_TIME) && !second.fixed.contains(schema::EVENTS) && !compares
+            {
+                second.fixed.remove(schema::START_TIME);
+            }
             if *exemplars_max > 0 {
-                third.fixed.insert(vivace_model::schema::SPAN_ID);
+                third.fixed.insert(schema::SPAN_ID);
             }
         }
         let condition = condition::of_selectors(&selectors, whole);

@@ -135,6 +135,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn spans_get_their_ids_once() {
+        let mut exemplars = Exemplars::new(1, 2);
+        exemplars.offer(0, 0, exemplar(1), Some(7));
+        exemplars.offer(0, 0, exemplar(2), None);
+        assert_eq!(exemplars.nameless().collect::<Vec<_>>(), [7]);
+        exemplars.name(|row| vec![row as u8; 8]);
+        exemplars.name(|_| unreachable!("all have one"));
+        let of = |time: u64| exemplars.iter().find(|kept| kept.exemplar.time == time).unwrap();
+        assert_eq!((&*of(1).exemplar.span_id, &*of(2).exemplar.span_id), (&[7; 8][..], &[][..]));
+    }
+
     proptest! {
         #[test]
         fn jobs_do_not_matter(times in proptest::collection::vec((0u64..1000, 0usize..3), 0..200)) {
