@@ -229,7 +229,10 @@ mod tests {
             let bytes = encode(&bits.iter().map(|bit| u32::from(*bit)).collect::<Vec<_>>(), 1);
             let mut found = Vec::new();
             let mut hybrid = Hybrid::new(&bytes, 1).unwrap();
-            hybrid.runs_of_bits(bits.len(), |set, count| Some(found.extend(vec![set; count]))).unwrap();
+            hybrid.runs_of_bits(bits.len(), |set, count| {
+                found.extend(vec![set; count]);
+                Some(())
+            }).unwrap();
             prop_assert_eq!(&found, &bits);
             let bits_again = Hybrid::new(&bytes, 1).unwrap().bits(bits.len()).unwrap();
             prop_assert_eq!(bits_again.iter().collect::<Vec<_>>(), bits);

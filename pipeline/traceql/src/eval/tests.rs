@@ -2,7 +2,7 @@
 
 use vivace_proto::otlp::common::{ArrayValue, KeyValueList, any_value::Value as Otlp};
 
-use crate::testing::{Event, Link, TestSpan, attribute, expression, failure, found, runs, span, trace_id};
+use crate::testing::{Event, Link, TestSpan, attribute, expression, failure, found, span, trace_id};
 use crate::{Spans, eval, testing};
 
 const SECOND: u64 = 1_000_000_000;
