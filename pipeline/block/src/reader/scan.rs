@@ -27,7 +27,7 @@ use super::BlockReader;
 use super::cache::DescriptionCache;
 use super::index::BlockIndex;
 use super::source::{Counters, Source, blocking};
-use crate::schema::START_TIME;
+use crate::schema::{AttributeScope, START_TIME};
 use crate::{BlockError, Metrics};
 
 /// A block opened for scanning. Cheap to clone; clones share what they count.
