@@ -2,11 +2,13 @@
 //! it is read; [`crate::invariants`] checks whole chains in another way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
 
 use crate::entry::ENTRY_VERSION;
-use crate::{BlockMeta, Entry, EntryBody, PartitionState, Violation};
+use crate::operated::{self, Replay};
+use crate::{BlockMeta, Entry, EntryBody, PartitionState, Rejected, Violation};
 
 /// Whether `entry` may follow `state`.
 pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violation> {
@@ -20,27 +22,86 @@ pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violati
         return Err(Violation::Sequence { after: state.sequence(), found: entry.sequence });
     }
     match &entry.body {
-        EntryBody::Ingested { offsets, blocks, rejected } => {
+        EntryBody::Ingested { offsets, blocks, rejected, .. } => {
             check_follows(state.end(), *offsets)?;
             for block in blocks {
                 check_block(block, state.partition(), *offsets)?;
+                check_incarnation(block, state.incarnation())?;
             }
             check_fresh(state, blocks)?;
-            match rejected.iter().find(|rejected| !offsets.contains(rejected.offset)) {
-                None => Ok(()),
-                Some(stray) => Err(Violation::RejectedOutside { offset: stray.offset, offsets: *offsets }),
-            }
+            check_rejected(rejected, *offsets)
         }
         EntryBody::Compacted { inputs, outputs } => {
             let replaced = live_blocks(state, inputs)?;
             for block in outputs {
-                check_block(block, state.partition(), OffsetRange { start: Offset::ZERO, end: state.end() })?;
+                check_block(block, state.partition(), offsets_of(block, state.incarnation(), state.end()))?;
             }
             check_fresh(state, outputs)?;
             check_merge(&replaced, outputs)
         }
         EntryBody::Expired { blocks } => live_blocks(state, blocks).map(drop),
         EntryBody::Lost { offsets } => check_follows(state.end(), *offsets),
+        EntryBody::Replayed { .. }
+        | EntryBody::Recreated { .. }
+        | EntryBody::Discarded { .. }
+        | EntryBody::Redacted { .. } => check_operated(state, &entry.body),
+    }
+}
+
+/// The entries that operators have written.
+fn check_operated(state: &PartitionState, body: &EntryBody) -> Result<(), Violation> {
+    match body {
+        EntryBody::Replayed { generation, offsets, inputs, outputs, abandoned, rejected, .. } => {
+            operated::check_generation(state.generation(), *generation)?;
+            let live = state.live().iter().map(AsRef::as_ref);
+            let replay = Replay { offsets: *offsets, inputs, abandoned, outputs };
+            replay.check(live, state.incarnation(), state.end())?;
+            for block in outputs {
+                check_block(block, state.partition(), *offsets)?;
+            }
+            check_rejected(rejected, *offsets)?;
+            if !inputs.is_empty() {
+                live_blocks(state, inputs)?;
+            }
+            check_fresh(state, outputs)
+        }
+        EntryBody::Recreated { generation, .. } => {
+            operated::check_generation(state.generation(), *generation)
+        }
+        EntryBody::Discarded { blocks } => named(state.kept(), blocks).map(drop),
+        EntryBody::Redacted { inputs, outputs, removed, duplicates, .. } => {
+            let replaced = live_blocks(state, inputs)?;
+            for block in outputs {
+                check_block(block, state.partition(), offsets_of(block, state.incarnation(), state.end()))?;
+            }
+            check_fresh(state, outputs)?;
+            operated::check_redaction(&replaced, outputs, removed.saturating_add(*duplicates))
+        }
+        EntryBody::Ingested { .. }
+        | EntryBody::Compacted { .. }
+        | EntryBody::Expired { .. }
+        | EntryBody::Lost { .. } => Ok(()),
+    }
+}
+
+/// Where the offsets of a block may lie. Those of a topic that is no more may be any.
+pub(crate) fn offsets_of(block: &BlockMeta, incarnation: u32, end: Offset) -> OffsetRange {
+    let end = if block.incarnation == incarnation { end } else { Offset(u64::MAX) };
+    OffsetRange { start: Offset::ZERO, end }
+}
+
+/// What is ingested is of the topic that is there now.
+pub(crate) fn check_incarnation(block: &BlockMeta, incarnation: u32) -> Result<(), Violation> {
+    if block.incarnation == incarnation {
+        return Ok(());
+    }
+    Err(Violation::Block { id: block.id, reason: "it is of another topic of that name" })
+}
+
+pub(crate) fn check_rejected(rejected: &[Rejected], offsets: OffsetRange) -> Result<(), Violation> {
+    match rejected.iter().find(|rejected| !offsets.contains(rejected.offset)) {
+        None => Ok(()),
+        Some(stray) => Err(Violation::RejectedOutside { offset: stray.offset, offsets }),
     }
 }
 
@@ -98,7 +159,7 @@ fn check_fresh(state: &PartitionState, added: &[BlockMeta]) -> Result<(), Violat
         return Err(Violation::RepeatedBlock { id: twice.id });
     }
     let retired = state.retired().iter().map(|retired| &retired.block);
-    match state.live().iter().chain(retired).find(|known| ids.contains(&known.id)) {
+    match state.live().iter().chain(retired).chain(state.kept()).find(|known| ids.contains(&known.id)) {
         None => Ok(()),
         Some(known) => Err(Violation::RepeatedBlock { id: known.id }),
     }
@@ -106,6 +167,11 @@ fn check_fresh(state: &PartitionState, added: &[BlockMeta]) -> Result<(), Violat
 
 /// The live blocks of these ids, at least one, each named once.
 fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a BlockMeta>, Violation> {
+    named(state.live(), ids)
+}
+
+/// Those of the blocks that have these ids, at least one, each named once.
+fn named<'a>(blocks: &'a [Arc<BlockMeta>], ids: &[BlockId]) -> Result<Vec<&'a BlockMeta>, Violation> {
     if ids.is_empty() {
         return Err(Violation::NoBlocks);
     }
@@ -113,8 +179,7 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
     if let Some(twice) = ids.iter().find(|id| !wanted.insert(**id)) {
         return Err(Violation::RepeatedBlock { id: *twice });
     }
-    let live: HashMap<_, _> = state
-        .live()
+    let live: HashMap<_, _> = blocks
         .iter()
         .filter(|block| wanted.contains(&block.id))
         .map(|block| (block.id, block.as_ref()))
@@ -123,26 +188,26 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
 }
 
 /// A merge keeps the spans of each tenant: it may drop resent spans, never add rows or lose all of them. Blocks hashed
-/// over different numbers of partitions cannot be merged, or pruning by trace id would go wrong.
+/// over different numbers of partitions cannot be merged, or pruning by trace id would go wrong; nor can those of different
+/// topics of that name, whose offsets say nothing about each other.
 pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Result<(), Violation> {
     struct Group {
         offsets: OffsetRange,
         before: u64,
         after: u64,
     }
-    let mut groups = BTreeMap::<(&TenantId, u32), Group>::new();
+    let mut groups = BTreeMap::<(&TenantId, u32, u32), Group>::new();
     for input in inputs {
-        let group = groups.entry((&input.tenant, input.partition_count)).or_insert(Group {
-            offsets: input.offsets,
-            before: 0,
-            after: 0,
-        });
+        let group = groups
+            .entry((&input.tenant, input.partition_count, input.incarnation))
+            .or_insert(Group { offsets: input.offsets, before: 0, after: 0 });
         group.offsets.start = group.offsets.start.min(input.offsets.start);
         group.offsets.end = group.offsets.end.max(input.offsets.end);
         group.before = group.before.saturating_add(input.rows);
     }
     for output in outputs {
-        let Some(group) = groups.get_mut(&(&output.tenant, output.partition_count)) else {
+        let Some(group) = groups.get_mut(&(&output.tenant, output.partition_count, output.incarnation))
+        else {
             let reason = "no input is of its tenant and number of partitions";
             return Err(Violation::Block { id: output.id, reason });
         };
@@ -156,7 +221,7 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
     }
     match groups.iter().find(|(_, group)| group.after == 0 || group.after > group.before) {
         None => Ok(()),
-        Some(((tenant, _), Group { before, after, .. })) => {
+        Some(((tenant, ..), Group { before, after, .. })) => {
             Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after })
         }
     }
@@ -165,7 +230,6 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rejected;
     use crate::testing::{block, compacted, entry, expired, ingested, lost, state_of};
 
     /// Blocks 1 `[0, 10)` and 2 `[10, 20)`, ten rows each.
@@ -193,6 +257,7 @@ mod tests {
             offsets: OffsetRange::new(Offset(20), Offset(30)),
             blocks: vec![block(3, 20..25), block(4, 25..30)],
             rejected,
+            last: None,
         };
         for body in [
             with_rejected,
@@ -237,7 +302,7 @@ mod tests {
         for offset in [Offset(19), Offset(30)] {
             let offsets = OffsetRange::new(Offset(20), Offset(30));
             let rejected = vec![Rejected { offset, reason: "x".into(), spans: 1 }];
-            let body = EntryBody::Ingested { offsets, blocks: vec![], rejected };
+            let body = EntryBody::Ingested { offsets, blocks: vec![], rejected, last: None };
             assert_eq!(broken(body), Violation::RejectedOutside { offset, offsets });
         }
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
+use vivace_model::{Offset, Partition, TenantId, TraceId, UnixNanos};
 
-use crate::{BlockMeta, Entry, EntryBody, LedgerError, Violation, rules};
+use crate::{BlockMeta, Entry, EntryBody, Fingerprint, LedgerError, Violation, rules};
 
 /// How long a retired block stays in the state, counted from entry to entry so that every reader folds alike. The
 /// grace period in which its file is kept must be shorter, or whoever deletes files never hears of it.
@@ -28,6 +28,15 @@ pub(crate) struct Folded {
     live: Vec<Arc<BlockMeta>>,
     /// In the order in which they were retired.
     retired: Vec<Retired>,
+    #[serde(default)]
+    generation: u32,
+    #[serde(default)]
+    incarnation: u32,
+    #[serde(default)]
+    last: Option<Fingerprint>,
+    /// Of earlier generations, in the order in which they were replaced.
+    #[serde(default)]
+    kept: Vec<Arc<BlockMeta>>,
 }
 
 /// A block that was replaced or expired. Its file is still readable for the grace period.
@@ -64,6 +73,10 @@ impl PartitionState {
             totals: Totals::default(),
             live: Vec::new(),
             retired: Vec::new(),
+            generation: 0,
+            incarnation: 0,
+            last: None,
+            kept: Vec::new(),
         }))
     }
 
@@ -101,6 +114,32 @@ impl PartitionState {
     #[must_use]
     pub fn retired(&self) -> &[Retired] {
         &self.0.retired
+    }
+
+    /// How often an operator had blocks built anew, or the topic made anew.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.0.generation
+    }
+
+    /// Which topic of that name the end is an offset of: 0 for the first, else the generation that began when the
+    /// topic was made anew. Offsets of different incarnations say nothing about each other.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.0.incarnation
+    }
+
+    /// By what the record before the end is known again, if it is known.
+    #[must_use]
+    pub fn last(&self) -> Option<Fingerprint> {
+        self.0.last
+    }
+
+    /// Blocks of earlier generations that a replay replaced. Nobody reads them; their files stay until an operator
+    /// discards them.
+    #[must_use]
+    pub fn kept(&self) -> &[Arc<BlockMeta>] {
+        &self.0.kept
     }
 
     /// Lost and rejected records from the beginning of the chain.
@@ -154,9 +193,7 @@ impl PartitionState {
         for block in entry.body.added() {
             state.insert(Arc::new(block.clone()));
         }
-        if let Some(offsets) = entry.body.offsets() {
-            state.end = offsets.end;
-        }
+        state.advance(&entry.body);
         state.totals.add(&entry.body);
         Ok(())
     }
@@ -178,9 +215,10 @@ impl PartitionState {
         if folded.sequence != sequence {
             return Err(Violation::Snapshot { sequence, what: "its number" });
         }
-        let offsets = OffsetRange { start: Offset::ZERO, end: folded.end };
         let mut ids = HashSet::with_capacity(folded.live.len());
-        for block in folded.live.iter().chain(folded.retired.iter().map(|retired| &retired.block)) {
+        let retired = folded.retired.iter().map(|retired| &retired.block);
+        for block in folded.live.iter().chain(retired).chain(&folded.kept) {
+            let offsets = rules::offsets_of(block, folded.incarnation, folded.end);
             rules::check_block(block, partition, offsets)?;
             if !ids.insert(block.id) {
                 return Err(Violation::RepeatedBlock { id: block.id });
@@ -203,14 +241,49 @@ impl Folded {
         if removed.is_empty() {
             return;
         }
-        let retired = &mut self.retired;
+        let replayed = matches!(entry.body, EntryBody::Replayed { .. });
+        let (retired, kept) = (&mut self.retired, &mut self.kept);
         self.live.retain(|block| {
             let stays = !removed.contains(&block.id);
-            if !stays {
-                retired.push(Retired { block: Arc::clone(block), at: entry.written });
+            match (stays, replayed) {
+                (true, _) => {}
+                (false, true) => kept.push(Arc::clone(block)),
+                (false, false) => retired.push(Retired { block: Arc::clone(block), at: entry.written }),
             }
             stays
         });
+    }
+
+    /// Moves the end, and whatever says which offsets these are.
+    fn advance(&mut self, body: &EntryBody) {
+        match body {
+            EntryBody::Ingested { offsets, last, .. } => {
+                self.end = offsets.end;
+                self.last = *last;
+            }
+            EntryBody::Lost { offsets } => {
+                self.end = offsets.end;
+                self.last = None;
+            }
+            EntryBody::Replayed { generation, offsets, last, .. } => {
+                self.generation = *generation;
+                if offsets.end > self.end {
+                    self.end = offsets.end;
+                    self.last = *last;
+                }
+            }
+            EntryBody::Recreated { generation, end, .. } => {
+                self.generation = *generation;
+                self.incarnation = *generation;
+                self.end = *end;
+                self.last = None;
+            }
+            EntryBody::Discarded { blocks } => {
+                let discarded: HashSet<_> = blocks.iter().collect();
+                self.kept.retain(|block| !discarded.contains(&block.id));
+            }
+            EntryBody::Compacted { .. } | EntryBody::Expired { .. } | EntryBody::Redacted { .. } => {}
+        }
     }
 }
 
@@ -226,13 +299,21 @@ impl Totals {
                 self.lost_ranges += 1;
                 self.lost_offsets += offsets.len();
             }
-            EntryBody::Compacted { .. } | EntryBody::Expired { .. } => {}
+            // What a replay finds rejected was rejected when it was ingested.
+            EntryBody::Compacted { .. }
+            | EntryBody::Expired { .. }
+            | EntryBody::Replayed { .. }
+            | EntryBody::Recreated { .. }
+            | EntryBody::Discarded { .. }
+            | EntryBody::Redacted { .. } => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use vivace_model::OffsetRange;
+
     use super::*;
     use crate::Rejected;
     use crate::testing::{WRITTEN, block, compacted, entry, expired, ids, ingested, lost, state_of};
@@ -243,7 +324,7 @@ mod tests {
         let offsets = OffsetRange::new(Offset(10), Offset(20));
         let state = state_of(&[
             ingested(vec![block(1, 0..10)], 0..10),
-            EntryBody::Ingested { offsets, blocks: vec![block(2, 10..20)], rejected },
+            EntryBody::Ingested { offsets, blocks: vec![block(2, 10..20)], rejected, last: None },
             lost(20..50),
             ingested(vec![block(3, 50..60)], 50..60),
             compacted(&[1, 2], vec![block(4, 0..20)]),

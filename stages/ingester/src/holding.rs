@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use vivace_block::{OpenBlock, SealedBlock};
+use vivace_ledger::Fingerprint;
 use vivace_model::{Offset, OffsetRange, Partition, TenantId};
 
 use crate::rejected::RejectedRecord;
@@ -45,6 +46,8 @@ pub(crate) struct Content {
     pub(crate) tenants: BTreeMap<TenantId, Rows>,
     /// Records, or spans of them, that could not be taken in; until they are on their topic.
     pub(crate) rejected: Vec<RejectedRecord>,
+    /// By what the last record taken in is known again.
+    pub(crate) last: Option<Fingerprint>,
     /// When the first record was taken in.
     pub(crate) opened: Option<Instant>,
 }
@@ -62,7 +65,8 @@ pub(crate) struct Piece {
 
 impl Piece {
     pub(crate) fn new(start: Offset) -> Arc<Self> {
-        let content = Content { end: start, tenants: BTreeMap::new(), rejected: Vec::new(), opened: None };
+        let content =
+            Content { end: start, tenants: BTreeMap::new(), rejected: Vec::new(), last: None, opened: None };
         Arc::new(Self {
             start,
             content: RwLock::new(content),

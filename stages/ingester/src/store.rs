@@ -180,6 +180,7 @@ impl Storer {
             date: created.date(),
             partition: self.partition,
             partition_count: description.partition_count,
+            incarnation: self.state.incarnation(),
             offsets,
             level: description.level,
             rows: stats.rows,
@@ -212,7 +213,8 @@ impl Storer {
     async fn list(&mut self, stored: StoredSet) -> Result<ListedSet, PipelineError> {
         let started = Instant::now();
         let StoredSet { frozen, offsets, blocks, rejected } = stored;
-        let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected };
+        let last = frozen.piece.content.read().last;
+        let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected, last };
         self.state =
             append(&self.shared, self.partition, &self.chain, &self.state, body, offsets.start).await?;
         observe(&self.shared.metrics().list_seconds, started.elapsed());
@@ -258,7 +260,9 @@ impl Storer {
         }
         self.checked = Some(Instant::now());
         match self.chain.refresh(&self.state).await {
-            Ok(state) if state.end() == self.state.end() => {
+            Ok(state)
+                if state.end() == self.state.end() && state.incarnation() == self.state.incarnation() =>
+            {
                 self.state = state;
                 Ok(())
             }
@@ -288,8 +292,10 @@ pub(crate) async fn append(
     loop {
         match chain.append(&known, &proposal).await {
             Ok(state) => return Ok(state),
-            // A compactor's entry took the number. Ours is surely not in the chain and goes on top.
-            Err(LedgerError::Conflict { current, .. }) if current.end() == start => {
+            // A compactor's or an operator's entry took the number. Ours is surely not in the chain and goes on top.
+            Err(LedgerError::Conflict { current, .. })
+                if current.end() == start && current.incarnation() == known.incarnation() =>
+            {
                 known = current;
                 proposal = Proposal::new(proposal.body().clone(), shared.random().bytes());
             }
