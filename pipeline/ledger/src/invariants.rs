@@ -47,6 +47,7 @@ pub struct ChainCheck {
     generation: u32,
     incarnation: u32,
     last: Option<Fingerprint>,
+    redacted: Option<OffsetRange>,
     /// Every block ever, and what became of it.
     blocks: HashMap<BlockId, (BlockMeta, Fate)>,
     /// When each entry was written.
@@ -95,8 +96,14 @@ impl ChainCheck {
             EntryBody::Redacted { inputs, outputs, removed, duplicates, .. } => {
                 let known = inputs.iter().filter_map(|id| self.blocks.get(id)).map(|(block, _)| block);
                 let known: Vec<_> = known.collect();
+                let ours = known.iter().filter(|block| block.incarnation == self.incarnation);
+                let around = ours
+                    .map(|block| block.offsets)
+                    .chain(self.redacted)
+                    .reduce(|a, b| OffsetRange { start: a.start.min(b.start), end: a.end.max(b.end) });
                 self.check_outputs(outputs)?;
                 operated::check_redaction(&known, outputs, removed.saturating_add(*duplicates))?;
+                self.redacted = around;
             }
         }
         self.change_blocks(entry)?;
@@ -137,7 +144,7 @@ impl ChainCheck {
             EntryBody::Recreated { generation, end, .. } => {
                 operated::check_generation(self.generation, *generation)?;
                 (self.generation, self.incarnation) = (*generation, *generation);
-                (self.base, self.last) = (*end, None);
+                (self.base, self.last, self.redacted) = (*end, None, None);
                 self.covered.clear();
             }
             EntryBody::Ingested { .. }
@@ -187,6 +194,9 @@ impl ChainCheck {
         }
         if state.last() != self.last {
             return differs("its last record");
+        }
+        if state.redacted() != self.redacted {
+            return differs("the offsets that traces were removed from");
         }
         let kept =
             self.blocks.iter().filter(|(_, (_, fate))| matches!(fate, Fate::Kept(_))).map(|(id, _)| *id);

@@ -35,6 +35,7 @@ pub use chain::Chain;
 pub use entry::{Entry, EntryBody, Fingerprint, Proposal, Rejected};
 pub use error::LedgerError;
 pub use metrics::Metrics;
+pub use paths::ledger_folder;
 pub use state::{PartitionState, RETIRED_KEEP, Retired, Totals};
 pub use view::View;
 pub use view_keeper::ViewKeeper;

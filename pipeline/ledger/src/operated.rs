@@ -33,7 +33,8 @@ impl Replay<'_> {
         end: Offset,
     ) -> Result<(), Violation> {
         let offsets = self.offsets;
-        if offsets.start >= offsets.end {
+        // Without offsets it only gives blocks up.
+        if offsets.start > offsets.end || (offsets.start == offsets.end && self.abandoned.is_empty()) {
             return Err(Violation::Range { offsets });
         }
         if offsets.start > end {
@@ -234,6 +235,7 @@ mod tests {
             &[&two()[..], &[redacted(&[1], vec![BlockMeta { rows: 7, ..block(3, 0..10) }], 3)]].concat(),
         );
         assert_eq!((state.live().len(), state.retired().len()), (2, 1));
+        assert_eq!(state.redacted(), Some(range(0..10)));
         whole(&[&two()[..], &[redacted(&[1], vec![], 10)]].concat());
         let seven = || BlockMeta { rows: 7, ..block(3, 0..10) };
         assert!(matches!(broken(&two(), redacted(&[1], vec![seven()], 2)), Violation::Redacted { .. }));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use vivace_model::{Offset, Partition, TenantId, TraceId, UnixNanos};
+use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
 
 use crate::{BlockMeta, Entry, EntryBody, Fingerprint, LedgerError, Violation, rules};
 
@@ -34,6 +34,9 @@ pub(crate) struct Folded {
     incarnation: u32,
     #[serde(default)]
     last: Option<Fingerprint>,
+    /// Around all blocks of this incarnation that traces were removed from.
+    #[serde(default)]
+    redacted: Option<OffsetRange>,
     /// Of earlier generations, in the order in which they were replaced.
     #[serde(default)]
     kept: Vec<Arc<BlockMeta>>,
@@ -76,6 +79,7 @@ impl PartitionState {
             generation: 0,
             incarnation: 0,
             last: None,
+            redacted: None,
             kept: Vec::new(),
         }))
     }
@@ -135,6 +139,12 @@ impl PartitionState {
         self.0.last
     }
 
+    /// A range around all offsets whose blocks had traces removed; the topic may still hold them.
+    #[must_use]
+    pub fn redacted(&self) -> Option<OffsetRange> {
+        self.0.redacted
+    }
+
     /// Blocks of earlier generations that a replay replaced. Nobody reads them; their files stay until an operator
     /// discards them.
     #[must_use]
@@ -189,6 +199,7 @@ impl PartitionState {
         rules::check(self, entry)?;
         let state = Arc::make_mut(&mut self.0);
         state.sequence = entry.sequence;
+        state.note_redacted(&entry.body);
         state.retire(entry);
         for block in entry.body.added() {
             state.insert(Arc::new(block.clone()));
@@ -235,6 +246,17 @@ impl Folded {
         self.live.insert(place, block);
     }
 
+    /// Before the inputs are gone.
+    fn note_redacted(&mut self, body: &EntryBody) {
+        let EntryBody::Redacted { inputs, .. } = body else { return };
+        let ours = self.live.iter().filter(|block| block.incarnation == self.incarnation);
+        for block in ours.filter(|block| inputs.contains(&block.id)) {
+            let range = self.redacted.get_or_insert(block.offsets);
+            range.start = range.start.min(block.offsets.start);
+            range.end = range.end.max(block.offsets.end);
+        }
+    }
+
     fn retire(&mut self, entry: &Entry) {
         self.retired.retain(|retired| entry.written.since(retired.at) <= RETIRED_KEEP);
         let removed: HashSet<_> = entry.body.removed().iter().collect();
@@ -277,6 +299,7 @@ impl Folded {
                 self.incarnation = *generation;
                 self.end = *end;
                 self.last = None;
+                self.redacted = None;
             }
             EntryBody::Discarded { blocks } => {
                 let discarded: HashSet<_> = blocks.iter().collect();
@@ -312,8 +335,6 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
-    use vivace_model::OffsetRange;
-
     use super::*;
     use crate::Rejected;
     use crate::testing::{WRITTEN, block, compacted, entry, expired, ids, ingested, lost, state_of};

@@ -34,7 +34,9 @@ pub(crate) async fn find_start(
         return Err(PipelineError::Recreated { partition, end, watermarks });
     }
     if end >= watermarks.start {
-        check_topic(shared, partition, &state, watermarks).await?;
+        if fit(shared, partition, &state, watermarks).await? == Fit::Other {
+            return Err(PipelineError::Replaced { partition, end });
+        }
         info!(%partition, sequence = state.sequence(), start = %end, lag = watermarks.end.0 - end.0, "partition starts");
         return Ok((chain, state));
     }
@@ -46,20 +48,33 @@ pub(crate) async fn find_start(
     Ok((chain, state))
 }
 
+/// How a topic and a chain fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// The record before the chain's end is the one that was ingested.
+    Same,
+    /// Nothing speaks against it, but that record is not there any more, or nothing is known of it.
+    Unknown,
+    /// It is another topic.
+    Other,
+}
+
 /// Compares the record before the chain's end, if the topic still holds it, with the one that was ingested. A topic that
 /// was deleted and made anew may well have grown past the chain's end.
-async fn check_topic(
+pub(crate) async fn fit(
     shared: &Shared,
     partition: Partition,
     state: &PartitionState,
     watermarks: OffsetRange,
-) -> Result<(), PipelineError> {
-    let end = state.end();
-    let (Some(known), Some(before)) = (state.last(), end.0.checked_sub(1).map(Offset)) else {
-        return Ok(());
+) -> Result<Fit, PipelineError> {
+    if state.end() > watermarks.end {
+        return Ok(Fit::Other);
+    }
+    let (Some(known), Some(before)) = (state.last(), state.end().0.checked_sub(1).map(Offset)) else {
+        return Ok(Fit::Unknown);
     };
     if before < watermarks.start {
-        return Ok(());
+        return Ok(Fit::Unknown);
     }
     let action = "read the last record that was ingested";
     let failed = |source| PipelineError::Log { action, source };
@@ -67,15 +82,12 @@ async fn check_topic(
     let read = timeout(RECORD_WAIT, reader.next(1)).await.map_err(|elapsed| {
         failed(LogError::Unavailable { action: "no record came in time".into(), source: elapsed.into() })
     })?;
-    let found = match read {
-        Ok(records) => records.into_iter().next(),
+    match read.map(|records| records.into_iter().next()) {
+        // Where that record was, another topic may hold a marker that is no record.
+        Ok(Some(record)) if record.offset == before && fingerprint(&record) == known => Ok(Fit::Same),
+        Ok(_) => Ok(Fit::Other),
         // It was deleted by age meanwhile.
-        Err(LogError::OffsetOutOfRange { .. }) => return Ok(()),
-        Err(source) => return Err(failed(source)),
-    };
-    // Where that record was, another topic may hold a marker that is no record.
-    match found {
-        Some(record) if record.offset == before && fingerprint(&record) == known => Ok(()),
-        _ => Err(PipelineError::Replaced { partition, end }),
+        Err(LogError::OffsetOutOfRange { .. }) => Ok(Fit::Unknown),
+        Err(source) => Err(failed(source)),
     }
 }

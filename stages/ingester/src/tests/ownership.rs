@@ -131,9 +131,10 @@ async fn a_topic_that_does_not_fit_the_ledger_is_refused() {
     list_elsewhere(&rig, 0, 100).await;
     rig.append_spans(0..20).await;
     rig.run();
-    let problem =
-        wait_for("unreadiness", async || rig.readiness.state().err().filter(|e| e.contains("not the topic that was ingested")))
-            .await;
+    let problem = wait_for("unreadiness", async || {
+        rig.readiness.state().err().filter(|e| e.contains("not the topic that was ingested"))
+    })
+    .await;
     assert!(problem.contains("ledger ends at offset 100"), "{problem}");
     tokio::time::sleep(config().block_age_max * 2).await;
     assert_eq!(rig.state().await.sequence(), 1);
