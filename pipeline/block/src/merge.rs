@@ -12,6 +12,7 @@ mod group;
 mod input;
 mod output;
 mod pending;
+mod retry;
 mod same;
 mod source;
 mod target;
@@ -32,6 +33,7 @@ use vivace_model::scan::TraceRuns;
 use self::group::{Grouper, Step};
 use self::input::Inputs;
 use self::output::Output;
+use self::retry::retry;
 use self::target::Target;
 use self::window::Window;
 use crate::columns::BlockStats;
@@ -124,7 +126,8 @@ pub async fn merge(
     merge: Merge,
     mut name: impl FnMut() -> Path,
 ) -> Result<MergeOutcome, BlockError> {
-    let opened = merge.inputs.iter().map(|input| reader.open(&input.path, input.file_bytes));
+    let opened: Vec<_> =
+        merge.inputs.iter().map(|input| retry(|| reader.open(&input.path, input.file_bytes))).collect();
     let scans: Vec<BlockScan> = stream::iter(opened).buffered(OPENED_AT_ONCE).try_collect().await?;
     let mut output = None;
     let mut next = || Output::new(store, name());

@@ -85,9 +85,9 @@ impl ChainCheck {
                 rules::check_rejected(rejected, *offsets)?;
                 self.last = *last;
             }
-            EntryBody::Compacted { inputs, outputs } => {
+            EntryBody::Compacted { inputs, outputs, duplicates, expired } => {
                 let known = inputs.iter().filter_map(|id| self.blocks.get(id)).map(|(block, _)| block);
-                rules::check_merge(&known.collect::<Vec<_>>(), outputs)?;
+                rules::check_merge(&known.collect::<Vec<_>>(), outputs, *duplicates, *expired)?;
                 self.check_outputs(outputs)?;
             }
             EntryBody::Lost { .. } => self.last = None,

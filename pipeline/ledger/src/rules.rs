@@ -31,13 +31,13 @@ pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violati
             check_fresh(state, blocks)?;
             check_rejected(rejected, *offsets)
         }
-        EntryBody::Compacted { inputs, outputs } => {
+        EntryBody::Compacted { inputs, outputs, duplicates, expired } => {
             let replaced = live_blocks(state, inputs)?;
             for block in outputs {
                 check_block(block, state.partition(), offsets_of(block, state.incarnation(), state.end()))?;
             }
             check_fresh(state, outputs)?;
-            check_merge(&replaced, outputs)
+            check_merge(&replaced, outputs, *duplicates, *expired)
         }
         EntryBody::Expired { blocks } => live_blocks(state, blocks).map(drop),
         EntryBody::Lost { offsets } => check_follows(state.end(), *offsets),
@@ -187,10 +187,15 @@ fn named<'a>(blocks: &'a [Arc<BlockMeta>], ids: &[BlockId]) -> Result<Vec<&'a Bl
     ids.iter().map(|id| live.get(id).copied().ok_or(Violation::UnknownBlock { id: *id })).collect()
 }
 
-/// A merge keeps the spans of each tenant: it may drop resent spans, never add rows or lose all of them. Blocks hashed
-/// over different numbers of partitions cannot be merged, or pruning by trace id would go wrong; nor can those of different
-/// topics of that name, whose offsets say nothing about each other.
-pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Result<(), Violation> {
+/// A merge keeps the spans of each tenant, but for those that it says it left out: rows add up. Only what expired may
+/// leave nothing of a tenant. Blocks hashed over different numbers of partitions cannot be merged, or pruning by trace
+/// id would go wrong; nor can those of different topics of that name, whose offsets say nothing about each other.
+pub(crate) fn check_merge(
+    inputs: &[&BlockMeta],
+    outputs: &[BlockMeta],
+    duplicates: u64,
+    expired: u64,
+) -> Result<(), Violation> {
     struct Group {
         offsets: OffsetRange,
         before: u64,
@@ -219,10 +224,14 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
         }
         group.after = group.after.saturating_add(output.rows);
     }
-    match groups.iter().find(|(_, group)| group.after == 0 || group.after > group.before) {
+    let left_out = duplicates.saturating_add(expired);
+    let sum = |rows: fn(&Group) -> u64| groups.values().map(rows).fold(0, u64::saturating_add);
+    let adds_up = sum(|group| group.before) == sum(|group| group.after).saturating_add(left_out);
+    let wrong = |group: &Group| !adds_up || group.after > group.before || (group.after == 0 && expired == 0);
+    match groups.iter().find(|(_, group)| wrong(group)) {
         None => Ok(()),
         Some(((tenant, ..), Group { before, after, .. })) => {
-            Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after })
+            Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after, left_out })
         }
     }
 }
@@ -358,6 +367,17 @@ mod tests {
             Violation::Rows { before: 20, after: 21, .. }
         ));
         assert!(matches!(broken(compacted(&[1, 2], vec![])), Violation::Rows { before: 20, after: 0, .. }));
+        let with = |rows, duplicates, expired| {
+            let outputs = if rows == 0 { vec![] } else { vec![BlockMeta { rows, ..block(3, 0..20) }] };
+            let inputs = vec![block(1, 0..1).id, block(2, 0..1).id];
+            check(&two_blocks(), &entry(3, EntryBody::Compacted { inputs, outputs, duplicates, expired }))
+        };
+        assert_eq!(with(13, 3, 4), Ok(()));
+        assert_eq!(with(0, 0, 20), Ok(()));
+        assert_eq!(with(0, 15, 5), Ok(()));
+        for (rows, duplicates, expired) in [(0, 20, 0), (13, 3, 3), (13, 4, 4), (20, 1, 0), (19, 0, 0)] {
+            assert!(matches!(with(rows, duplicates, expired), Err(Violation::Rows { before: 20, .. })));
+        }
         let reason = |output| match broken(compacted(&[1], vec![output])) {
             Violation::Block { reason, .. } => reason,
             other => panic!("{other}"),

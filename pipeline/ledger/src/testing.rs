@@ -48,8 +48,12 @@ pub(crate) fn ingested(blocks: Vec<BlockMeta>, offsets: Range<u64>) -> EntryBody
     EntryBody::Ingested { offsets: range(offsets), blocks, rejected: vec![], last: None }
 }
 
+/// Replaces blocks of ten rows; what the outputs lack are duplicates.
 pub(crate) fn compacted(inputs: &[u64], outputs: Vec<BlockMeta>) -> EntryBody {
-    EntryBody::Compacted { inputs: inputs.iter().copied().map(block_id).collect(), outputs }
+    let rows: u64 = outputs.iter().map(|output| output.rows).sum();
+    let inputs: Vec<_> = inputs.iter().copied().map(block_id).collect();
+    let duplicates = (10 * inputs.len() as u64).saturating_sub(rows);
+    EntryBody::Compacted { inputs, outputs, duplicates, expired: 0 }
 }
 
 pub(crate) fn expired(blocks: &[u64]) -> EntryBody {

@@ -4,6 +4,7 @@
 //! Does not own: what any stage does.
 
 mod client;
+mod compactor;
 mod demo;
 mod operator;
 mod process;
@@ -54,6 +55,12 @@ enum Command {
     Querier,
     /// Runs the query-frontend: serves the query API.
     QueryFrontend,
+    /// Runs the compactor: merges blocks, deletes what need not be kept.
+    Compactor {
+        /// Only print what would be merged, expired and deleted now; nothing is changed. Needs no Kafka.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
     #[command(flatten)]
@@ -63,6 +70,14 @@ enum Command {
 }
 
 impl Command {
+    /// The exit code where it could not be done. An audit that could not look has found nothing.
+    fn failure(&self) -> ExitCode {
+        match self {
+            Self::Operate(Task::Audit(_)) => ExitCode::from(operator::CODE_UNKNOWN),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     /// The stages that it runs. The client's and the operator's commands run none.
     const fn stages(&self) -> Stages {
         match self {
@@ -71,6 +86,7 @@ impl Command {
             Self::Ingester => Stages { ingester: true, ..Stages::NONE },
             Self::Querier => Stages { querier: true, ..Stages::NONE },
             Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
+            Self::Compactor { .. } => Stages { compactor: true, ..Stages::NONE },
             Self::Operate(_) | Self::Ask(_) => Stages::NONE,
         }
     }
@@ -78,12 +94,13 @@ impl Command {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::All);
+    let failure = command.failure();
     match start(command) {
         Ok(code) => code,
         Err(error) => {
             // One line, causes included: what went wrong must be readable without the log's format.
             complain(&format!("vivace: {error:#}"));
-            ExitCode::FAILURE
+            failure
         }
     }
 }
@@ -93,7 +110,7 @@ pub(crate) fn complain(line: &str) {
     eprintln!("{line}");
 }
 
-#[allow(clippy::print_stdout, reason = "`vivace config` is asked to print")]
+#[allow(clippy::print_stdout, reason = "`vivace config` and dry runs are asked to print")]
 fn start(command: Command) -> Result<ExitCode> {
     if let Command::Ask(question) = command {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -111,6 +128,12 @@ fn start(command: Command) -> Result<ExitCode> {
         let ended = runtime.block_on(operator::run(task, &settings));
         runtime.shutdown_timeout(BLOCKING_WAIT);
         return ended;
+    }
+    if let Command::Compactor { dry_run: true } = command {
+        for line in runtime.block_on(compactor::dry_run(&settings))? {
+            println!("{line}");
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let demo = matches!(command, Command::Demo);
     let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());

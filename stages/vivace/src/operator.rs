@@ -18,6 +18,7 @@ use vivace_log::{LogConfig, NewRecord, SharedLog};
 use vivace_model::{Clock, Partition, SystemClock, TenantId, UnixNanos};
 use vivace_operate::Bucket;
 
+pub(crate) use self::audit::CODE_UNKNOWN;
 use crate::settings::Settings;
 use crate::storage;
 

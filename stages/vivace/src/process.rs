@@ -7,6 +7,7 @@ use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tracing::info;
 use vivace_block::BlockReader;
+use vivace_compactor::Compactor;
 use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
@@ -21,7 +22,7 @@ use vivace_runtime::{
 };
 
 use crate::settings::Settings;
-use crate::{demo, servers, storage};
+use crate::{compactor, demo, servers, storage};
 
 /// Stop what takes spans in first, then what stores them, then what answers: in the order the data flows.
 const PHASE_INTAKE: u8 = 0;
@@ -36,16 +37,17 @@ pub(crate) struct Stages {
     pub(crate) ingester: bool,
     pub(crate) querier: bool,
     pub(crate) query_frontend: bool,
+    pub(crate) compactor: bool,
 }
 
 impl Stages {
     pub(crate) const NONE: Self =
-        Self { distributor: false, ingester: false, querier: false, query_frontend: false };
+        Self { distributor: false, ingester: false, querier: false, query_frontend: false, compactor: false };
     pub(crate) const ALL: Self =
-        Self { distributor: true, ingester: true, querier: true, query_frontend: true };
+        Self { distributor: true, ingester: true, querier: true, query_frontend: true, compactor: true };
 
     const fn is_all(self) -> bool {
-        self.distributor && self.ingester && self.querier && self.query_frontend
+        self.distributor && self.ingester && self.querier && self.query_frontend && self.compactor
     }
 
     /// One line for each that runs.
@@ -55,6 +57,7 @@ impl Stages {
             (self.ingester, "ingester"),
             (self.querier, "querier"),
             (self.query_frontend, "query-frontend"),
+            (self.compactor, "compactor"),
         ];
         names.iter().filter(|(runs, _)| *runs).map(|(_, name)| format!("{name}\n")).collect()
     }
@@ -104,7 +107,7 @@ impl Process {
         let registry = new_registry(&build);
         // Ports first: a port that is taken should stop the start before anything is touched.
         let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
-        // Alone in its process, a distributor is asked nothing over gRPC.
+        // Alone in its process, a distributor or a compactor is asked nothing over gRPC.
         let grpc = match stages.ingester || stages.querier || stages.query_frontend {
             true => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
             false => None,
@@ -170,6 +173,11 @@ impl Common {
             let ready = self.readiness.check("query-frontend");
             supervisor
                 .spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
+        }
+        if self.stages.compactor {
+            let compactor = self.compactor()?;
+            let ready = self.readiness.check("compactor");
+            supervisor.spawn_ordered(PHASE_STORE, "compactor", |shutdown| compactor.run(ready, shutdown));
         }
         if self.stages.distributor {
             let distributor = self.distributor().await?;
@@ -238,6 +246,11 @@ impl Common {
         let Settings { ingester, block, topics, .. } = self.settings.clone();
         let ready = self.readiness.check("ingester");
         Ok(Ingester::new(ingester, block, topics, environment, self.address.clone(), ready)?)
+    }
+
+    fn compactor(&self) -> Result<Compactor> {
+        let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
+        compactor::new(&self.settings, &self.log, &self.store, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {

@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) ingester: vivace_ingester::Config,
     pub(crate) querier: vivace_querier::Config,
     pub(crate) query_frontend: vivace_query_frontend::Config,
+    pub(crate) compactor: vivace_compactor::Config,
 }
 
 /// Loads one crate's settings.
@@ -72,6 +73,7 @@ impl Settings {
             ingester: load!(environment, vivace_ingester::Config),
             querier: load!(environment, vivace_querier::Config),
             query_frontend: load!(environment, vivace_query_frontend::Config),
+            compactor: load!(environment, vivace_compactor::Config),
         };
         settings
             .agree()

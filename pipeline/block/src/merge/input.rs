@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::retry::retry;
 use super::source::Source;
 use super::target::Target;
 use super::window::Taken;
@@ -135,7 +136,8 @@ impl Input {
             if count == 0 {
                 continue;
             }
-            let batch = self.scan.all_columns(group, range).await?;
+            let scan = &self.scan;
+            let batch = retry(|| scan.all_columns(group, range.clone())).await?;
             let target = Arc::clone(target);
             let source = compute(move || Source::new(&batch, &target)).await?;
             if self.last().zip(source.traces().first()).is_some_and(|(last, first)| last > *first) {

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 
+use super::retry::retry;
 use crate::BlockError;
 
 /// A file smaller than this is put at once; a larger one in parts of this size, which stores want to be equal.
@@ -40,7 +41,8 @@ impl Output {
             if self.first.len() < PART_BYTES {
                 return Ok(());
             }
-            let upload = self.store.put_multipart(&self.path).await.map_err(|error| self.error(error))?;
+            let upload =
+                self.store.put_multipart(&self.path).await.map_err(|error| failed(&self.path, error))?;
             let upload = self.upload.insert(WriteMultipart::new_with_chunk_size(upload, PART_BYTES));
             upload.put(std::mem::take(&mut self.first).freeze());
         } else if let Some(upload) = &mut self.upload {
@@ -48,18 +50,24 @@ impl Output {
         }
         if let Some(upload) = &mut self.upload {
             let waited = upload.wait_for_capacity(PARTS_MAX).await;
-            waited.map_err(|error| self.error(error))?;
+            waited.map_err(|error| failed(&self.path, error))?;
         }
         Ok(())
     }
 
     /// Ends the file; returns its size.
     pub(super) async fn finish(&mut self) -> Result<u64, BlockError> {
-        let done = match self.upload.take() {
-            Some(upload) => upload.finish().await,
-            None => self.store.put(&self.path, std::mem::take(&mut self.first).freeze().into()).await,
+        if let Some(upload) = self.upload.take() {
+            upload.finish().await.map_err(|error| failed(&self.path, error))?;
+            return Ok(self.bytes);
+        }
+        let file = std::mem::take(&mut self.first).freeze();
+        let (store, path) = (&self.store, &self.path);
+        let put = || {
+            let put = store.put(path, file.clone().into());
+            async { put.await.map_err(|error| failed(path, error)) }
         };
-        done.map_err(|error| self.error(error))?;
+        retry(put).await?;
         Ok(self.bytes)
     }
 
@@ -70,8 +78,8 @@ impl Output {
             None => Ok(()),
         }
     }
+}
 
-    fn error(&self, error: object_store::Error) -> BlockError {
-        BlockError::Write { path: self.path.clone(), source: Arc::new(error) }
-    }
+fn failed(path: &Path, error: object_store::Error) -> BlockError {
+    BlockError::Write { path: path.clone(), source: Arc::new(error) }
 }

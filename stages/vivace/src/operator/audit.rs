@@ -15,7 +15,7 @@ use super::{bucket, bytes, log, log_config, print};
 use crate::settings::Settings;
 
 const CODE_VIOLATED: u8 = 1;
-const CODE_UNKNOWN: u8 = 2;
+pub(crate) const CODE_UNKNOWN: u8 = 2;
 /// Partitions that are looked at at once.
 const PARTITIONS_AT_ONCE: usize = 4;
 /// A log that does not answer by then is left out.

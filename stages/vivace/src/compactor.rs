@@ -1,0 +1,41 @@
+//! The compactor with what it works with.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use object_store::ObjectStore;
+use vivace_compactor::{Compactor, Environment, Metrics, Random, Retention};
+use vivace_log::{MemoryLog, SharedLog};
+use vivace_model::{SystemClock, TenantId};
+
+use crate::settings::Settings;
+use crate::storage;
+
+/// A compactor that keeps every tenant's traces as the settings say.
+pub(crate) fn new(
+    settings: &Settings,
+    log: &SharedLog,
+    store: &Arc<dyn ObjectStore>,
+    metrics: Metrics,
+) -> Result<Compactor> {
+    let retention = Retention::from_config(&settings.compactor).map_err(anyhow::Error::msg)?;
+    let environment = Environment {
+        log: Arc::clone(log),
+        store: Arc::clone(store),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(Random::from_system()),
+        retention: Arc::new(move |_: &TenantId| retention.clone()),
+        metrics,
+        ledger_metrics: vivace_ledger::Metrics::default(),
+    };
+    let (config, block, topics) = (&settings.compactor, &settings.block, &settings.topics);
+    Ok(Compactor::new(config.clone(), block.clone(), topics.clone(), environment)?)
+}
+
+/// What a compactor would do now, by what lies in the store.
+pub(crate) async fn dry_run(settings: &Settings) -> Result<Vec<String>> {
+    let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
+    // The log is never asked in a dry run.
+    let log: SharedLog = MemoryLog::new(0);
+    Ok(new(settings, &log, &store, Metrics::default())?.dry_run().await?)
+}
