@@ -43,7 +43,7 @@ const ROUNDS_MAX: u32 = 50;
 const ATTEMPTS_MAX: u32 = 5;
 /// Pause before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Files that are looked for, or deleted, at once.
+/// Files that are looked for at once.
 const FILES_AT_ONCE: usize = 8;
 
 /// Why a replay was not done.
@@ -229,7 +229,7 @@ impl Replayer {
                 self.delete(&built.blocks).await;
                 *built = Built::default();
             }
-            self.extend(built, request.partition, state.incarnation(), plan.offsets).await?;
+            self.extend(built, &state, plan.offsets).await?;
             let body = body(&plan, built, &request.reason);
             built.proposed = true;
             match self.append(chain, &state, body).await {
@@ -321,11 +321,15 @@ impl Replayer {
     }
 
     async fn without_file(&self, state: &PartitionState) -> Result<Vec<BlockId>, ReplayError> {
-        let looks = stream::iter(state.live()).map(|block| async move {
-            match self.shared.environment.store.head(&block.path()).await {
-                Ok(_) => Ok(None),
-                Err(StoreError::NotFound { .. }) => Ok(Some(block.id)),
-                Err(source) => Err(ReplayError::Store { id: block.id, source }),
+        let store = &self.shared.environment.store;
+        let looks = stream::iter(state.live().to_vec()).map(|block| {
+            let store = Arc::clone(store);
+            async move {
+                match store.head(&block.path()).await {
+                    Ok(_) => Ok(None),
+                    Err(StoreError::NotFound { .. }) => Ok(Some(block.id)),
+                    Err(source) => Err(ReplayError::Store { id: block.id, source }),
+                }
             }
         });
         let looked: Vec<_> = looks.buffered(FILES_AT_ONCE).try_collect().await?;
@@ -354,16 +358,12 @@ impl Replayer {
 
     /// Deletes files that no entry names; what is left of them is found as orphans.
     async fn delete(&self, blocks: &[BlockMeta]) {
-        let delete = |block: &BlockMeta| {
-            let path = block.path();
-            async move {
-                match self.shared.environment.store.delete(&path).await {
-                    Ok(()) | Err(StoreError::NotFound { .. }) => {}
-                    Err(error) => warn!(%path, %error, "file not deleted, it is an orphan"),
-                }
+        for path in blocks.iter().map(BlockMeta::path) {
+            match self.shared.environment.store.delete(&path).await {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => warn!(%path, %error, "file not deleted, it is an orphan"),
             }
-        };
-        stream::iter(blocks).map(delete).buffer_unordered(FILES_AT_ONCE).collect::<()>().await;
+        }
     }
 }
 

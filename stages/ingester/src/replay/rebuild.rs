@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use vivace_block::DuplicateFilter;
-use vivace_ledger::{BlockMeta, Fingerprint, Rejected};
+use vivace_ledger::{BlockMeta, Fingerprint, PartitionState, Rejected};
 use vivace_log::{LogError, Reader, Record};
 use vivace_model::{Offset, OffsetRange, Partition, UnixNanos};
 
@@ -50,10 +50,11 @@ impl Replayer {
     pub(super) async fn extend(
         &self,
         built: &mut Built,
-        partition: Partition,
-        incarnation: u32,
+        state: &PartitionState,
         offsets: OffsetRange,
     ) -> Result<(), ReplayError> {
+        let (partition, incarnation) = (state.partition(), state.incarnation());
+        let counts = blocks::counts(&self.shared, state);
         let lacking = match built.offsets {
             None => vec![offsets],
             Some(done) => vec![
@@ -62,7 +63,7 @@ impl Replayer {
             ],
         };
         for range in lacking.into_iter().filter(|range| !range.is_empty()) {
-            let origin = Origin { partition, incarnation, offsets: range };
+            let origin = Origin { partition, incarnation, offsets: range, counts: &counts };
             let last = Rebuild::start(&self.shared, origin).await?.run(built).await?;
             if range.end == offsets.end {
                 built.last = last;
@@ -76,7 +77,7 @@ impl Replayer {
 /// Work on one range.
 struct Rebuild<'a> {
     shared: &'a Arc<Shared>,
-    origin: Origin,
+    origin: Origin<'a>,
     reader: Box<dyn Reader>,
     piece: Arc<Piece>,
     seen: DuplicateFilter,
@@ -84,7 +85,7 @@ struct Rebuild<'a> {
 }
 
 impl<'a> Rebuild<'a> {
-    async fn start(shared: &'a Arc<Shared>, origin: Origin) -> Result<Self, ReplayError> {
+    async fn start(shared: &'a Arc<Shared>, origin: Origin<'a>) -> Result<Self, ReplayError> {
         let reader = shared.log().read(&shared.topics.spans, origin.partition, origin.offsets.start).await;
         let reader = reader.map_err(|source| ReplayError::Log { action: "read the topic", source })?;
         let seen = DuplicateFilter::new(u64::from_le_bytes(shared.random().bytes()));

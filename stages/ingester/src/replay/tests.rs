@@ -107,14 +107,15 @@ async fn an_empty_bucket_is_filled_from_the_topic() {
 
 #[tokio::test(start_paused = true)]
 async fn times_are_found_in_the_topic() {
-    let rig = Rig::prepare(config()).await;
+    let mut rig = Rig::prepare(config()).await;
     let mut times = Vec::new();
     let clock = Arc::clone(&rig.clock);
     let log = MemoryLog::with_clock(1, Arc::<vivace_model::ManualClock>::clone(&clock));
     for spec in rig.topics.specs() {
         log.ensure_topic(&spec).await.unwrap();
     }
-    let rig = Rig { handle: log.handle(), log, ..rig };
+    rig.handle = log.handle();
+    rig.log = log;
     for number in 0..20 {
         times.push(vivace_model::Clock::now(&*clock));
         rig.append_spans(number..number + 1).await;
