@@ -16,8 +16,7 @@ pub struct BlockMeta {
     pub date: String,
     /// The partition that its records came from.
     pub partition: Partition,
-    /// Number of partitions that all of its traces hash to its partition by; 0 if there is no such number: it was raised
-    /// in between, or someone else's partitioner wrote the topic.
+    /// Number of partitions that its records were hashed over.
     pub partition_count: u32,
     /// Which topic of that name its offsets are of: 0 for the first; see [`crate::PartitionState::incarnation`].
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -57,7 +56,7 @@ impl BlockMeta {
     /// about a topic that someone else's partitioner wrote.
     #[must_use]
     pub fn may_hold(&self, trace_id: &TraceId) -> bool {
-        self.partition_count == 0 || partition_of(trace_id.as_bytes(), self.partition_count) == self.partition
+        partition_of(trace_id.as_bytes(), self.partition_count) == self.partition
     }
 
     /// Order of blocks wherever they are given out: by the end of the latest span, newest first.

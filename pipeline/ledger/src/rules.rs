@@ -126,7 +126,7 @@ pub(crate) fn check_block(
     let within = offsets.start <= block.offsets.start && block.offsets.end <= offsets.end;
     let reason = if block.partition != partition {
         "it is of another partition"
-    } else if block.partition_count != 0 && block.partition.0 >= block.partition_count {
+    } else if block.partition.0 >= block.partition_count {
         "its partition is not one of those that its records were hashed over"
     } else if block.offsets.start >= block.offsets.end {
         "its offsets are empty or run backwards"
@@ -319,11 +319,7 @@ mod tests {
     #[test]
     fn blocks_are_plausible() {
         assert!(broken_block(|block| block.partition = Partition(1)).contains("another partition"));
-        let beyond = BlockMeta { partition: Partition(4), ..block(3, 0..10) };
-        let found = check_block(&beyond, Partition(4), beyond.offsets);
-        assert!(matches!(found, Err(Violation::Block { reason, .. }) if reason.contains("hashed over")));
-        let mixed = BlockMeta { partition_count: 0, ..beyond };
-        assert_eq!(check_block(&mixed, Partition(4), mixed.offsets), Ok(()));
+        assert!(broken_block(|block| block.partition_count = 0).contains("hashed over"));
         assert!(broken_block(|block| block.offsets.end = Offset(31)).contains("within"));
         assert!(broken_block(|block| block.offsets.start = Offset(19)).contains("within"));
         assert!(broken_block(|block| block.offsets.end = Offset(20)).contains("empty"));

@@ -5,16 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio::time::timeout;
-use vivace_block::schema::TRACE_ID;
 use vivace_block::{Description, SealedBlock, write_block};
-use vivace_ledger::{BlockMeta, PartitionState};
-use vivace_model::{BlockId, OffsetRange, Partition, TenantId, partition_of};
+use vivace_ledger::BlockMeta;
+use vivace_model::{BlockId, OffsetRange, Partition, TenantId};
 
 use crate::error::PipelineError;
 use crate::retry::Backoff;
@@ -27,19 +25,17 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the records of a set of blocks come from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin<'a> {
+pub(crate) struct Origin {
     pub(crate) partition: Partition,
     /// Which topic of that name.
     pub(crate) incarnation: u32,
     pub(crate) offsets: OffsetRange,
-    /// Numbers of partitions that records may have been hashed over, the present one first.
-    pub(crate) counts: &'a [u32],
 }
 
 /// Encodes and uploads the blocks of one set, however long it takes.
 pub(crate) async fn store(
     shared: &Shared,
-    origin: Origin<'_>,
+    origin: Origin,
     blocks: Vec<(TenantId, Arc<SealedBlock>)>,
 ) -> Result<Vec<BlockMeta>, PipelineError> {
     let mut stored = Vec::with_capacity(blocks.len());
@@ -59,16 +55,16 @@ pub(crate) async fn store(
 
 async fn encode(
     shared: &Shared,
-    origin: Origin<'_>,
+    origin: Origin,
     tenant: TenantId,
     block: Arc<SealedBlock>,
 ) -> Result<(BlockMeta, Bytes), PipelineError> {
-    let Origin { partition, incarnation, offsets, counts } = origin;
+    let Origin { partition, incarnation, offsets} = origin;
     let created = shared.environment.clock.now();
     let description = Description {
         tenant,
         partition,
-        partition_count: hashed_over(&block, partition, counts),
+        partition_count: shared.topics.partitions,
         offsets,
         level: 0,
         created,
@@ -94,33 +90,6 @@ async fn encode(
         created,
     };
     Ok((meta, file))
-}
-
-/// The present number of partitions, and those that live blocks were hashed over: where it was raised, records of before
-/// may still be in the topic.
-pub(crate) fn counts(shared: &Shared, state: &PartitionState) -> Vec<u32> {
-    let mut counts = vec![shared.topics.partitions];
-    for block in state.live() {
-        if block.partition_count != 0 && !counts.contains(&block.partition_count) {
-            counts.push(block.partition_count);
-        }
-    }
-    counts
-}
-
-/// The first of these numbers by which all traces of the block hash to its partition; 0 if there is none.
-fn hashed_over(block: &SealedBlock, partition: Partition, counts: &[u32]) -> u32 {
-    let columns = block.batches.iter().filter_map(|batch| batch.column_by_name(TRACE_ID));
-    let columns: Vec<_> = columns.filter_map(|column| column.as_fixed_size_binary_opt()).collect();
-    let fits = |count: &&u32| {
-        let mut last = None;
-        columns.iter().flat_map(|ids| (0..ids.len()).map(|row| ids.value(row))).all(|id| {
-            let known = last == Some(id);
-            last = Some(id);
-            known || id.try_into().is_ok_and(|id: &[u8; 16]| partition_of(id, **count) == partition)
-        })
-    };
-    counts.iter().find(fits).copied().unwrap_or(0)
 }
 
 /// Puts a block under its fresh name, however long it takes: to put it twice does no harm.

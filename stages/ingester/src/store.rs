@@ -130,8 +130,7 @@ impl Storer {
         let started = Instant::now();
         let SealedSet { frozen, offsets, blocks } = sealed;
         let incarnation = self.state.incarnation();
-        let counts = blocks::counts(&self.shared, &self.state);
-        let origin = Origin { partition: self.partition, incarnation, offsets, counts: &counts };
+        let origin = Origin { partition: self.partition, incarnation, offsets };
         let stored = blocks::store(&self.shared, origin, blocks).await?;
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;

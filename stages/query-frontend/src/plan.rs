@@ -21,13 +21,9 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// The partitions that may hold the trace: for each number of partitions that the topic has or had, one; all if blocks
-    /// are hashed over no certain number.
+    /// The partitions that may hold the trace: for each number of partitions that the topic has or had, one.
     pub(crate) fn partitions(&self, counts: &BTreeSet<u32>, present: u32) -> BTreeSet<Partition> {
-        if counts.contains(&0) {
-            return (0..present).map(Partition).collect();
-        }
-        let hashed = counts.iter();
+        let hashed = counts.iter().filter(|count| **count > 0);
         let all = hashed.map(|&count| partition_of(self.trace_id.as_bytes(), count));
         all.filter(|partition| partition.0 < present).collect()
     }

@@ -54,7 +54,6 @@ impl Replayer {
         offsets: OffsetRange,
     ) -> Result<(), ReplayError> {
         let (partition, incarnation) = (state.partition(), state.incarnation());
-        let counts = blocks::counts(&self.shared, state);
         let lacking = match built.offsets {
             None => vec![offsets],
             Some(done) => vec![
@@ -63,7 +62,7 @@ impl Replayer {
             ],
         };
         for range in lacking.into_iter().filter(|range| !range.is_empty()) {
-            let origin = Origin { partition, incarnation, offsets: range, counts: &counts };
+            let origin = Origin { partition, incarnation, offsets: range };
             let last = Rebuild::start(&self.shared, origin).await?.run(built).await?;
             if range.end == offsets.end {
                 built.last = last;
@@ -77,7 +76,7 @@ impl Replayer {
 /// Work on one range.
 struct Rebuild<'a> {
     shared: &'a Arc<Shared>,
-    origin: Origin<'a>,
+    origin: Origin,
     reader: Box<dyn Reader>,
     piece: Arc<Piece>,
     seen: DuplicateFilter,
@@ -85,7 +84,7 @@ struct Rebuild<'a> {
 }
 
 impl<'a> Rebuild<'a> {
-    async fn start(shared: &'a Arc<Shared>, origin: Origin<'a>) -> Result<Self, ReplayError> {
+    async fn start(shared: &'a Arc<Shared>, origin: Origin) -> Result<Self, ReplayError> {
         let reader = shared.log().read(&shared.topics.spans, origin.partition, origin.offsets.start).await;
         let reader = reader.map_err(|source| ReplayError::Log { action: "read the topic", source })?;
         let seen = DuplicateFilter::new(u64::from_le_bytes(shared.random().bytes()));
