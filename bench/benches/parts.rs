@@ -14,7 +14,7 @@ use vivace_block::{
     BlockConfig, BlockReader, Description, DuplicateFilter, Metrics, OpenBlock, ReaderConfig, write_block,
 };
 use vivace_model::otlp::{Limits, walk};
-use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
+use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId, TenantSpread, TraceId, UnixNanos};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -36,7 +36,7 @@ fn description() -> Description {
     Description {
         tenant: TenantId::default(),
         partition: Partition(0),
-        partition_count: 1,
+        spread: Spread::all(1),
         offsets: OffsetRange::new(Offset(0), Offset(1)),
         level: 0,
         created: UnixNanos(START),
@@ -51,7 +51,7 @@ fn parts(criterion: &mut Criterion) {
         bencher.iter(|| {
             for request in &payload.requests {
                 let limits = Limits { record_bytes_max: 1 << 20, output_bytes_max: 64 << 20 };
-                black_box(walk(request.clone(), 4, limits).expect("the payload is valid"));
+                black_box(walk(request.clone(), TenantSpread::all(4), limits).expect("the payload is valid"));
             }
         });
     });

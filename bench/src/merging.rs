@@ -11,7 +11,7 @@ use vivace_block::{
     BlockConfig, BlockReader, Description, DuplicateFilter, Merge, MergeInput, MergeLimits, Metrics,
     OpenBlock, ReaderConfig, merge, write_block,
 };
-use vivace_model::{Clock, Offset, OffsetRange, Partition, SystemClock, TenantId};
+use vivace_model::{Clock, Offset, OffsetRange, Partition, Spread, SystemClock, TenantId};
 
 use crate::Payload;
 use crate::process::{CpuSeconds, peak_bytes};
@@ -97,7 +97,7 @@ fn description() -> Description {
     Description {
         tenant: TenantId::default(),
         partition: Partition(0),
-        partition_count: 1,
+        spread: Spread::all(1),
         offsets: OffsetRange::new(Offset(0), Offset(1)),
         level: 1,
         created: SystemClock.now(),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
+use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::entry::ENTRY_VERSION;
 use crate::{BlockMeta, Entry, EntryBody, PartitionState, Violation};
@@ -65,7 +65,7 @@ pub(crate) fn check_block(
     let within = offsets.start <= block.offsets.start && block.offsets.end <= offsets.end;
     let reason = if block.partition != partition {
         "it is of another partition"
-    } else if block.partition.0 >= block.partition_count {
+    } else if block.spread != Spread::UNKNOWN && block.partition.0 >= block.spread.partition_count {
         "its partition is not one of those that its records were hashed over"
     } else if block.offsets.start >= block.offsets.end {
         "its offsets are empty or run backwards"
@@ -123,8 +123,8 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
 }
 
 /// A merge keeps the spans of each tenant, but for those that it says it left out: rows add up. Only what expired may
-/// leave nothing of a tenant. Blocks hashed over different numbers of partitions cannot be merged, or pruning by trace
-/// id would go wrong.
+/// leave nothing of a tenant. Blocks whose records were spread differently over the partitions cannot be merged, or
+/// pruning by trace id would go wrong.
 pub(crate) fn check_merge(
     inputs: &[&BlockMeta],
     outputs: &[BlockMeta],
@@ -136,9 +136,9 @@ pub(crate) fn check_merge(
         before: u64,
         after: u64,
     }
-    let mut groups = BTreeMap::<(&TenantId, u32), Group>::new();
+    let mut groups = BTreeMap::<(&TenantId, Spread), Group>::new();
     for input in inputs {
-        let group = groups.entry((&input.tenant, input.partition_count)).or_insert(Group {
+        let group = groups.entry((&input.tenant, input.spread)).or_insert(Group {
             offsets: input.offsets,
             before: 0,
             after: 0,
@@ -148,7 +148,7 @@ pub(crate) fn check_merge(
         group.before = group.before.saturating_add(input.rows);
     }
     for output in outputs {
-        let Some(group) = groups.get_mut(&(&output.tenant, output.partition_count)) else {
+        let Some(group) = groups.get_mut(&(&output.tenant, output.spread)) else {
             let reason = "no input is of its tenant and number of partitions";
             return Err(Violation::Block { id: output.id, reason });
         };
@@ -255,7 +255,10 @@ mod tests {
     #[test]
     fn blocks_are_plausible() {
         assert!(broken_block(|block| block.partition = Partition(1)).contains("another partition"));
-        assert!(broken_block(|block| block.partition_count = 0).contains("hashed over"));
+        assert!(
+            broken_block(|block| block.spread = Spread { partition_count: 0, shard_size: 2 })
+                .contains("hashed over")
+        );
         assert!(broken_block(|block| block.offsets.end = Offset(31)).contains("within"));
         assert!(broken_block(|block| block.offsets.start = Offset(19)).contains("within"));
         assert!(broken_block(|block| block.offsets.end = Offset(20)).contains("empty"));
@@ -319,7 +322,7 @@ mod tests {
             other => panic!("{other}"),
         };
         assert!(reason(BlockMeta { tenant: "b".parse().unwrap(), ..block(3, 0..10) }).contains("tenant"));
-        assert!(reason(BlockMeta { partition_count: 8, ..block(3, 0..10) }).contains("tenant"));
+        assert!(reason(BlockMeta { spread: Spread::all(8), ..block(3, 0..10) }).contains("tenant"));
         assert!(reason(block(3, 0..11)).contains("offsets"));
         assert!(reason(BlockMeta { partition: Partition(1), ..block(3, 0..10) }).contains("partition"));
     }
