@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use parquet::file::metadata::KeyValue;
-use vivace_model::{Offset, OffsetRange, Partition, UnixNanos};
+use vivace_model::{Offset, OffsetRange, Partition, Spread, UnixNanos};
 
 use crate::Description;
 use crate::columns::BlockStats;
@@ -31,7 +31,10 @@ pub(crate) fn parse(pairs: Option<&Vec<KeyValue>>) -> Result<(Description, Block
     let description = Description {
         tenant: values.get("tenant")?,
         partition: Partition(values.get("partition")?),
-        partition_count: values.get("partition_count")?,
+        spread: Spread {
+            partition_count: values.get("partition_count")?,
+            shard_size: values.get("shard_size")?,
+        },
         offsets: OffsetRange { start: Offset(start), end: Offset(end) },
         level: values.get("level")?,
         created: UnixNanos(values.get("created_unix_nano")?),
@@ -63,7 +66,7 @@ mod tests {
         let description = Description {
             tenant: "a".parse().unwrap(),
             partition: Partition(3),
-            partition_count: 4,
+            spread: Spread { partition_count: 4, shard_size: 1 },
             offsets: OffsetRange::new(Offset(5), Offset(9)),
             level: 2,
             created: UnixNanos(77),
@@ -71,7 +74,7 @@ mod tests {
         let stats = BlockStats { rows: 8, traces: 2, start_min: UnixNanos(1), end_max: UnixNanos(6) };
         let mut pairs = description.metadata(&stats);
         assert_eq!(parse(Some(&pairs)), Ok((description, stats)));
-        pairs[4].value = Some("x".into());
+        pairs[5].value = Some("x".into());
         assert!(parse(Some(&pairs)).unwrap_err().contains("offset_start"));
         assert!(parse(None).unwrap_err().contains("vivace.version"));
     }

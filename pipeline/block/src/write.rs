@@ -23,7 +23,7 @@ use parquet::file::properties::{
 };
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
-use vivace_model::{OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
 use self::flat::{DICTIONARY_BYTES_MAX, FlatEncoder};
 use self::value::BOUND_LENGTH_MAX;
@@ -46,8 +46,8 @@ pub struct Description {
     pub tenant: TenantId,
     /// The partition its records came from.
     pub partition: Partition,
-    /// Partitions that traces were hashed over.
-    pub partition_count: u32,
+    /// How its records were spread over partitions.
+    pub spread: Spread,
     /// The records it was built from.
     pub offsets: OffsetRange,
     /// Compaction level; 0 from an ingester.
@@ -62,7 +62,8 @@ impl Description {
             ("version", FORMAT_VERSION.to_string()),
             ("tenant", self.tenant.to_string()),
             ("partition", self.partition.to_string()),
-            ("partition_count", self.partition_count.to_string()),
+            ("partition_count", self.spread.partition_count.to_string()),
+            ("shard_size", self.spread.shard_size.to_string()),
             ("offset_start", self.offsets.start.to_string()),
             ("offset_end", self.offsets.end.to_string()),
             ("level", self.level.to_string()),

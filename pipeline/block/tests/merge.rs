@@ -28,7 +28,7 @@ use vivace_block::{
     MergeOutcome, Metrics, OpenBlock, ReaderConfig, merge, to_traces_data, write_block,
 };
 use vivace_model::scan::TraceRuns;
-use vivace_model::{Offset, OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId, UnixNanos};
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, KeyValue};
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
@@ -40,7 +40,7 @@ fn description(level: u32) -> Description {
     Description {
         tenant: TenantId::default(),
         partition: Partition(0),
-        partition_count: 1,
+        spread: Spread::all(1),
         offsets: OffsetRange::new(Offset(0), Offset(1)),
         level,
         created: UnixNanos(5),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use vivace_model::{BlockId, Offset, OffsetRange, TenantId};
+use vivace_model::{BlockId, Offset, OffsetRange, Spread, TenantId};
 
 use crate::{BlockMeta, Violation};
 
@@ -77,8 +77,8 @@ pub(crate) fn check_redaction(
     outputs: &[BlockMeta],
     left_out: u64,
 ) -> Result<(), Violation> {
-    let key = |block: &BlockMeta| (block.tenant.clone(), block.partition_count, block.incarnation);
-    let mut groups = BTreeMap::<(TenantId, u32, u32), OffsetRange>::new();
+    let key = |block: &BlockMeta| (block.tenant.clone(), block.spread, block.incarnation);
+    let mut groups = BTreeMap::<(TenantId, Spread, u32), OffsetRange>::new();
     for input in inputs {
         let range = groups.entry(key(input)).or_insert(input.offsets);
         range.start = range.start.min(input.offsets.start);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
+use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::entry::ENTRY_VERSION;
 use crate::operated::{self, Replay};
@@ -126,7 +126,7 @@ pub(crate) fn check_block(
     let within = offsets.start <= block.offsets.start && block.offsets.end <= offsets.end;
     let reason = if block.partition != partition {
         "it is of another partition"
-    } else if block.partition.0 >= block.partition_count {
+    } else if block.spread != Spread::UNKNOWN && block.partition.0 >= block.spread.partition_count {
         "its partition is not one of those that its records were hashed over"
     } else if block.offsets.start >= block.offsets.end {
         "its offsets are empty or run backwards"
@@ -188,8 +188,9 @@ fn named<'a>(blocks: &'a [Arc<BlockMeta>], ids: &[BlockId]) -> Result<Vec<&'a Bl
 }
 
 /// A merge keeps the spans of each tenant, but for those that it says it left out: rows add up. Only what expired may
-/// leave nothing of a tenant. Blocks hashed over different numbers of partitions cannot be merged, or pruning by trace
-/// id would go wrong; nor can those of different topics of that name, whose offsets say nothing about each other.
+/// leave nothing of a tenant. Blocks whose records were spread differently over the partitions cannot be merged, or
+/// pruning by trace id would go wrong; nor can those of different topics of that name, whose offsets say nothing about
+/// each other.
 pub(crate) fn check_merge(
     inputs: &[&BlockMeta],
     outputs: &[BlockMeta],
@@ -201,18 +202,19 @@ pub(crate) fn check_merge(
         before: u64,
         after: u64,
     }
-    let mut groups = BTreeMap::<(&TenantId, u32, u32), Group>::new();
+    let mut groups = BTreeMap::<(&TenantId, Spread, u32), Group>::new();
     for input in inputs {
-        let group = groups
-            .entry((&input.tenant, input.partition_count, input.incarnation))
-            .or_insert(Group { offsets: input.offsets, before: 0, after: 0 });
+        let group = groups.entry((&input.tenant, input.spread, input.incarnation)).or_insert(Group {
+            offsets: input.offsets,
+            before: 0,
+            after: 0,
+        });
         group.offsets.start = group.offsets.start.min(input.offsets.start);
         group.offsets.end = group.offsets.end.max(input.offsets.end);
         group.before = group.before.saturating_add(input.rows);
     }
     for output in outputs {
-        let Some(group) = groups.get_mut(&(&output.tenant, output.partition_count, output.incarnation))
-        else {
+        let Some(group) = groups.get_mut(&(&output.tenant, output.spread, output.incarnation)) else {
             let reason = "no input is of its tenant and number of partitions";
             return Err(Violation::Block { id: output.id, reason });
         };
@@ -319,7 +321,10 @@ mod tests {
     #[test]
     fn blocks_are_plausible() {
         assert!(broken_block(|block| block.partition = Partition(1)).contains("another partition"));
-        assert!(broken_block(|block| block.partition_count = 0).contains("hashed over"));
+        assert!(
+            broken_block(|block| block.spread = Spread { partition_count: 0, shard_size: 2 })
+                .contains("hashed over")
+        );
         assert!(broken_block(|block| block.offsets.end = Offset(31)).contains("within"));
         assert!(broken_block(|block| block.offsets.start = Offset(19)).contains("within"));
         assert!(broken_block(|block| block.offsets.end = Offset(20)).contains("empty"));
@@ -383,7 +388,7 @@ mod tests {
             other => panic!("{other}"),
         };
         assert!(reason(BlockMeta { tenant: "b".parse().unwrap(), ..block(3, 0..10) }).contains("tenant"));
-        assert!(reason(BlockMeta { partition_count: 8, ..block(3, 0..10) }).contains("tenant"));
+        assert!(reason(BlockMeta { spread: Spread::all(8), ..block(3, 0..10) }).contains("tenant"));
         assert!(reason(block(3, 0..11)).contains("offsets"));
         assert!(reason(BlockMeta { partition: Partition(1), ..block(3, 0..10) }).contains("partition"));
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vivace_model::{BlockId, ManualClock, Offset, OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{BlockId, ManualClock, Offset, OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
 use object_store::ObjectStore;
 
@@ -27,7 +27,7 @@ pub(crate) fn block(number: u64, offsets: Range<u64>) -> BlockMeta {
         tenant: TenantId::default(),
         date: WRITTEN.date(),
         partition: Partition(0),
-        partition_count: 4,
+        spread: Spread::all(4),
         incarnation: 0,
         offsets: range(offsets),
         level: 0,

@@ -15,7 +15,7 @@ use vivace_block::{
 };
 use vivace_ledger::{BlockMeta, EntryBody, PartitionState, Proposal};
 use vivace_model::{
-    BlockId, Clock, ManualClock, Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos,
+    BlockId, Clock, ManualClock, Offset, OffsetRange, Partition, Spread, TenantId, TraceId, UnixNanos,
 };
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
@@ -72,7 +72,7 @@ impl Rig {
         let description = Description {
             tenant: TenantId::default(),
             partition: P,
-            partition_count: 1,
+            spread: Spread::all(1),
             offsets,
             level: 0,
             created,
@@ -83,7 +83,7 @@ impl Rig {
             tenant: TenantId::default(),
             date: created.date(),
             partition: P,
-            partition_count: 1,
+            spread: Spread::all(1),
             incarnation: 0,
             offsets,
             level: 0,

@@ -163,7 +163,7 @@ impl Work {
         let description = Description {
             tenant: first.tenant.clone(),
             partition: first.partition,
-            partition_count: first.partition_count,
+            spread: first.spread,
             offsets: hull(inputs),
             level: level(inputs),
             created: now,
@@ -285,7 +285,7 @@ fn outputs(
         tenant: first.tenant.clone(),
         date: first.date.clone(),
         partition: first.partition,
-        partition_count: first.partition_count,
+        spread: first.spread,
         incarnation: first.incarnation,
         offsets: hull(inputs),
         level: level(inputs),

@@ -2,7 +2,7 @@
 //! Owns: which blocks are merged with which, which are written anew, which are gone. Pure: it looks at a state and at a time.
 //! Does not own: doing it.
 //!
-//! Blocks of one tenant, one day and one number of partitions stand in the order of their offsets. Neighbours of one level
+//! Blocks of one tenant, one day and one spread over partitions stand in the order of their offsets. Neighbours of one level
 //! are merged once they are enough, into a block of the next level, until blocks are large: so a span is written again
 //! few times, and a block holds spans of about one time. What is left of a day is merged when the day is over.
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vivace_ledger::{BlockMeta, PartitionState};
-use vivace_model::{BlockId, TenantId, UnixNanos};
+use vivace_model::{BlockId, Spread, TenantId, UnixNanos};
 
 use crate::Config;
 use crate::retention::Retention;
@@ -21,7 +21,7 @@ use crate::retention::Retention;
 pub(crate) enum Job {
     /// Blocks whose traces are all too old.
     Expire(Vec<Arc<BlockMeta>>),
-    /// Blocks of one tenant, day and number of partitions, to be written as one or as few.
+    /// Blocks of one tenant, day and spread over partitions, to be written as one or as few.
     Merge(Vec<Arc<BlockMeta>>),
 }
 
@@ -33,7 +33,7 @@ impl Job {
 }
 
 /// Blocks that may be merged.
-type Key<'a> = (&'a TenantId, &'a str, u32, u32);
+type Key<'a> = (&'a TenantId, &'a str, Spread, u32);
 
 /// All that there is to do, the most pressing first. Blocks that are in `avoid` stay as they are.
 pub(crate) fn plan(
@@ -45,7 +45,7 @@ pub(crate) fn plan(
 ) -> Vec<Job> {
     let mut groups: BTreeMap<Key<'_>, Vec<&Arc<BlockMeta>>> = BTreeMap::new();
     for block in state.live().iter().filter(|block| !avoid.contains(&block.id)) {
-        let key = (&block.tenant, block.date.as_str(), block.partition_count, block.incarnation);
+        let key = (&block.tenant, block.date.as_str(), block.spread, block.incarnation);
         groups.entry(key).or_default().push(block);
     }
     let mut jobs = Vec::new();
@@ -152,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn tenants_days_and_partition_counts_stay_apart() {
+    fn tenants_days_and_spreads_stay_apart() {
         let mut mixed = blocks(0..4);
         mixed[0].tenant = "other".parse().unwrap();
         mixed[1].date = "2026-01-01".into();
-        mixed[2].partition_count = 7;
+        mixed[2].spread = Spread::all(7);
         mixed.extend(blocks(4..6));
         assert_eq!(planned(mixed, &config(), &Retention::default()), [[3, 4, 5]]);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vivace_ledger::{BlockMeta, Entry, EntryBody, PartitionState};
-use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId, UnixNanos};
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
 pub(crate) const TOPIC: &str = "vivace.spans";
@@ -23,7 +23,7 @@ pub(crate) fn block(number: u64) -> BlockMeta {
         tenant: TenantId::default(),
         date: NOW.date(),
         partition: Partition(0),
-        partition_count: 4,
+        spread: Spread::all(4),
         incarnation: 0,
         offsets: OffsetRange::new(Offset(number), Offset(number + 1)),
         level: 0,

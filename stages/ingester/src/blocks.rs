@@ -2,6 +2,7 @@
 //! Owns: fresh names, what a file and the ledger say of a block, uploads and their retries.
 //! Does not own: which records a block is made of, the entry that makes it visible.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 use tokio::time::timeout;
 use vivace_block::{Description, SealedBlock, write_block};
 use vivace_ledger::BlockMeta;
-use vivace_model::{BlockId, OffsetRange, Partition, TenantId};
+use vivace_model::{BlockId, OffsetRange, Partition, Spread, TenantId};
 
 use crate::error::PipelineError;
 use crate::retry::Backoff;
@@ -36,6 +37,7 @@ pub(crate) struct Origin {
 pub(crate) async fn store(
     shared: &Shared,
     origin: Origin,
+    spreads: &BTreeMap<TenantId, Spread>,
     blocks: Vec<(TenantId, Arc<SealedBlock>)>,
 ) -> Result<Vec<BlockMeta>, PipelineError> {
     let mut stored = Vec::with_capacity(blocks.len());
@@ -44,7 +46,8 @@ pub(crate) async fn store(
         if uploads.len() == UPLOADS_MAX {
             stored.extend(uploads.next().await);
         }
-        let (meta, file) = encode(shared, origin, tenant, block).await?;
+        let spread = spreads.get(&tenant).copied().unwrap_or(Spread::UNKNOWN);
+        let (meta, file) = encode(shared, origin, (tenant, spread), block).await?;
         uploads.push_back(upload(shared, meta, file));
     }
     while let Some(meta) = uploads.next().await {
@@ -56,19 +59,12 @@ pub(crate) async fn store(
 async fn encode(
     shared: &Shared,
     origin: Origin,
-    tenant: TenantId,
+    (tenant, spread): (TenantId, Spread),
     block: Arc<SealedBlock>,
 ) -> Result<(BlockMeta, Bytes), PipelineError> {
-    let Origin { partition, incarnation, offsets} = origin;
+    let Origin { partition, incarnation, offsets } = origin;
     let created = shared.environment.clock.now();
-    let description = Description {
-        tenant,
-        partition,
-        partition_count: shared.topics.partitions,
-        offsets,
-        level: 0,
-        created,
-    };
+    let description = Description { tenant, partition, spread, offsets, level: 0, created };
     let (stats, config) = (block.stats, shared.block.clone());
     let encode = move || (write_block(&block, &description, &config), description);
     let (file, description) = shared.environment.compute.run(encode).await;
@@ -78,7 +74,7 @@ async fn encode(
         tenant: description.tenant,
         date: created.date(),
         partition,
-        partition_count: description.partition_count,
+        spread: description.spread,
         incarnation,
         offsets,
         level: description.level,

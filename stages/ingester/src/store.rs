@@ -129,9 +129,10 @@ impl Storer {
     async fn store(&self, sealed: SealedSet) -> Result<StoredSet, PipelineError> {
         let started = Instant::now();
         let SealedSet { frozen, offsets, blocks } = sealed;
+        let spreads = frozen.piece.content.read().spreads.clone();
         let incarnation = self.state.incarnation();
         let origin = Origin { partition: self.partition, incarnation, offsets };
-        let stored = blocks::store(&self.shared, origin, blocks).await?;
+        let stored = blocks::store(&self.shared, origin, &spreads, blocks).await?;
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;
         observe(&self.shared.metrics().store_seconds, started.elapsed());

@@ -12,13 +12,13 @@ use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
 use vivace_log::{Log, LogConfig, LogError, Measured, SharedLog, TopicSpec};
-use vivace_model::{Clock, SystemClock};
+use vivace_model::{Clock, Overrides, SystemClock};
 use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
 use vivace_runtime::{
-    AdminState, BuildInfo, Readiness, Setting, SharedRegistry, Supervisor, admin_router, new_registry,
-    serve_http, shutdown_signal,
+    AdminState, BuildInfo, Readiness, Setting, SharedRegistry, Supervisor, Watched, admin_router,
+    new_registry, serve_http, shutdown_signal,
 };
 
 use crate::settings::Settings;
@@ -81,6 +81,7 @@ struct Common {
     clock: Arc<dyn Clock>,
     registry: SharedRegistry,
     readiness: Readiness,
+    overrides: Watched<Overrides>,
     build: BuildInfo,
     /// All stages are here and reach each other without the network.
     embedded: bool,
@@ -112,6 +113,12 @@ impl Process {
             true => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
             false => None,
         };
+        let overrides = match settings.process.overrides_file.as_os_str().is_empty() {
+            true => Watched::fixed(Overrides::default()),
+            false => Watched::open(settings.process.overrides_file.clone(), Overrides::validate)
+                .context("VIVACE_OVERRIDES_FILE")?,
+        };
+        overrides.register(&mut registry.lock(), "vivace_overrides");
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
         let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
@@ -120,8 +127,19 @@ impl Process {
         }
         let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let common =
-            Common { settings, stages, log, store, clock, registry, readiness, build, embedded, address };
+        let common = Common {
+            settings,
+            stages,
+            log,
+            store,
+            clock,
+            registry,
+            readiness,
+            overrides,
+            build,
+            embedded,
+            address,
+        };
         common.start(&mut supervisor, http, grpc, list, demo).await?;
         supervisor.run_until(shutdown_signal()).await?;
         info!("stopped");
@@ -174,6 +192,8 @@ impl Common {
             recent = recent.with_local(self.address.clone(), data);
             supervisor.spawn_ordered(PHASE_STORE, "ingester", |shutdown| ingester.run(shutdown));
         }
+        let (overrides, every) = (self.overrides.clone(), self.settings.process.overrides_reload);
+        supervisor.spawn("overrides", move |shutdown| overrides.follow(every, shutdown));
         let mut local_querier = None;
         if self.stages.querier {
             let querier = self.querier(recent);
@@ -245,7 +265,8 @@ impl Common {
             topics.partitions,
             metrics,
         );
-        let bound = distributor.multitenancy(process.multitenancy_enabled).bind().await?;
+        let distributor = distributor.multitenancy(process.multitenancy_enabled);
+        let bound = distributor.overrides(self.overrides.clone()).bind().await?;
         self.readiness.check("distributor").ready();
         Ok(bound)
     }
@@ -298,6 +319,7 @@ impl Common {
             ),
             log: Arc::clone(&self.log),
             ledger_topic: topics.ledger,
+            overrides: self.overrides.clone(),
             querier,
             clock: Arc::clone(&self.clock),
             multitenancy_enabled: process.multitenancy_enabled,

@@ -63,7 +63,7 @@ fn describe(scan: &BlockScan, block: &BlockMeta) -> Result<Vec<String>, BlockErr
     let differ = [
         ("tenant", said.tenant != block.tenant),
         ("partition", said.partition != block.partition),
-        ("number of partitions", said.partition_count != block.partition_count),
+        ("spread over partitions", said.spread != block.spread),
         ("offsets", said.offsets != block.offsets),
         ("level", said.level != block.level),
         ("time of making", said.created != block.created),

@@ -56,7 +56,7 @@ impl Redactor {
             description: Description {
                 tenant: block.tenant.clone(),
                 partition: block.partition,
-                partition_count: block.partition_count,
+                spread: block.spread,
                 offsets: block.offsets,
                 level: block.level,
                 created,

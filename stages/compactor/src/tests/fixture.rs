@@ -20,7 +20,7 @@ use vivace_ledger::{BlockMeta, Chain, Entry, EntryBody, PartitionState, Proposal
 use vivace_log::memory::MemoryLog;
 use vivace_log::{Log, NewRecord, TopicsConfig};
 use vivace_model::scan::Projection;
-use vivace_model::{BlockId, ByteSize, Clock, Offset, OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{BlockId, ByteSize, Clock, Offset, OffsetRange, Partition, Spread, TenantId, UnixNanos};
 use vivace_runtime::Readiness;
 
 use crate::testing::{days, spans};
@@ -155,7 +155,7 @@ impl Fixture {
         let description = Description {
             tenant: TenantId::default(),
             partition: PARTITION,
-            partition_count: 1,
+            spread: Spread::all(1),
             offsets,
             level: 0,
             created: now,
@@ -166,7 +166,7 @@ impl Fixture {
             tenant: TenantId::default(),
             date: now.date(),
             partition: PARTITION,
-            partition_count: 1,
+            spread: Spread::all(1),
             incarnation: 0,
             offsets,
             level: 0,

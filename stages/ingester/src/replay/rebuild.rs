@@ -144,7 +144,8 @@ impl<'a> Rebuild<'a> {
         let sealing = Arc::clone(&piece);
         let sealed = self.shared.environment.compute.run(move || store::seal_piece(&sealing)).await;
         let origin = Origin { offsets, ..self.origin };
-        built.blocks.extend(blocks::store(self.shared, origin, sealed).await?);
+        let spreads = piece.content.read().spreads.clone();
+        built.blocks.extend(blocks::store(self.shared, origin, &spreads, sealed).await?);
         // They are on their topic since they were ingested.
         built.reject(rejected::name(&store::take_rejected(&piece)));
         self.sets += 1;

@@ -1,0 +1,68 @@
+//! What is set for single tenants, beside the process's settings.
+//! Owns: the shape of the overrides file. Does not own: reading it (vivace-runtime), what stages do with it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{Spread, TenantId};
+
+/// The overrides file:
+///
+/// ```yaml
+/// defaults:
+///   shard_size: 0
+/// tenants:
+///   small-shop:
+///     shard_size: 2
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overrides {
+    /// For tenants that are not named, and for what those that are named leave out.
+    pub defaults: TenantOverrides,
+    /// By tenant.
+    pub tenants: BTreeMap<TenantId, TenantOverrides>,
+}
+
+/// What can be set for a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantOverrides {
+    /// Partitions that the tenant's traces are hashed over, so that a small tenant makes few blocks; 0: all.
+    pub shard_size: Option<u32>,
+}
+
+impl Overrides {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// None yet: every value that can be read is right.
+    pub const fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// How a tenant's traces are spread over a topic of that many partitions.
+    #[must_use]
+    pub fn spread(&self, tenant: &TenantId, partition_count: u32) -> Spread {
+        let own = self.tenants.get(tenant).and_then(|own| own.shard_size);
+        let shard_size = own.or(self.defaults.shard_size).unwrap_or_default();
+        // All of them is the same as none of them left out.
+        Spread { partition_count, shard_size: if shard_size < partition_count { shard_size } else { 0 } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tenant_leaves_out_is_the_default() {
+        let of = |shard_size| TenantOverrides { shard_size };
+        let tenants = [("a", of(Some(2))), ("b", of(None)), ("c", of(Some(0))), ("d", of(Some(99)))];
+        let tenants = tenants.into_iter().map(|(name, own)| (name.parse().unwrap(), own)).collect();
+        let overrides = Overrides { defaults: of(Some(4)), tenants };
+        let size = |name: &str| overrides.spread(&name.parse().unwrap(), 16).shard_size;
+        assert_eq!(["a", "b", "c", "d", "e"].map(size), [2, 4, 0, 0, 4]);
+    }
+}
