@@ -9,7 +9,7 @@ mod search;
 mod send;
 mod stored;
 
-pub use lookup::{LookupReport, Lookups, freshness};
+pub use lookup::{LookFor, LookupReport, Lookups, freshness};
 pub use merging::{MergeReport, merging};
 pub use process::{CpuSeconds, Server};
 pub use search::{Needles, SearchCase, SearchReport, cases};

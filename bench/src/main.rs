@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use vivace_bench::{
-    LoadOptions, Lookups, Needles, Payload, Server, Stored, cases, freshness, merging, send, stored,
+    LoadOptions, LookFor, Lookups, Needles, Payload, Server, Stored, cases, freshness, merging, send, stored,
 };
 use vivace_model::{Clock, SystemClock};
 
@@ -229,21 +229,27 @@ async fn some_value(api: &str, tag: &str, range: (u64, u64)) -> Result<String> {
 /// A modest steady load, beside which single traces are looked for as soon as they are acknowledged.
 async fn moderate(binary: &Path, data: &Path, load: &Load) -> Result<()> {
     const RATE: f64 = 10_000.0;
-    const SECONDS: f64 = 20.0;
+    const SECONDS: f64 = 30.0;
+    const PROBES: usize = 200;
     fresh(data)?;
     let server = Server::start(binary, data, &settings("2min")).await?;
     let payload = Arc::new(Payload::build(load.seed, SystemClock.now().0, (RATE * SECONDS) as usize));
     let options = LoadOptions { rate: Some(RATE), ..load.options(server.otlp()) };
     let probes = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        freshness(&options, &server.api(), 1_000_000, SystemClock.now().0, 200).await
+        let (api, now) = (server.api(), SystemClock.now().0);
+        let by_id = freshness(LookFor::Id, &options, &api, 1_000_000, now, PROBES).await?;
+        let by_search = freshness(LookFor::Search, &options, &api, 2_000_000, now, PROBES).await?;
+        anyhow::Ok((by_id, by_search))
     };
     let (sent, fresh) = tokio::join!(send(&payload, &options), probes);
-    let (sent, fresh) = (sent?, fresh?);
+    let (sent, (fresh, searched)) = (sent?, fresh?);
     row("acknowledgement at a moderate load, p50 ms", sent.ack_p50_ms);
     row("acknowledgement at a moderate load, p99 ms", sent.ack_p99_ms);
     row("acknowledgement to found by id, p50 ms", fresh.p50_ms);
     row("acknowledgement to found by id, p99 ms", fresh.p99_ms);
+    row("acknowledgement to found by search, p50 ms", searched.p50_ms);
+    row("acknowledgement to found by search, p99 ms", searched.p99_ms);
     let lookups = Lookups { api: &server.api(), trace_ids: &payload.trace_ids, count: 1000 };
     let found = lookups.run().await?;
     row("trace by id from recent data, p50 ms", found.p50_ms);

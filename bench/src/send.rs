@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
+use vivace_proto::otlp::common::any_value::Value;
+use vivace_proto::otlp::trace::Span;
 use vivace_sample::{Options, Shop};
 
 use crate::quantile;
@@ -28,6 +30,8 @@ pub struct Payload {
     pub bytes: usize,
     /// Some of the trace ids, evenly spread, all of whose spans are in the payload.
     pub trace_ids: Vec<[u8; 16]>,
+    /// A `request.id` of the first request's spans, if one has it.
+    pub request_id: Option<String>,
 }
 
 impl Payload {
@@ -36,13 +40,17 @@ impl Payload {
     pub fn build(seed: u64, start_unix_nano: u64, spans: usize) -> Self {
         let options = Options { seed, start: start_unix_nano, ..Options::default() };
         let mut shop = Shop::new(options);
-        let mut payload = Self { requests: Vec::new(), spans: 0, bytes: 0, trace_ids: Vec::new() };
+        let mut payload =
+            Self { requests: Vec::new(), spans: 0, bytes: 0, trace_ids: Vec::new(), request_id: None };
         while payload.spans < spans {
             let request = shop.next_request();
             let ids = request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans);
             let before = payload.spans;
             for span in ids {
                 payload.spans += 1;
+                if payload.requests.is_empty() && payload.request_id.is_none() {
+                    payload.request_id = request_id(span);
+                }
                 // A root is there once; of every hundredth request the first root's trace is kept for lookups.
                 if span.parent_span_id.is_empty() && payload.requests.len().is_multiple_of(20) {
                     payload.trace_ids.extend(<[u8; 16]>::try_from(span.trace_id.as_slice()));
@@ -56,6 +64,14 @@ impl Payload {
             payload.requests.push(bytes);
         }
         payload
+    }
+}
+
+fn request_id(span: &Span) -> Option<String> {
+    let attribute = span.attributes.iter().find(|attribute| attribute.key == "request.id")?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(id) => Some(id.clone()),
+        _ => None,
     }
 }
 

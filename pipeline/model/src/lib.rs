@@ -25,7 +25,7 @@ pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};
 pub use error_kind::ErrorKind;
 pub use ids::{IdError, SpanId, TraceId};
 pub use offset::{Offset, OffsetRange, Partition};
-pub use overrides::{Overrides, TenantOverrides};
+pub use overrides::{MatchingTraces, Overrides, RetentionOverrides, SlowTraces, TenantOverrides};
 pub use partitioner::partition_of;
 pub use secret::Secret;
 pub use spread::{Spread, TenantSpread};

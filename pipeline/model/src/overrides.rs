@@ -2,6 +2,7 @@
 //! Owns: the shape of the overrides file. Does not own: reading it (vivace-runtime), what stages do with it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,6 +16,11 @@ use crate::{Spread, TenantId};
 /// tenants:
 ///   small-shop:
 ///     shard_size: 2
+///     retention:
+///       keep: 72h
+///       errors: 30d
+///       slow: { min: 2s, keep: 7d }
+///       matching: { query: '{ span.http.route = "/pay" }', keep: 90d }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,15 +37,63 @@ pub struct Overrides {
 pub struct TenantOverrides {
     /// Partitions that the tenant's traces are hashed over, so that a small tenant makes few blocks; 0: all.
     pub shard_size: Option<u32>,
+    /// How long traces are kept.
+    pub retention: RetentionOverrides,
+}
+
+/// How long a tenant's traces are kept, where it differs from the settings of the compactor. Zero is for ever, or for a
+/// class of traces, no longer than the others.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionOverrides {
+    /// All traces, from their end on.
+    #[serde(with = "humantime_serde")]
+    pub keep: Option<Duration>,
+    /// Traces that have an error.
+    #[serde(with = "humantime_serde")]
+    pub errors: Option<Duration>,
+    /// Traces that take long.
+    pub slow: Option<SlowTraces>,
+    /// Traces that a query selects.
+    pub matching: Option<MatchingTraces>,
+}
+
+/// How long slow traces are kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowTraces {
+    /// A trace that takes that long is slow.
+    #[serde(with = "humantime_serde")]
+    pub min: Duration,
+    /// How long it is kept.
+    #[serde(with = "humantime_serde")]
+    pub keep: Duration,
+}
+
+/// How long the traces that a query selects are kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatchingTraces {
+    /// A TraceQL query.
+    pub query: String,
+    /// How long its traces are kept.
+    #[serde(with = "humantime_serde")]
+    pub keep: Duration,
 }
 
 impl Overrides {
-    /// Checks what types cannot say.
-    ///
-    /// # Errors
-    /// None yet: every value that can be read is right.
-    pub const fn validate(&self) -> Result<(), String> {
-        Ok(())
+    /// How long a tenant's traces are kept, as far as anything is said of it: what it has itself, and the defaults for
+    /// the rest.
+    #[must_use]
+    pub fn retention(&self, tenant: &TenantId) -> RetentionOverrides {
+        let own = self.tenants.get(tenant).map(|own| own.retention.clone()).unwrap_or_default();
+        let defaults = self.defaults.retention.clone();
+        RetentionOverrides {
+            keep: own.keep.or(defaults.keep),
+            errors: own.errors.or(defaults.errors),
+            slow: own.slow.or(defaults.slow),
+            matching: own.matching.or(defaults.matching),
+        }
     }
 
     /// How a tenant's traces are spread over a topic of that many partitions.
@@ -58,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_a_tenant_leaves_out_is_the_default() {
-        let of = |shard_size| TenantOverrides { shard_size };
+        let of = |shard_size| TenantOverrides { shard_size, ..TenantOverrides::default() };
         let tenants = [("a", of(Some(2))), ("b", of(None)), ("c", of(Some(0))), ("d", of(Some(99)))];
         let tenants = tenants.into_iter().map(|(name, own)| (name.parse().unwrap(), own)).collect();
         let overrides = Overrides { defaults: of(Some(4)), tenants };

@@ -75,6 +75,26 @@ impl Collector {
         }
     }
 
+    /// Rows of the batch that was taken last, ascending, of which [`ScanPlan::third`] is wanted, too.
+    #[must_use]
+    pub fn nameless(&self) -> Vec<u32> {
+        match &self.kind {
+            Kind::Series(series) => series.nameless(),
+            Kind::Traces(_) | Kind::Tags(_) | Kind::Summaries(_) => Vec::new(),
+        }
+    }
+
+    /// Takes [`ScanPlan::third`] of the rows that [`Self::nameless`] said.
+    ///
+    /// # Errors
+    /// [`EvalError::Batch`] for a batch of another form.
+    pub fn name(&mut self, rows: &[u32], third: &Spans<'_>) -> Result<(), EvalError> {
+        match &mut self.kind {
+            Kind::Series(series) => series.name(rows, third),
+            Kind::Traces(_) | Kind::Tags(_) | Kind::Summaries(_) => Ok(()),
+        }
+    }
+
     /// If traces are collected, and as many as asked for are here: the start of the last of them. Spans that all end
     /// before it cannot add any trace.
     #[must_use]

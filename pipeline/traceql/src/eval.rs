@@ -13,8 +13,7 @@ mod number;
 mod operand;
 mod predicate;
 
-use arrow::array::BooleanArray;
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::BooleanBuffer;
 
 use crate::ast::FieldExpr;
 use crate::{EvalError, Spans};
@@ -27,18 +26,6 @@ pub(crate) use node::Node;
 pub(crate) use number::Number;
 pub(crate) use operand::{Bound, Operand};
 pub(crate) use predicate::{Predicate, TextTest};
-
-/// For which rows the expression is true: null where it is unknown, because an operand has no value.
-///
-/// # Errors
-/// [`EvalError`] for a batch of another form, or an integer divided by zero.
-#[allow(dead_code, reason = "a seam for collectors")]
-pub(crate) fn truth(expr: &FieldExpr, spans: &Spans<'_>) -> Result<BooleanArray, EvalError> {
-    let yes = compile(expr, false)?.matches(spans, None)?;
-    let mut known = compile(expr, true)?.matches(spans, None)?;
-    known.or(&yes);
-    Ok(BooleanArray::new(yes.into_buffer(), Some(NullBuffer::new(known.into_buffer()))))
-}
 
 /// A filter that is asked about many batches.
 #[derive(Debug)]

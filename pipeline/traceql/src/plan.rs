@@ -12,8 +12,8 @@ mod whole;
 use std::ops::Range;
 use std::sync::Arc;
 
-use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection};
+use vivace_model::{UnixNanos, schema};
 use vivace_proto::internal::Search;
 
 use crate::ast::{Attribute, MetricsFunction};
@@ -32,6 +32,7 @@ pub struct ScanPlan {
     condition: Condition,
     first: Projection,
     second: Projection,
+    third: Projection,
     hints: Hints,
     /// One for each metrics pipeline; else one. None where traces are told by their ids.
     selectors: Vec<Selector>,
@@ -110,15 +111,29 @@ impl ScanPlan {
     /// # Errors
     /// [`EvalError::Query`] if its text is no TraceQL, or asks for another kind of answer.
     pub fn new(search: &Search) -> Result<Self, EvalError> {
-        let Asked { kind, selectors, mut first, second, whole, hints } = Asked::new(search)?;
+        let Asked { kind, selectors, mut first, mut second, whole, hints } = Asked::new(search)?;
         let start = UnixNanos(search.start);
         let ranged = search.start != 0 || search.end != 0;
         let range = start..UnixNanos(if ranged { search.end } else { u64::MAX });
         if ranged || matches!(kind, PlanKind::Traces { .. }) {
-            first.fixed.insert(vivace_model::schema::START_TIME);
+            first.fixed.insert(schema::START_TIME);
+        }
+        let mut third = Projection::default();
+        if let PlanKind::Series { pipelines, exemplars_max, .. } = &kind {
+            let compares =
+                pipelines.iter().any(|(function, _)| matches!(function, MetricsFunction::Compare { .. }));
+            // When spans start is found in either batch, but not what is worked out of several columns of one: the time
+            // of an event since then, the selection of a comparison.
+            if first.fixed.contains(schema::START_TIME) && !second.fixed.contains(schema::EVENTS) && !compares
+            {
+                second.fixed.remove(schema::START_TIME);
+            }
+            if *exemplars_max > 0 {
+                third.fixed.insert(schema::SPAN_ID);
+            }
         }
         let condition = condition::of_selectors(&selectors, whole);
-        Ok(Self { kind, whole, range, condition, first, second, hints, selectors })
+        Ok(Self { kind, whole, range, condition, first, second, third, hints, selectors })
     }
 
     /// What is collected.
@@ -159,6 +174,21 @@ impl ScanPlan {
         &self.second
     }
 
+    /// Columns of the few spans that stand for what was counted.
+    #[must_use]
+    pub const fn third(&self) -> &Projection {
+        &self.third
+    }
+
+    /// All columns that the search may look at.
+    #[must_use]
+    pub fn columns(&self) -> Projection {
+        let mut columns = self.first.clone();
+        columns.merge(&self.second);
+        columns.merge(&self.third);
+        columns
+    }
+
     /// What the query says of how it wants to be run.
     #[must_use]
     pub const fn hints(&self) -> Hints {
@@ -180,7 +210,9 @@ impl ScanPlan {
             Some(mask) if self.whole && matches!(self.kind, PlanKind::Traces { .. }) => Keep::Traces(mask),
             Some(mask) => Keep::Rows(mask),
         };
-        self.selectors.iter().map(|selector| selector.run(spans, keep)).collect()
+        // Where spans are counted one by one, nobody asks for their spansets.
+        let sets = self.whole || matches!(self.kind, PlanKind::Traces { .. });
+        self.selectors.iter().map(|selector| selector.run(spans, keep, sets)).collect()
     }
 
     /// Spans that start in the range; none if all do.

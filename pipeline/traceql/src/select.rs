@@ -126,7 +126,7 @@ impl Selector {
     /// # Errors
     /// [`EvalError`] for a batch of another form, an integer divided by zero, or more than one spanset of a trace where
     /// there must be one.
-    pub(crate) fn run(&self, spans: &Spans<'_>, keep: Keep<'_>) -> Result<Selected, EvalError> {
+    pub(crate) fn run(&self, spans: &Spans<'_>, keep: Keep<'_>, sets: bool) -> Result<Selected, EvalError> {
         let runs = spans.runs();
         let run = run::Run::new(*spans);
         let found = run.pipeline(self, &sets::Units::Traces(runs), None)?;
@@ -137,6 +137,9 @@ impl Selector {
         };
         let found = match found {
             Found::One(mask) if !mask.any() => return Ok(Selected::default()),
+            Found::One(mask) if !sets => {
+                return Ok(Selected { rows: mask.to_rows(), spansets: Vec::new() });
+            }
             other => other.into_sets(&sets::Units::Traces(runs)),
         };
         let mut selected = found.into_selected();

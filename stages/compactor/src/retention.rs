@@ -14,7 +14,7 @@ use vivace_block::KeepTraces;
 use vivace_block::schema::{DURATION_NANOS, START_TIME, STATUS_CODE};
 use vivace_ledger::BlockMeta;
 use vivace_model::scan::TraceRuns;
-use vivace_model::{TenantId, UnixNanos};
+use vivace_model::{MatchingTraces, RetentionOverrides, SlowTraces, TenantId, UnixNanos};
 use vivace_proto::internal::{Search, TracesKind, search};
 use vivace_traceql::{ScanPlan, Spans};
 
@@ -88,6 +88,29 @@ impl Retention {
             slow: set(config.retention_slow).map(|keep| (config.slow_min, keep)),
             matching: matching.zip(set(config.retention_matching)),
         })
+    }
+
+    /// With what is set for a tenant in place of the settings.
+    ///
+    /// # Errors
+    /// What is wrong with its query.
+    pub fn overridden(&self, overrides: &RetentionOverrides) -> Result<Self, String> {
+        let set = |time: Duration| (!time.is_zero()).then_some(time);
+        let mut retention = self.clone();
+        if let Some(keep) = overrides.keep {
+            retention.keep = set(keep);
+        }
+        if let Some(errors) = overrides.errors {
+            retention.errors = set(errors);
+        }
+        if let Some(SlowTraces { min, keep }) = overrides.slow {
+            retention.slow = set(keep).map(|keep| (min, keep));
+        }
+        if let Some(MatchingTraces { query, keep }) = &overrides.matching {
+            let filter = TraceFilter::new(query).map_err(|error| format!("query `{query}`: {error}"))?;
+            retention.matching = set(*keep).map(|keep| (filter, keep));
+        }
+        Ok(retention)
     }
 
     /// The times after which something may go, ascending; none if nothing ever goes.

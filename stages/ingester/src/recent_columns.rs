@@ -135,8 +135,7 @@ impl Scan {
         let tenant =
             search.tenant.parse().map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
         let plan = ScanPlan::new(&search).map_err(|error| failed(&error))?;
-        let mut columns = plan.first().clone();
-        columns.merge(plan.second());
+        let mut columns = plan.columns();
         columns.fixed.extend([TRACE_ID, START_TIME]);
         let range = if plan.whole() {
             columns.fixed.extend(ASSEMBLE_COLUMNS);

@@ -143,8 +143,7 @@ impl Question for ColumnsQuestion {
 
 /// All columns that a search of recent data looks at.
 fn columns(plan: &ScanPlan) -> Projection {
-    let mut columns = plan.first().clone();
-    columns.merge(plan.second());
+    let mut columns = plan.columns();
     columns.fixed.extend([TRACE_ID, START_TIME]);
     if plan.whole() {
         columns.fixed.extend(ASSEMBLE_COLUMNS);

@@ -5,6 +5,7 @@
 
 mod condition;
 mod evaluation;
+mod names;
 mod parts;
 mod piece;
 mod summaries;

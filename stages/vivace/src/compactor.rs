@@ -6,16 +6,18 @@ use anyhow::Result;
 use object_store::ObjectStore;
 use vivace_compactor::{Compactor, Environment, Metrics, Random, Retention};
 use vivace_log::{MemoryLog, SharedLog};
-use vivace_model::{SystemClock, TenantId};
+use vivace_model::{Overrides, SystemClock};
+use vivace_runtime::Watched;
 
 use crate::settings::Settings;
-use crate::storage;
+use crate::{overrides, storage};
 
-/// A compactor that keeps every tenant's traces as the settings say.
+/// A compactor that keeps every tenant's traces as settings and overrides say.
 pub(crate) fn new(
     settings: &Settings,
     log: &SharedLog,
     store: &Arc<dyn ObjectStore>,
+    overrides: &Watched<Overrides>,
     metrics: Metrics,
 ) -> Result<Compactor> {
     let retention = Retention::from_config(&settings.compactor).map_err(anyhow::Error::msg)?;
@@ -24,7 +26,7 @@ pub(crate) fn new(
         store: Arc::clone(store),
         clock: Arc::new(SystemClock),
         random: Arc::new(Random::from_system()),
-        retention: Arc::new(move |_: &TenantId| retention.clone()),
+        retention: overrides::retention(retention, overrides.clone()),
         metrics,
         ledger_metrics: vivace_ledger::Metrics::default(),
     };
@@ -37,5 +39,6 @@ pub(crate) async fn dry_run(settings: &Settings) -> Result<Vec<String>> {
     let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
     // The log is never asked in a dry run.
     let log: SharedLog = MemoryLog::new(0);
-    Ok(new(settings, &log, &store, Metrics::default())?.dry_run().await?)
+    let overrides = overrides::open(&settings.process)?;
+    Ok(new(settings, &log, &store, &overrides, Metrics::default())?.dry_run().await?)
 }

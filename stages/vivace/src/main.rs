@@ -7,6 +7,7 @@ mod client;
 mod compactor;
 mod demo;
 mod operator;
+mod overrides;
 mod process;
 mod servers;
 mod settings;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tracing::info;
@@ -22,7 +22,7 @@ use vivace_runtime::{
 };
 
 use crate::settings::Settings;
-use crate::{compactor, demo, servers, storage};
+use crate::{compactor, demo, overrides, servers, storage};
 
 /// Stop what takes spans in first, then what stores them, then what answers: in the order the data flows.
 const PHASE_INTAKE: u8 = 0;
@@ -113,11 +113,7 @@ impl Process {
             true => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
             false => None,
         };
-        let overrides = match settings.process.overrides_file.as_os_str().is_empty() {
-            true => Watched::fixed(Overrides::default()),
-            false => Watched::open(settings.process.overrides_file.clone(), Overrides::validate)
-                .context("VIVACE_OVERRIDES_FILE")?,
-        };
+        let overrides = overrides::open(&settings.process)?;
         overrides.register(&mut registry.lock(), "vivace_overrides");
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
@@ -289,7 +285,7 @@ impl Common {
 
     fn compactor(&self) -> Result<Compactor> {
         let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
-        compactor::new(&self.settings, &self.log, &self.store, metrics)
+        compactor::new(&self.settings, &self.log, &self.store, &self.overrides, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {

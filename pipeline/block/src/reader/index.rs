@@ -43,6 +43,8 @@ pub(super) struct LeafIndex {
     pub(super) locations: Vec<PageLocation>,
     /// Of each page whether it has no value.
     empty: Vec<bool>,
+    /// Whether those that are not empty have a value for certain.
+    known: bool,
     rows: usize,
     /// Where the dictionary is; empty if there is none.
     pub(super) dictionary: Range<u64>,
@@ -169,6 +171,9 @@ impl LeafIndex {
         }
         let first = locations.first().map_or(start, |first| first.offset.unsigned_abs());
         let repeated = column.column_descr().max_rep_level() > 0;
+        let known = index.column_index(row_group, leaf).is_some_and(|found| {
+            !repeated || (0..locations.len()).all(|page| found.definition_level_histogram(page).is_some())
+        });
         let empty = match index.column_index(row_group, leaf) {
             // Where a page has values but no bounds (all are NaN, say), the writer leaves the index out.
             None => vec![false; locations.len()],
@@ -177,13 +182,18 @@ impl LeafIndex {
             }
             Some(_) => return Err(wrong("the page indexes of a column differ")),
         };
-        Ok(Self { locations: locations.clone(), empty, rows, dictionary: start..first })
+        Ok(Self { locations: locations.clone(), empty, known, rows, dictionary: start..first })
     }
 
     /// The rows of a page, counted from the row group's first.
     pub(super) fn rows_of(&self, page: usize) -> Range<usize> {
         let end = self.locations.get(page + 1).map_or(self.rows, |next| next.first_row_index as usize);
         self.locations[page].first_row_index as usize..end
+    }
+
+    /// Whether it is certain that a page has a value.
+    pub(super) fn is_known_to_have_value(&self, page: usize) -> bool {
+        self.known && !self.empty[page]
     }
 
     /// Whether the pages of the rows have any value.

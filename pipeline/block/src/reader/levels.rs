@@ -8,6 +8,9 @@ use std::ops::Range;
 use parquet::basic::Encoding;
 use parquet::column::page::Page;
 
+use super::hybrid::Hybrid;
+use super::page_rows::PageRows;
+
 /// Values of a page at most. Memory bounds what goes into a block to far less; damage might claim anything.
 const PAGE_VALUES_MAX: usize = 1 << 26;
 
@@ -22,38 +25,18 @@ pub(super) fn is_whole(page: &Page, max_rep: i16, max_def: i16, rows: usize) -> 
 
 /// Whether any of the rows, counted from the page's first one, has a value in a leaf column with these maximum levels.
 /// In doubt (a damaged page, an old encoding) says yes, and decoding finds out.
-pub(super) fn has_value(page: &Page, max_rep: i16, max_def: i16, rows: &[Range<usize>]) -> bool {
+pub(super) fn has_value(page: &Page, max_rep: i16, max_def: i16, rows: &PageRows) -> bool {
     if max_def == 0 {
         return true;
     }
     let Some((reps, defs)) = levels(page, max_rep, max_def) else {
         return true;
     };
-    if max_rep == 0 {
-        flat(defs, max_def as u16, rows)
-    } else {
-        nested(reps, defs, max_def as u16, page.num_values() as usize, rows)
+    if max_rep == 0 && max_def == 1 {
+        let there = Hybrid::new(defs.rest, 1).and_then(|mut levels| levels.bits(rows.bits.len()));
+        return there.is_none_or(|there| rows.meet(&there));
     }
-    .unwrap_or(true)
-}
-
-/// One level per row. None if the page ends early.
-fn flat(mut defs: Levels<'_>, max_def: u16, rows: &[Range<usize>]) -> Option<bool> {
-    let mut at = 0;
-    for range in rows {
-        defs.skip(range.start - at)?;
-        at = range.start;
-        while at < range.end {
-            let (def, run) = defs.run()?;
-            if def == max_def {
-                return Some(true);
-            }
-            let count = run.min(range.end - at);
-            defs.skip(count)?;
-            at += count;
-        }
-    }
-    Some(false)
+    nested(reps, defs, max_def as u16, page.num_values() as usize, &rows.ranges).unwrap_or(true)
 }
 
 /// A row starts at each repetition level of 0.
@@ -65,7 +48,7 @@ fn nested(
     rows: &[Range<usize>],
 ) -> Option<bool> {
     let (start, end) = (rows.first()?.start, rows.last()?.end);
-    let mut started: usize = 0;
+    let (mut started, mut range) = (0_usize, 0);
     // The levels of earlier rows, in long steps.
     while left > 0 {
         let (rep, run) = reps.run()?;
@@ -90,7 +73,8 @@ fn nested(
         if first >= end {
             break;
         }
-        if def == max_def && rows.iter().any(|range| range.start < started && first < range.end) {
+        range += rows[range..].iter().take_while(|range| range.end <= first).count();
+        if def == max_def && rows.get(range).is_some_and(|range| range.start < started) {
             return Some(true);
         }
         reps.skip(count)?;
@@ -272,7 +256,8 @@ mod tests {
             let rows = from.min(defs.len() - 1)..(from + length).min(defs.len());
             prop_assume!(!rows.is_empty());
             let expected = defs[rows.clone()].contains(&1);
-            prop_assert_eq!(has_value(&page(&[], 0, &defs, 1), 0, 1, &[rows]), expected);
+            let rows = PageRows::new(&[rows], &(0..defs.len()));
+            prop_assert_eq!(has_value(&page(&[], 0, &defs, 1), 0, 1, &rows), expected);
         }
 
         #[test]
@@ -289,7 +274,8 @@ mod tests {
             let range = from.min(rows.len() - 1)..(from + length).min(rows.len());
             prop_assume!(!range.is_empty());
             let expected = rows[range.clone()].iter().flatten().any(|&def| def == 4);
-            prop_assert_eq!(has_value(&page(&reps, 2, &defs, 4), 2, 4, &[range]), expected);
+            let asked = PageRows::new(&[range], &(0..rows.len()));
+            prop_assert_eq!(has_value(&page(&reps, 2, &defs, 4), 2, 4, &asked), expected);
         }
 
         #[test]
@@ -322,7 +308,7 @@ mod tests {
                 rep_level_encoding: Encoding::RLE,
                 statistics: None,
             };
-            let rows = [start..start + 3, start + 5..start + 6];
+            let rows = PageRows::new(&[start..start + 3, start + 5..start + 6], &(0..60));
             // The answer does not matter, only that there is one.
             let _: bool = has_value(&page, max_rep, 3, &rows);
             let _: bool = is_whole(&page, max_rep, 3, start);

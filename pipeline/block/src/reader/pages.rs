@@ -17,6 +17,7 @@ use super::fetched::Fetched;
 use super::index::LeafIndex;
 use super::inflate::Inflate;
 use super::levels::{has_value, is_whole};
+use super::page_rows::PageRows;
 
 /// The pages of a row group's leaf columns, as far as they are needed.
 #[derive(Debug)]
@@ -25,8 +26,32 @@ pub(super) struct Pages<'a> {
     row_group: usize,
     leaves: HashMap<usize, LeafPages>,
     inflate: Inflate,
+    /// The rows asked for, by the rows of a page.
+    rows: HashMap<Range<usize>, Arc<PageRows>>,
     /// Paths of groups that are not there in any of the rows.
     absent: Vec<Vec<String>>,
+}
+
+/// What was read of a leaf column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    /// The values that pages have numbers of.
+    pub(super) dictionary: Option<&'a Page>,
+    pages: &'a VecDeque<(usize, Option<Page>)>,
+    rows: &'a HashMap<Range<usize>, Arc<PageRows>>,
+}
+
+impl<'a> Chunk<'a> {
+    /// The data pages that were read, with the rows asked for.
+    pub(super) fn pages(self) -> impl Iterator<Item = (&'a PageRows, &'a Page)> {
+        let mut end = 0;
+        let pages = self.pages.iter().map(move |(rows, page)| {
+            let start = end;
+            end += rows;
+            Some((&**self.rows.get(&(start..end))?, page.as_ref()?))
+        });
+        pages.flatten()
+    }
 }
 
 /// The pages of one leaf column.
@@ -40,7 +65,8 @@ struct LeafPages {
 
 impl<'a> Pages<'a> {
     pub(super) fn new(metadata: &'a ParquetMetaData, row_group: usize) -> Self {
-        Self { metadata, row_group, leaves: HashMap::new(), inflate: Inflate::default(), absent: Vec::new() }
+        let (leaves, inflate, rows, absent) = Default::default();
+        Self { metadata, row_group, leaves, inflate, rows, absent }
     }
 
     /// Reads what a leaf has in the rows, ascending. If it has no value in any of them, it is left out: false.
@@ -67,6 +93,17 @@ impl<'a> Pages<'a> {
             self.absent.push(group.to_vec());
         }
         Ok(false)
+    }
+
+    /// Forgets a leaf.
+    pub(super) fn remove(&mut self, leaf: usize) {
+        self.leaves.remove(&leaf);
+    }
+
+    /// What was read of a leaf that has values.
+    pub(super) fn chunk(&self, leaf: usize) -> Option<Chunk<'_>> {
+        let leaf = self.leaves.get(&leaf)?;
+        Some(Chunk { dictionary: leaf.dictionary.as_ref(), pages: &leaf.pages, rows: &self.rows })
     }
 
     /// Whether all pages read of a leaf have their values in its dictionary.
@@ -110,8 +147,9 @@ impl<'a> Pages<'a> {
         let (mut any_value, mut any_index) = (false, false);
         for number in 0..index.locations.len() {
             let page_rows = index.rows_of(number);
-            let wanted = within(rows, &page_rows);
-            let page = if wanted.is_empty() {
+            let wanted = self.rows.entry(page_rows.clone());
+            let wanted = wanted.or_insert_with(|| Arc::new(PageRows::new(rows, &page_rows)));
+            let page = if wanted.count == 0 {
                 reader.skip_next_page()?;
                 None
             } else {
@@ -119,7 +157,9 @@ impl<'a> Pages<'a> {
                 if !page.is_data_page() || !is_whole(&page, max_rep, max_def, page_rows.len()) {
                     return Err(wrong("a data page is damaged"));
                 }
-                any_value = any_value || has_value(&page, max_rep, max_def, &wanted);
+                any_value = any_value
+                    || wanted.is_whole() && index.is_known_to_have_value(number)
+                    || has_value(&page, max_rep, max_def, wanted);
                 any_index |= matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
                 Some(page)
             };
@@ -132,17 +172,6 @@ impl<'a> Pages<'a> {
         let dictionary = dictionary.map(inflated).transpose()?;
         Ok(Some(LeafPages { dictionary, pages, skipped_dictionary: None }))
     }
-}
-
-/// The parts of the ranges that lie in the page, counted from its first row.
-fn within(rows: &[Range<usize>], page: &Range<usize>) -> Vec<Range<usize>> {
-    let rows = &rows[rows.partition_point(|range| range.end <= page.start)..];
-    let rows = &rows[..rows.partition_point(|range| range.start < page.end)];
-    let clipped = rows.iter().map(|range| range.start.max(page.start)..range.end.min(page.end));
-    clipped
-        .filter(|range| !range.is_empty())
-        .map(|range| range.start - page.start..range.end - page.start)
-        .collect()
 }
 
 fn wrong(what: &str) -> ParquetError {

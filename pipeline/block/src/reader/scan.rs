@@ -7,9 +7,9 @@ mod cache;
 mod condition;
 mod decode;
 mod facts;
+mod flat;
 mod projection;
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -180,16 +180,18 @@ impl BlockScan {
         self.block.cache.runs(&self.block.path, group, Box::pin(load)).await
     }
 
-    /// Attributes of these scopes that have a value in the row group, each once or twice; none if only its rows can tell.
+    /// Keys of the attributes in the row group, each once or twice, with the column that holds such as have no column of
+    /// their own: of all attributes of the projection's scopes, and of those of events and links if it has these. None
+    /// if only the rows can tell.
     ///
     /// # Errors
     /// See [`Self::may_hold`].
     pub async fn attribute_names(
         &self,
         group: usize,
-        scopes: &BTreeSet<AttributeScope>,
-    ) -> Result<Option<Vec<(AttributeScope, String)>>, BlockError> {
-        projection::names(&self.block, group, scopes).await
+        projection: &Projection,
+    ) -> Result<Option<Vec<(&'static str, String)>>, BlockError> {
+        projection::names(&self.block, group, projection).await
     }
 
     /// The columns asked for of all rows, or of those in the ranges, which ascend and do not overlap: one batch of the

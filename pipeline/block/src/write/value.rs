@@ -75,21 +75,29 @@ impl Value for &str {
     }
 }
 
-impl Value for i32 {
-    fn put(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_le_bytes());
-    }
+/// Signed integers of both sizes.
+macro_rules! signed {
+    ($type:ty, $statistics:path) => {
+        impl Value for $type {
+            fn put(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
 
-    fn with_bytes<R>(self, run: impl FnOnce(&[u8]) -> R) -> R {
-        run(&self.to_le_bytes())
-    }
+            fn with_bytes<R>(self, run: impl FnOnce(&[u8]) -> R) -> R {
+                run(&self.to_le_bytes())
+            }
 
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        let (min, max) = bounds.unzip();
-        let statistics = ValueStatistics::new(min, max, None, Some(nulls), false);
-        Statistics::Int32(statistics.with_backwards_compatible_min_max(true))
-    }
+            fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+                let (min, max) = bounds.unzip();
+                let statistics = ValueStatistics::new(min, max, None, Some(nulls), false);
+                $statistics(statistics.with_backwards_compatible_min_max(true))
+            }
+        }
+    };
 }
+
+signed!(i32, Statistics::Int32);
+signed!(i64, Statistics::Int64);
 
 /// Unsigned integers are signed ones to Parquet, of another order.
 impl Value for u32 {
@@ -104,22 +112,6 @@ impl Value for u32 {
     fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
         let (min, max) = bounds.map(|(min, max)| (min.cast_signed(), max.cast_signed())).unzip();
         Statistics::Int32(ValueStatistics::new(min, max, None, Some(nulls), false))
-    }
-}
-
-impl Value for i64 {
-    fn put(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_le_bytes());
-    }
-
-    fn with_bytes<R>(self, run: impl FnOnce(&[u8]) -> R) -> R {
-        run(&self.to_le_bytes())
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
-        let (min, max) = bounds.unzip();
-        let statistics = ValueStatistics::new(min, max, None, Some(nulls), false);
-        Statistics::Int64(statistics.with_backwards_compatible_min_max(true))
     }
 }
 

@@ -18,6 +18,8 @@ mod tuples;
 #[cfg(test)]
 mod tests;
 
+use arrow::array::Array;
+use vivace_model::schema::SPAN_ID;
 use vivace_proto::internal::{FoundSeries, Label, PartialSeries};
 
 use self::compare::CompareCollector;
@@ -99,6 +101,33 @@ impl SeriesCollector {
             match pipeline {
                 PipelineCollector::Counted(counter) => counter.take(&batches, picked)?,
                 PipelineCollector::Compared(compare) => compare.take(&batches, picked)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of the batch that was taken last whose spans' ids are wanted, too, ascending.
+    pub(crate) fn nameless(&self) -> Vec<u32> {
+        let counters = self.pipelines.iter().filter_map(|pipeline| match pipeline {
+            PipelineCollector::Counted(counter) => Some(counter),
+            PipelineCollector::Compared(_) => None,
+        });
+        let mut rows: Vec<u32> = counters.flat_map(|counter| counter.exemplars().nameless()).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
+    /// Takes the ids of the spans in these rows.
+    pub(crate) fn name(&mut self, rows: &[u32], spans: &Spans<'_>) -> Result<(), EvalError> {
+        let ids = spans.ids(SPAN_ID)?.filter(|ids| ids.len() == rows.len());
+        let ids = ids.ok_or_else(|| EvalError::Batch("ids of spans are missing".into()))?;
+        for pipeline in &mut self.pipelines {
+            if let PipelineCollector::Counted(counter) = pipeline {
+                let id = |row: u32| {
+                    rows.binary_search(&row).map_or_else(|_| Vec::new(), |at| ids.value(at).to_vec())
+                };
+                counter.exemplars_mut().name(id);
             }
         }
         Ok(())

@@ -121,6 +121,17 @@ impl Mask {
         words.flat_map(|(index, word)| Bits { word: *word, base: (index * 64) as u32 })
     }
 
+    /// The same as a list.
+    pub(crate) fn to_rows(&self) -> Vec<u32> {
+        let count = self.count();
+        if count == self.len {
+            return (0..count as u32).collect();
+        }
+        let mut rows = Vec::with_capacity(count);
+        rows.extend(self.rows());
+        rows
+    }
+
     /// Those of some rows that are in, ascending.
     pub(crate) fn rows_in(&self, rows: Range<usize>) -> impl Iterator<Item = u32> + '_ {
         words_of(rows)

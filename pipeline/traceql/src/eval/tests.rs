@@ -2,7 +2,7 @@
 
 use vivace_proto::otlp::common::{ArrayValue, KeyValueList, any_value::Value as Otlp};
 
-use crate::testing::{Event, Link, TestSpan, attribute, expression, failure, found, runs, span, trace_id};
+use crate::testing::{Event, Link, TestSpan, attribute, expression, failure, found, span, trace_id};
 use crate::{Spans, eval, testing};
 
 const SECOND: u64 = 1_000_000_000;
@@ -309,14 +309,13 @@ fn attributes_of_the_parent() {
 }
 
 #[test]
-fn what_is_unknown_is_null() {
+fn what_is_unknown_is_not_found() {
     let batch = testing::batch(&shop(), true);
-    let runs = runs(&batch);
-    let truth = eval::truth(&expression(r#"{ span.zone = "x" }"#), &Spans::new(&batch, &runs)).unwrap();
-    assert_eq!(truth.iter().collect::<Vec<_>>(), [None, Some(false), None]);
-    let filter = eval::Filter::new(&expression("{ status = error }")).unwrap();
-    assert_eq!(
-        filter.matches(&Spans::picked(&batch)).unwrap().iter().collect::<Vec<_>>(),
-        [false, true, false]
-    );
+    let matches = |expr: &str| {
+        let filter = eval::Filter::new(&expression(expr)).unwrap();
+        filter.matches(&Spans::picked(&batch)).unwrap().iter().collect::<Vec<_>>()
+    };
+    assert_eq!(matches(r#"{ span.zone = "x" }"#), [false, false, false]);
+    assert_eq!(matches(r#"{ !(span.zone = "x") }"#), [false, true, false]);
+    assert_eq!(matches("{ status = error }"), [false, true, false]);
 }

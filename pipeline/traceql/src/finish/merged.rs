@@ -88,7 +88,7 @@ impl Merged {
         }
         for exemplar in series.exemplars {
             if let Some(interval) = self.grid.interval(exemplar.time) {
-                self.exemplars.offer(number, interval, exemplar);
+                self.exemplars.offer(number, interval, exemplar, None);
             }
         }
         Ok(())

@@ -74,9 +74,6 @@ impl Asked {
         metrics(series, &mut found);
         let (mut first, mut second) = (Projection::default(), Projection::default());
         second.fixed.insert(schema::START_TIME);
-        if asked.exemplars_max > 0 {
-            second.fixed.extend([schema::TRACE_ID, schema::SPAN_ID]);
-        }
         let mut selectors = Vec::new();
         let mut is_whole = false;
         for pipeline in &found {

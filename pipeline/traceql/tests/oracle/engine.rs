@@ -38,13 +38,17 @@ pub(crate) fn collect(plan: &ScanPlan, blocks: &[Block]) -> Result<(Found, Vec<L
     for block in blocks {
         let ids = block.scan(&Projection { fixed: [TRACE_ID].into(), ..Projection::default() });
         let (first, second) = (block.scan(plan.first()), block.scan(plan.second()));
-        for (ids, (first, second)) in ids.iter().zip(first.iter().zip(second)) {
+        for (number, (ids, (first, second))) in ids.iter().zip(first.iter().zip(second)).enumerate() {
             let runs = runs(ids);
             let spans = Spans::new(first, &runs);
             let selected = plan.select(&spans)?;
             let rows = collector.wanted(&selected, &spans)?;
             let second = take(&second, &rows);
             collector.take(&selected, &spans, &rows, &Spans::picked(&second))?;
+            let (rows, third) = (collector.nameless(), block.scan(plan.third()));
+            if !rows.is_empty() {
+                collector.name(&rows, &Spans::picked(&take(&third[number], &rows)))?;
+            }
             looked.push(Looked { runs, selected });
         }
     }
@@ -53,8 +57,7 @@ pub(crate) fn collect(plan: &ScanPlan, blocks: &[Block]) -> Result<(Found, Vec<L
 
 /// Collects what the blocks hold of whole traces: their pieces are put together first.
 pub(crate) fn collect_wholes(plan: &ScanPlan, blocks: &[Block]) -> Result<Found, EvalError> {
-    let mut columns = plan.first().clone();
-    columns.merge(plan.second());
+    let mut columns = plan.columns();
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     let batches: Vec<RecordBatch> = blocks.iter().flat_map(|block| block.scan(&columns)).collect();
     let rows: Vec<Range<usize>> = batches.iter().map(|batch| 0..batch.num_rows()).collect();

@@ -83,3 +83,22 @@ fn only_what_may_be_old_is_judged() {
     let old = Arc::new(BlockMeta { start_min: ago(days(4)), ..block(2).ending(ago(days(1))) });
     assert!(Judge::of(classes(), &[young, old], NOW).is_some());
 }
+
+#[test]
+fn a_tenant_has_its_own_times_in_place_of_the_settings() {
+    let own = RetentionOverrides {
+        keep: Some(days(1)),
+        errors: Some(Duration::ZERO),
+        slow: Some(SlowTraces { min: Duration::from_secs(2), keep: days(7) }),
+        matching: None,
+    };
+    let retention = classes().overridden(&own).unwrap();
+    assert_eq!(retention.keep, Some(days(1)));
+    assert_eq!(retention.errors, None, "no longer than the others");
+    assert_eq!(retention.slow, Some((Duration::from_secs(2), days(7))));
+    assert_eq!(retention.matching.map(|(_, keep)| keep), classes().matching.map(|(_, keep)| keep));
+    let wrong = MatchingTraces { query: "{ name = ".into(), keep: days(9) };
+    let wrong = RetentionOverrides { matching: Some(wrong), ..RetentionOverrides::default() };
+    let error = Retention::default().overridden(&wrong).unwrap_err();
+    assert!(error.contains("{ name = "), "{error}");
+}

@@ -182,7 +182,7 @@ async fn tenants_are_required_when_there_are_many() {
 
 #[tokio::test]
 async fn traces_of_a_small_tenant_go_to_its_partitions() {
-    let small = TenantOverrides { shard_size: Some(2) };
+    let small = TenantOverrides { shard_size: Some(2), ..TenantOverrides::default() };
     let tenants = [("small".parse().unwrap(), small)].into();
     let overrides = Overrides { tenants, ..Overrides::default() };
     let stage = Stage::start_overridden(overrides.clone()).await;

@@ -13,7 +13,6 @@ use futures::stream::BoxStream;
 use futures::{TryStreamExt, try_join};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use vivace_block::schema::{EVENTS, LINKS};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_proto::internal::SearchJobMetrics;
@@ -125,8 +124,17 @@ impl Evaluation {
     /// All pieces, each looked at in turn; what they cost is counted by who opened them.
     pub(super) async fn run(
         self: &Arc<Self>,
-        tasks: BoxStream<'static, Result<Task, JobError>>,
+        mut tasks: BoxStream<'static, Result<Task, JobError>>,
     ) -> Result<(), JobError> {
+        // Most often the newest piece has enough of the newest traces, and tells that no other has to be read.
+        if matches!(self.plan.kind(), PlanKind::Traces { .. })
+            && let Some(task) = tasks.try_next().await?
+        {
+            let permit = self.permit().await?;
+            if let Some(step) = Arc::clone(self).first(task, permit).await? {
+                self.second(step).await?;
+            }
+        }
         let (sender, mut receiver) = mpsc::channel(1);
         let first = async {
             // Permits are asked for in the order of the pieces: whoever holds one never waits for a piece without.
@@ -169,8 +177,8 @@ impl Evaluation {
         (found, metrics, looked)
     }
 
-    /// Whether newest traces are collected and all of these spans are too old.
-    fn too_old(&self, piece: &Piece) -> bool {
+    /// Whether newest traces are collected and all of these spans are too old. They are left out then.
+    pub(super) fn too_old(&self, piece: &Piece) -> bool {
         let mut state = self.state.lock();
         let too_old = state.horizon.is_some_and(|horizon| piece.starts_before(horizon));
         state.too_old |= too_old;
@@ -239,16 +247,16 @@ impl Evaluation {
         }
         let enough = self.first_is_enough || piece.is_held();
         let wanted = self.wanted(selected, &batch, &runs, enough).await?;
-        let told = told(&wanted.rows, &runs, traces.as_deref());
+        let told = match self.plan.kind() {
+            PlanKind::Traces { .. } => told(&wanted.rows, &runs, traces.as_deref()),
+            _ => Vec::new(),
+        };
         if wanted.taken {
             // Nothing is left to do.
         } else if wanted.rows.len() == piece.rows() && self.take_names(&piece, &batch, &runs).await? {
             // All that is asked for is known of the piece as a whole.
         } else {
-            let of_piece: Vec<Range<usize>> = match &rows {
-                None => ranges(wanted.rows.iter().map(|row| *row as usize)),
-                Some(read) => ranges(in_piece(&wanted.rows, read)),
-            };
+            let of_piece = of_piece(&wanted.rows, rows.as_deref());
             let second = piece.columns(self.plan.second(), Some(&of_piece)).await?;
             let collector = Arc::clone(&self.collector);
             let take = move || {
@@ -257,10 +265,22 @@ impl Evaluation {
             };
             compute(take).await?;
         }
+        self.name(&piece, rows.as_deref()).await?;
         self.looked(piece, told, true);
         let horizon = self.collector.lock().horizon();
         self.state.lock().horizon = horizon;
         Ok(())
+    }
+
+    /// Tells the collector of the single spans that it asks for by name; `read` are the rows that were read of the piece.
+    async fn name(&self, piece: &Piece, read: Option<&[Range<usize>]>) -> Result<(), JobError> {
+        let rows = self.collector.lock().nameless();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let of_piece = of_piece(&rows, read);
+        let third = piece.columns(self.plan.third(), Some(&of_piece)).await?;
+        Ok(self.collector.lock().name(&rows, &Spans::picked(&third))?)
     }
 
     /// If names of attributes are collected, and the piece knows its own: takes them. For all rows of the piece.
@@ -270,27 +290,13 @@ impl Evaluation {
         batch: &RecordBatch,
         runs: &Arc<TraceRuns>,
     ) -> Result<bool, JobError> {
-        let second = self.plan.second();
         if !matches!(self.plan.kind(), PlanKind::TagNames { .. }) || batch.num_rows() == 0 {
             return Ok(false);
         }
-        let Some(names) = piece.attribute_names(&second.scopes).await? else { return Ok(false) };
-        // Events and links have attributes, too.
-        let mut lists = Projection { fixed: second.fixed.clone(), ..Projection::default() };
-        lists.fixed.retain(|name| [EVENTS, LINKS].contains(name));
-        let lists = if lists.fixed.is_empty() { None } else { Some(piece.columns(&lists, None).await?) };
-        let (collector, first, runs) = (Arc::clone(&self.collector), batch.clone(), Arc::clone(runs));
-        compute(move || {
-            let first = Spans::new(&first, &runs);
-            let mut collector = collector.lock();
-            collector.take(&[], &first, &[0], &Spans::picked(&names))?;
-            if let Some(lists) = lists {
-                let rows: Vec<u32> = (0..lists.num_rows() as u32).collect();
-                collector.take(&[], &first, &rows, &Spans::picked(&lists))?;
-            }
-            Ok(true)
-        })
-        .await
+        let Some(names) = piece.attribute_names(self.plan.second()).await? else { return Ok(false) };
+        let first = Spans::new(batch, runs);
+        self.collector.lock().take(&[], &first, &[0], &Spans::picked(&names))?;
+        Ok(true)
     }
 
     /// Evaluates traces that were put together of several pieces.
@@ -385,6 +391,22 @@ fn told(rows: &[u32], runs: &TraceRuns, traces: Option<&[u32]>) -> Vec<u32> {
         }
     }
     told
+}
+
+/// Rows of the piece as ranges, of rows of what was read of it.
+fn of_piece(rows: &[u32], read: Option<&[Range<usize>]>) -> Vec<Range<usize>> {
+    match read {
+        None if rows
+            .first()
+            .zip(rows.last())
+            .is_some_and(|(first, last)| (last - first) as usize + 1 == rows.len()) =>
+        {
+            let all = rows[0] as usize..rows[0] as usize + rows.len();
+            vec![all]
+        }
+        None => ranges(rows.iter().map(|row| *row as usize)),
+        Some(read) => ranges(in_piece(rows, read)),
+    }
 }
 
 /// Rows of the piece, of rows of what was read of it; both ascend.

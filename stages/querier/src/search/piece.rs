@@ -1,22 +1,20 @@
 //! Pieces of what a search looks at: row groups of blocks, and batches of recent data.
 //! Owns: that both are read the same way. Does not own: which are read, and what of them.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Field, Schema};
 use object_store::path::Path;
-use vivace_block::schema::AttributeScope;
 use vivace_block::{BlockError, BlockReader, BlockScan};
 use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
 use vivace_model::{TraceId, UnixNanos};
 use vivace_proto::internal::{ScanBlock, SearchJobMetrics};
 use vivace_traceql::EvalError;
 
+use super::names;
 use crate::JobError;
 
 /// A block that a job looks at.
@@ -133,22 +131,16 @@ impl Piece {
         }
     }
 
-    /// Names of the attributes of these scopes, as a row that has them all; none if only the piece's rows can tell.
+    /// Names of the projection's attributes, as a row that has them all; none if only the piece's rows can tell.
     pub(super) async fn attribute_names(
         &self,
-        scopes: &BTreeSet<AttributeScope>,
+        projection: &Projection,
     ) -> Result<Option<RecordBatch>, JobError> {
         let Self::Stored(block, group) = self else { return Ok(None) };
-        let names = block.scan.attribute_names(*group, scopes).await.map_err(|error| block.failed(error))?;
-        let Some(names) = names else { return Ok(None) };
+        let names = block.scan.attribute_names(*group, projection).await;
+        let Some(names) = names.map_err(|error| block.failed(error))? else { return Ok(None) };
         block.inspected.store(true, Ordering::Relaxed);
-        let columns: BTreeSet<String> = names.iter().map(|(scope, key)| scope.column(key)).collect();
-        let fields: Vec<_> =
-            columns.into_iter().map(|name| Field::new(name, DataType::Boolean, true)).collect();
-        let one: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
-        let arrays = fields.iter().map(|_| Arc::clone(&one)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(1));
-        let row = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options);
+        let row = names::row(names);
         Ok(Some(row.map_err(|error| EvalError::Batch(error.to_string()))?))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use futures::{StreamExt, TryStreamExt, stream};
-use vivace_block::schema::{START_TIME, TRACE_ID};
+use vivace_block::schema::START_TIME;
 use vivace_block::{ASSEMBLE_COLUMNS, assemble};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
@@ -64,6 +64,8 @@ struct Plan {
     candidates: Vec<u128>,
     /// By candidate: whether it has to be put together, because it lies in several parts or not wholly in the time.
     divided: Vec<bool>,
+    /// By candidate: its rows in all parts.
+    rows: Vec<usize>,
     /// Divided candidates, in runs of as many as are put together at once.
     windows: Vec<Range<usize>>,
 }
@@ -78,10 +80,10 @@ pub(super) async fn wholes(
     let all = pieces.iter().filter(|piece| !piece.is_held()).count() as u64;
     let parts = parts(pieces, range.clone(), limits).await?;
     let candidates = candidates(evaluation, &parts, range.as_ref()).await?;
-    let (plan, tasks, used) = compute(move || {
-        let plan = Plan::new(parts, candidates, range, limits.rows_max)?;
+    let (mut plan, tasks, used) = compute(move || {
+        let plan = Plan::new(parts, candidates, range)?;
         let (tasks, used) = plan.tasks()?;
-        Ok((Arc::new(plan), tasks, used))
+        Ok((plan, tasks, used))
     })
     .await?;
     evaluation.count(|metrics| {
@@ -90,8 +92,14 @@ pub(super) async fn wholes(
             used - tasks.iter().filter(|task| !task.piece.is_held()).count() as u64;
     });
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
-    let mut columns = evaluation.plan().first().clone();
-    columns.merge(evaluation.plan().second());
+    let old: Vec<bool> = plan.parts.iter().map(|part| evaluation.too_old(&part.piece)).collect();
+    let plan = compute(move || {
+        plan.drop_old(&old)?;
+        plan.cut_windows(limits.rows_max);
+        Ok(Arc::new(plan))
+    })
+    .await?;
+    let mut columns = evaluation.plan().columns();
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
         let _permit = evaluation.permit().await?;
@@ -127,9 +135,7 @@ async fn candidates(
             continue;
         };
         let _permit = evaluation.permit().await?;
-        let mut columns = columns.clone();
-        columns.fixed.insert(TRACE_ID);
-        let batch = part.piece.columns(&columns, None).await?;
+        let batch = part.piece.columns(columns, None).await?;
         let (plan, runs) = (Arc::clone(evaluation.plan()), Arc::clone(&part.runs));
         let meeting = move || {
             let met = condition::met(plan.condition(), &Spans::new(&batch, &runs))?;
@@ -218,14 +224,10 @@ impl Part {
 }
 
 impl Plan {
-    fn new(
-        parts: Vec<Part>,
-        candidates: Vec<u128>,
-        range: Option<TimeRange>,
-        rows_max: usize,
-    ) -> Result<Self, JobError> {
+    fn new(parts: Vec<Part>, candidates: Vec<u128>, range: Option<TimeRange>) -> Result<Self, JobError> {
         let count = candidates.len();
-        let mut plan = Self { parts, range, candidates, divided: vec![false; count], windows: Vec::new() };
+        let (divided, rows, windows) = Default::default();
+        let mut plan = Self { parts, range, candidates, divided, rows, windows };
         let (mut seen, mut divided, mut rows) =
             (vec![false; count], vec![false; count], vec![0_usize; count]);
         for part in &plan.parts {
@@ -236,23 +238,38 @@ impl Plan {
                 rows[at] += member.rows.len();
             }
         }
+        (plan.divided, plan.rows) = (divided, rows);
+        Ok(plan)
+    }
+
+    /// Leaves out divided traces that have a span in one of these parts: they begin no later than all of its spans.
+    fn drop_old(&mut self, old: &[bool]) -> Result<(), JobError> {
+        let mut divided = std::mem::take(&mut self.divided);
+        for (part, _) in self.parts.iter().zip(old).filter(|(_, old)| **old) {
+            for member in part.members(self, 0..self.candidates.len())? {
+                divided[member.candidate] = false;
+            }
+        }
+        self.divided = divided;
+        Ok(())
+    }
+
+    fn cut_windows(&mut self, rows_max: usize) {
         let (mut window, mut held) = (0..0, 0);
-        for at in (0..count).filter(|at| divided[*at]) {
-            if held > 0 && held + rows[at] > rows_max {
-                plan.windows.push(std::mem::replace(&mut window, at..at));
+        for at in (0..self.candidates.len()).filter(|at| self.divided[*at]) {
+            if held > 0 && held + self.rows[at] > rows_max {
+                self.windows.push(std::mem::replace(&mut window, at..at));
                 held = 0;
             }
             if held == 0 {
                 window.start = at;
             }
             window.end = at + 1;
-            held += rows[at];
+            held += self.rows[at];
         }
         if held > 0 {
-            plan.windows.push(window);
+            self.windows.push(window);
         }
-        plan.divided = divided;
-        Ok(plan)
     }
 
     /// What is to be looked at in place, and how many row groups hold any candidate.
@@ -273,7 +290,8 @@ impl Plan {
             }
             let few = rows * FEW_ONE_IN < part.piece.rows();
             let traces = (traces.len() < part.runs.len()).then_some(traces);
-            tasks.push(Task { traces, few, ..Task::whole(part.piece.clone()) });
+            // A trace that lies in the piece alone is as old as the piece.
+            tasks.push(Task { traces, few, prune: true, ..Task::whole(part.piece.clone()) });
         }
         Ok((tasks, used))
     }

@@ -119,10 +119,7 @@ pub(super) async fn tag_names_v1(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, QueryError> {
-    let (request, found) = tag_names(&inner, &uri, &headers).await?;
-    let truncated = found.tags.truncated;
-    let answer = answer(Format::of(&headers), names_v1(&request, found), &inner.config).await?;
-    Ok(marked(answer, truncated))
+    tag_names(&inner, &uri, &headers, names_v1).await
 }
 
 /// `/api/v2/search/tags`.
@@ -131,17 +128,16 @@ pub(super) async fn tag_names_v2(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, QueryError> {
-    let (request, found) = tag_names(&inner, &uri, &headers).await?;
-    let truncated = found.tags.truncated;
-    let answer = answer(Format::of(&headers), names_v2(&request, found), &inner.config).await?;
-    Ok(marked(answer, truncated))
+    tag_names(&inner, &uri, &headers, names_v2).await
 }
 
-async fn tag_names(
+/// Names of tags in the form that `told` gives them.
+async fn tag_names<M: Message + WriteJson + 'static>(
     inner: &Inner,
     uri: &Uri,
     headers: &HeaderMap,
-) -> Result<(TagNamesRequest, FoundTagsSet), QueryError> {
+    told: impl FnOnce(&TagNamesRequest, FoundTagsSet) -> M,
+) -> Result<Response, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
     let params = Params::of(uri)?;
     let request = TagNamesRequest {
@@ -151,7 +147,9 @@ async fn tag_names(
         limit: params.number("limit")?.unwrap_or(0),
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
-    Ok((request, found))
+    let truncated = found.tags.truncated;
+    let answer = answer(Format::of(headers), told(&request, found), &inner.config).await?;
+    Ok(marked(answer, truncated))
 }
 
 /// `/api/search/tag/{tag}/values`.
@@ -164,10 +162,7 @@ pub(super) async fn tag_values_v1(
     let Some(tag) = tag_of(&path) else {
         return Ok(super::not_found());
     };
-    let found = tag_values(&inner, TagValuesRequest::unscoped(&tag), &uri, &headers).await?;
-    let truncated = found.tags.truncated;
-    let answer = answer(Format::of(&headers), values_v1(found), &inner.config).await?;
-    Ok(marked(answer, truncated))
+    tag_values(&inner, TagValuesRequest::unscoped(&tag), &uri, &headers, values_v1).await
 }
 
 /// `/api/v2/search/tag/{tag}/values`.
@@ -180,18 +175,17 @@ pub(super) async fn tag_values_v2(
     let Some(tag) = tag_of(&path) else {
         return Ok(super::not_found());
     };
-    let found = tag_values(&inner, tag, &uri, &headers).await?;
-    let truncated = found.tags.truncated;
-    let answer = answer(Format::of(&headers), values_v2(found), &inner.config).await?;
-    Ok(marked(answer, truncated))
+    tag_values(&inner, tag, &uri, &headers, values_v2).await
 }
 
-async fn tag_values(
+/// Values of a tag in the form that `told` gives them.
+async fn tag_values<M: Message + WriteJson + 'static>(
     inner: &Inner,
     tag: String,
     uri: &Uri,
     headers: &HeaderMap,
-) -> Result<FoundTagsSet, QueryError> {
+    told: impl FnOnce(FoundTagsSet) -> M,
+) -> Result<Response, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
     let params = Params::of(uri)?;
     let request = TagValuesRequest {
@@ -200,7 +194,10 @@ async fn tag_values(
         range: params.range_or_since(inner.searcher.clock.now())?,
         limit: params.number("limit")?.unwrap_or(0),
     };
-    inner.tag_values(tenants, &request, Reports::none()).await
+    let found = inner.tag_values(tenants, &request, Reports::none()).await?;
+    let truncated = found.tags.truncated;
+    let answer = answer(Format::of(headers), told(found), &inner.config).await?;
+    Ok(marked(answer, truncated))
 }
 
 /// The tag in the rest of a path, decoded once: some clients encode it twice.

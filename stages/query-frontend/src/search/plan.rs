@@ -88,6 +88,11 @@ impl PlannedJob {
         if self.recent { UnixNanos(u64::MAX) } else { blocks.unwrap_or_default() }
     }
 
+    /// Whether it looks into blocks for something.
+    pub(crate) fn reads_blocks(&self) -> bool {
+        self.finds() && !self.blocks.is_empty()
+    }
+
     pub(crate) fn finds(&self) -> bool {
         self.purpose == Purpose::Find
     }
@@ -144,10 +149,13 @@ pub(crate) fn find_jobs(
         return vec![job(blocks_of(&window, tenant, state, config), true)];
     }
     let mut jobs = vec![job(Vec::new(), true)];
+    // The newest traces are most often in the newest block.
+    let newest = matches!(asked.search.kind, Some(Kind::Traces(_)));
     let mut group = Vec::new();
     let mut rows = 0_u64;
     for block in blocks_of(&asked.blocks, tenant, state, config) {
-        let full = rows.saturating_add(block.rows) > config.job_rows_max;
+        let first = newest && jobs.len() == 1;
+        let full = first || rows.saturating_add(block.rows) > config.job_rows_max;
         if !group.is_empty() && (full || group.len() == config.job_blocks_max) {
             jobs.push(job(std::mem::take(&mut group), false));
             rows = 0;

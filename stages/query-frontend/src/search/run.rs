@@ -41,8 +41,11 @@ pub(crate) struct Run<'a> {
     /// Until when the jobs that look for something and run now can find spans.
     reading: HashMap<u64, UnixNanos>,
     jobs_begun: u64,
-    /// Jobs at the same time. It grows with every answer, so that a search that is soon done reads little in vain.
+    /// Jobs that look into blocks at the same time. It grows with every answer of one, so that a search that is soon done
+    /// reads little in vain.
     slots: usize,
+    /// Those that run now.
+    busy: usize,
 }
 
 /// A partition of a tenant.
@@ -68,12 +71,14 @@ struct JobEnd {
     generation: u64,
     shard: usize,
     purpose: Purpose,
+    reads_blocks: bool,
     /// None if it was stopped.
     result: Option<Result<SearchAnswer, JobFailure>>,
 }
 
 impl<'a> Run<'a> {
-    /// Plans all partitions; `limit` is of traces, `slots` are the jobs at the same time in the beginning.
+    /// Plans all partitions; `limit` is of traces, `slots` are the jobs that look into blocks at the same time in the
+    /// beginning.
     pub(crate) fn new(
         searcher: &'a Searcher,
         asked: &'a Asked,
@@ -90,6 +95,7 @@ impl<'a> Run<'a> {
             reading: HashMap::new(),
             jobs_begun: 0,
             slots,
+            busy: 0,
         };
         for tenant in &asked.tenants {
             for state in view.partitions() {
@@ -191,9 +197,12 @@ impl<'a> Run<'a> {
     }
 
     fn start(&mut self, wanted: impl Fn(UnixNanos) -> bool) {
-        while self.running.len() < self.slots {
+        while self.running.len() < self.searcher.config.query_jobs_max {
             let next = self.waiting.front();
             if !next.is_some_and(|job| !job.finds() || wanted(job.newest())) {
+                return;
+            }
+            if self.busy >= self.slots && next.is_some_and(PlannedJob::reads_blocks) {
                 return;
             }
             let Some(job) = self.waiting.pop_front() else { return };
@@ -210,23 +219,27 @@ impl<'a> Run<'a> {
             if job.finds() {
                 self.reading.insert(number, job.newest());
             }
+            let reads_blocks = job.reads_blocks();
+            self.busy += usize::from(reads_blocks);
             let run = async move {
                 let result = stop.run_until_cancelled(searcher.answer(&job, message)).await;
-                Ended::Job(JobEnd { number, generation, shard: job.shard, purpose: job.purpose, result })
+                let (shard, purpose) = (job.shard, job.purpose);
+                Ended::Job(JobEnd { number, generation, shard, purpose, reads_blocks, result })
             };
             self.running.push(run.boxed());
         }
     }
 
     fn ended(&mut self, end: JobEnd) -> Result<Option<Step>, QueryError> {
-        let JobEnd { number, generation, shard, purpose, result } = end;
+        let JobEnd { number, generation, shard, purpose, reads_blocks, result } = end;
         self.reading.remove(&number);
+        self.busy -= usize::from(reads_blocks);
         let Some(result) = result.filter(|_| generation == self.shards[shard].generation) else {
             return Ok(None);
         };
         match result {
             Ok(answer) => {
-                self.slots = (self.slots + 1).min(self.searcher.config.query_jobs_max);
+                self.slots += usize::from(reads_blocks);
                 self.shards[shard].totals.count(&answer.metrics, purpose == Purpose::Find);
                 Ok(Some(Step::Found { shard, purpose, found: answer.found, held: answer.held }))
             }

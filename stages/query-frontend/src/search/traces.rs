@@ -20,8 +20,6 @@ use crate::QueryError;
 
 /// Traces kept of each shard beyond the limit: some that seemed newer may turn out to begin earlier.
 const SPARE_TRACES: usize = 256;
-/// Jobs at the same time in the beginning, besides one for the recent data of each shard.
-const JOBS_AT_FIRST: usize = 4;
 /// A shard that told too little is asked for so many times as much.
 const LIMIT_GROWTH: u32 = 4;
 /// How often. Beyond, jobs leave out traces for other reasons than the limit.
@@ -51,8 +49,9 @@ impl Searcher {
         mut reports: Reports<FoundTracesSet>,
     ) -> Result<FoundTracesSet, QueryError> {
         let view = self.views.current()?;
-        let slots = asked.tenants.len() * view.partitions().len() + JOBS_AT_FIRST;
-        let mut run = Run::new(self, asked, limit, slots.min(self.config.query_jobs_max))?;
+        // The newest block of each.
+        let slots = asked.tenants.len() * view.partitions().len();
+        let mut run = Run::new(self, asked, limit, slots)?;
         let mut newest = Newest::new(asked.whole, run.shards(), limit, spans_max);
         let mut steps = 0;
         loop {

@@ -165,7 +165,7 @@ async fn a_trace_that_is_not_where_it_should_be_is_looked_for_everywhere() {
 
 #[tokio::test(start_paused = true)]
 async fn a_small_tenant_is_looked_for_where_its_traces_go_and_went() {
-    let small = TenantOverrides { shard_size: Some(1) };
+    let small = TenantOverrides { shard_size: Some(1), ..TenantOverrides::default() };
     let overrides = Overrides { defaults: small, ..Overrides::default() };
     let now = overrides.spread(&TenantId::default(), PARTITIONS);
     let shard = now.partition_of(&TenantId::default(), &TraceId::from_bytes(TRACE)).unwrap();

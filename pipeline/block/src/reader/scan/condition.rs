@@ -133,7 +133,7 @@ impl Leaf {
 impl Block {
     /// Where the keys of a scope's overflow list stand.
     fn overflow(&self, group: usize, scope: AttributeScope) -> Side {
-        let Some(leaf) = self.overflow_keys(scope) else {
+        let Some(leaf) = self.attribute_keys(scope.overflow()) else {
             return Side::No;
         };
         if !self.any_value(group, leaf) {

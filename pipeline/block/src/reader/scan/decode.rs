@@ -1,5 +1,6 @@
 //! Bytes of a row group to batches of columns.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::basic::Type;
 use vivace_model::scan::TraceRuns;
 
-use super::Block;
+use super::{Block, flat};
 use crate::complete::complete;
 use crate::reader::fetched::Fetched;
 use crate::reader::pages::Pages;
@@ -38,7 +40,9 @@ pub(super) fn columns(
     for &column in columns {
         let own = block.index.schema.field(column);
         let target = fixed.iter().find(|field| field.name() == own.name());
-        let array = read.as_ref().and_then(|batch| batch.column_by_name(own.name()));
+        let leaf = block.leaves[column].start;
+        let array = read.flat.get(&leaf);
+        let array = array.or_else(|| read.others.as_ref()?.column_by_name(own.name()));
         let (field, array) = match (target, array) {
             (Some(target), Some(array)) => (target.clone(), complete(array, target.data_type())?),
             (Some(target), None) if target.is_nullable() || count == 0 => {
@@ -69,7 +73,7 @@ fn promoted(own: &Field, array: &ArrayRef) -> Decoded<(Field, ArrayRef)> {
 /// The traces of a row group.
 pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decoded<TraceRuns> {
     let read = read(block, group, &[block.index.trace_id_leaf], &block.all_rows(group), fetched)?;
-    let Some(batch) = read else {
+    let Some(batch) = read.others else {
         return Ok(TraceRuns::new([]));
     };
     let ids = batch.column_by_name(TRACE_ID).and_then(|column| column.as_fixed_size_binary_opt());
@@ -83,24 +87,62 @@ pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decod
     Ok(runs)
 }
 
-/// The leaf columns as they are in the file; none if there are no rows or no values at all.
+/// Columns as they are in the file; those without any value are left out.
+#[derive(Debug, Default)]
+struct Read {
+    /// Flat columns that were decoded here, by leaf.
+    flat: HashMap<usize, ArrayRef>,
+    others: Option<RecordBatch>,
+}
+
+/// The leaf columns, in those of these rows.
 fn read(
     block: &Block,
     group: usize,
     leaves: &[usize],
     rows: &[Range<usize>],
     fetched: &Arc<Fetched>,
-) -> Decoded<Option<RecordBatch>> {
+) -> Decoded<Read> {
+    let count: usize = rows.iter().map(Range::len).sum();
+    let mut read = Read::default();
+    if count == 0 {
+        return Ok(read);
+    }
     let mut pages = Pages::new(&block.index.metadata, group);
     let mut present = Vec::with_capacity(leaves.len());
     for &leaf in leaves {
-        if pages.add(fetched, leaf, &block.index.leaves(group)[leaf], rows)? {
-            present.push(leaf);
+        if !pages.add(fetched, leaf, &block.index.leaves(group)[leaf], rows)? {
+            continue;
+        }
+        let meta = block.index.metadata.row_group(group).column(leaf);
+        let field = block.leaves.iter().position(|leaves| leaves.start == leaf);
+        let field = field.map(|column| block.index.schema.field(column));
+        let decoded = match field.zip(pages.chunk(leaf)) {
+            Some((field, chunk)) => flat::column(meta, field.data_type(), chunk, count)?,
+            None => None,
+        };
+        match decoded {
+            Some(array) => {
+                read.flat.insert(leaf, array);
+                pages.remove(leaf);
+            }
+            None => present.push(leaf),
         }
     }
-    if present.is_empty() || rows.is_empty() {
-        return Ok(None);
+    if !present.is_empty() {
+        read.others = Some(with_library(block, group, &pages, &present, rows)?);
     }
+    Ok(read)
+}
+
+/// Columns decoded by the Parquet library.
+fn with_library(
+    block: &Block,
+    group: usize,
+    pages: &Pages<'_>,
+    present: &[usize],
+    rows: &[Range<usize>],
+) -> Decoded<RecordBatch> {
     let descriptor = block.index.metadata.file_metadata().schema_descr();
     // Where not all pages have a dictionary, making one would mean to hash every value.
     let fields = block.index.schema.fields().iter().zip(&block.leaves).map(|(field, leaves)| {
@@ -122,8 +164,13 @@ fn read(
     let claimed = if pages.has_gap() { usize::MAX / 2 } else { total };
     let selection =
         (count < total).then(|| RowSelection::from_consecutive_ranges(rows.iter().cloned(), claimed));
-    let size = count.min(DECODE_ROWS_MAX);
-    let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, size, selection)?;
+    // What has one place for each row is put there at once.
+    let fixed = |leaf: &usize| {
+        let column = descriptor.column(*leaf);
+        column.max_rep_level() == 0 && column.physical_type() != Type::BYTE_ARRAY
+    };
+    let size = if present.iter().all(fixed) { count } else { count.min(DECODE_ROWS_MAX) };
+    let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, pages, size, selection)?;
     let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
     let Some(first) = batches.first() else {
         return Err("fewer rows than asked for".into());
@@ -134,5 +181,5 @@ fn read(
     if batch.num_rows() != count {
         return Err("fewer rows than asked for".into());
     }
-    Ok(Some(batch))
+    Ok(batch)
 }

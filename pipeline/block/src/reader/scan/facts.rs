@@ -156,7 +156,7 @@ fn bloom_range(chunk: &ColumnChunkMetaData) -> Option<Range<u64>> {
 }
 
 /// Strings that each follow their length.
-fn strings(bytes: &[u8], count: usize) -> Decoded<StringArray> {
+pub(super) fn strings(bytes: &[u8], count: usize) -> Decoded<StringArray> {
     let text_bytes = count.checked_mul(4).and_then(|lengths| bytes.len().checked_sub(lengths));
     let text_bytes = text_bytes.ok_or("a dictionary is cut off")?;
     let (mut texts, mut offsets) = (Vec::with_capacity(text_bytes), Vec::with_capacity(count + 1));

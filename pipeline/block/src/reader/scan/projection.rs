@@ -1,6 +1,5 @@
 //! Which columns of a row group a projection needs.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use super::Block;
 use super::facts::{Fact, Facts};
 use crate::BlockError;
 use crate::reader::source::blocking;
-use crate::schema::AttributeScope;
+use crate::schema::{AttributeScope, EVENTS, LINKS};
 
 /// Numbers in the schema of the columns to read, ascending. Attributes that have no value in the rows' pages are left
 /// out, overflow lists also if they have none of the keys.
@@ -40,7 +39,7 @@ pub(super) async fn wanted(
         if projection.scopes.contains(&scope) {
             wanted.push(list);
         } else if !keys.is_empty() {
-            match block.overflow_keys(scope).and_then(|leaf| block.dictionary(group, leaf)) {
+            match block.attribute_keys(scope.overflow()).and_then(|leaf| block.dictionary(group, leaf)) {
                 Some(fact) => asked.push((list, keys, fact)),
                 None => wanted.push(list),
             }
@@ -60,36 +59,37 @@ pub(super) async fn wanted(
     Ok(wanted)
 }
 
-/// Attributes of these scopes that have a value in the row group; none if only its rows can tell.
+/// Attributes that have a value in the row group, by the list that holds such as have no column; none if only its rows
+/// can tell.
 pub(super) async fn names(
     block: &Arc<Block>,
     group: usize,
-    scopes: &BTreeSet<AttributeScope>,
-) -> Result<Option<Vec<(AttributeScope, String)>>, BlockError> {
+    projection: &Projection,
+) -> Result<Option<Vec<(&'static str, String)>>, BlockError> {
     let any_value = |column: usize| block.leaves[column].clone().any(|leaf| block.any_value(group, leaf));
     let mut names = Vec::new();
     for (number, field) in block.index.schema.fields().iter().enumerate() {
         if let Some((scope, key)) = AttributeScope::parse_column(field.name())
-            && scopes.contains(&scope)
+            && projection.scopes.contains(&scope)
             && any_value(number)
         {
-            names.push((scope, key.to_owned()));
+            names.push((scope.overflow(), key.to_owned()));
         }
     }
     let mut asked = Vec::new();
-    for &scope in scopes {
-        if block.column(scope.overflow()).is_some_and(any_value) {
-            let Some(fact) = block.overflow_keys(scope).and_then(|leaf| block.dictionary(group, leaf)) else {
-                return Ok(None);
-            };
-            asked.push((scope, fact));
+    let nested = [EVENTS, LINKS].into_iter().filter(|list| projection.fixed.contains(list));
+    for list in projection.scopes.iter().map(|scope| scope.overflow()).chain(nested) {
+        let keys = block.attribute_keys(list).filter(|&keys| block.any_value(group, keys));
+        if let Some(keys) = keys {
+            let Some(fact) = block.dictionary(group, keys) else { return Ok(None) };
+            asked.push((list, fact));
         }
     }
     let keys: Vec<_> = asked.iter().map(|(_, fact)| *fact).collect();
     let facts = load(block, &keys).await?;
-    for (scope, fact) in asked {
+    for (list, fact) in asked {
         let Some(Fact::Dictionary(keys)) = facts.get(&fact).map(Arc::as_ref) else { return Ok(None) };
-        names.extend(keys.iter().flatten().map(|key| (scope, key.to_owned())));
+        names.extend(keys.iter().flatten().map(|key| (list, key.to_owned())));
     }
     Ok(Some(names))
 }
@@ -112,9 +112,9 @@ async fn load(block: &Arc<Block>, keys: &[super::facts::FactKey]) -> Result<Fact
 }
 
 impl Block {
-    /// The leaf column of the keys in a scope's overflow list.
-    pub(super) fn overflow_keys(&self, scope: AttributeScope) -> Option<usize> {
-        let list = self.column(scope.overflow())?;
+    /// The leaf column of the keys in a list of attributes, or of what has attributes.
+    pub(super) fn attribute_keys(&self, list: &str) -> Option<usize> {
+        let list = self.column(list)?;
         let descriptor = self.index.metadata.file_metadata().schema_descr();
         let is_key =
             |leaf: &usize| descriptor.column(*leaf).path().parts().last().is_some_and(|name| name == "key");

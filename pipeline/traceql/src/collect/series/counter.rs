@@ -123,11 +123,24 @@ impl Counter {
                 if exemplars.wants(intervals[at], time) && slots[at] != DROPPED {
                     let (trace_id, span_id) = looked.batches.ids(rows, at)?;
                     let value = values.get(at).copied().unwrap_or(f64::NAN);
-                    exemplars.offer(slots[at], intervals[at], Exemplar { trace_id, span_id, time, value });
+                    let nameless = span_id.is_none().then(|| rows.first[at]);
+                    let span_id = span_id.unwrap_or_default();
+                    let exemplar = Exemplar { trace_id, span_id, time, value };
+                    exemplars.offer(slots[at], intervals[at], exemplar, nameless);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Spans that stand for others.
+    pub(crate) const fn exemplars(&self) -> &Exemplars {
+        &self.exemplars
+    }
+
+    /// The same, to be changed.
+    pub(crate) const fn exemplars_mut(&mut self) -> &mut Exemplars {
+        &mut self.exemplars
     }
 
     /// Adds all that was counted.

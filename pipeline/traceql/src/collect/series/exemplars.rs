@@ -31,6 +31,8 @@ pub(crate) struct Kept {
     pub(crate) slot: u32,
     pub(crate) interval: u32,
     pub(crate) exemplar: Exemplar,
+    /// Row in the batch at hand of the span, if its id is not known yet.
+    nameless: Option<u32>,
 }
 
 impl Exemplars {
@@ -53,14 +55,14 @@ impl Exemplars {
         rank_of(time) < self.limits[self.stretches.of(interval)]
     }
 
-    /// Keeps an exemplar if it is better than those that are there.
-    pub(crate) fn offer(&mut self, slot: u32, interval: u32, exemplar: Exemplar) {
+    /// Keeps an exemplar if it is better than those that are there. `nameless` is the row of a span without an id.
+    pub(crate) fn offer(&mut self, slot: u32, interval: u32, exemplar: Exemplar, nameless: Option<u32>) {
         if self.is_off() {
             return;
         }
         let stretch = self.stretches.of(interval);
         let kept = &mut self.kept[stretch];
-        let offered = Kept { rank: rank_of(exemplar.time), slot, interval, exemplar };
+        let offered = Kept { rank: rank_of(exemplar.time), slot, interval, exemplar, nameless };
         let at = kept.partition_point(|other| other.order() < offered.order());
         if at >= self.stretches.each_max {
             return;
@@ -70,6 +72,20 @@ impl Exemplars {
         if kept.len() == self.stretches.each_max {
             // Equal ranks are told apart by ids, so one more than the last's has to be looked at.
             self.limits[stretch] = kept.last().map_or(u64::MAX, |last| last.rank.saturating_add(1));
+        }
+    }
+
+    /// Rows in the batch at hand of spans that were kept without their ids.
+    pub(crate) fn nameless(&self) -> impl Iterator<Item = u32> {
+        self.iter().filter_map(|kept| kept.nameless)
+    }
+
+    /// Gives these spans their ids, by row.
+    pub(crate) fn name(&mut self, id: impl Fn(u32) -> Vec<u8>) {
+        for kept in self.kept.iter_mut().flatten() {
+            if let Some(row) = kept.nameless.take() {
+                kept.exemplar.span_id = id(row);
+            }
         }
     }
 
@@ -113,10 +129,22 @@ mod tests {
         {
             let mut exemplars = Exemplars::new(intervals, exemplars_max);
             for time in 0..10_000 {
-                exemplars.offer(0, time % intervals, exemplar(u64::from(time)));
+                exemplars.offer(0, time % intervals, exemplar(u64::from(time)), None);
             }
             assert_eq!(exemplars.iter().count(), expected, "{intervals} {exemplars_max}");
         }
+    }
+
+    #[test]
+    fn spans_get_their_ids_once() {
+        let mut exemplars = Exemplars::new(1, 2);
+        exemplars.offer(0, 0, exemplar(1), Some(7));
+        exemplars.offer(0, 0, exemplar(2), None);
+        assert_eq!(exemplars.nameless().collect::<Vec<_>>(), [7]);
+        exemplars.name(|row| vec![row as u8; 8]);
+        exemplars.name(|_| unreachable!("all have one"));
+        let of = |time: u64| exemplars.iter().find(|kept| kept.exemplar.time == time).unwrap();
+        assert_eq!((&*of(1).exemplar.span_id, &*of(2).exemplar.span_id), (&[7; 8][..], &[][..]));
     }
 
     proptest! {
@@ -126,14 +154,14 @@ mod tests {
             let mut whole = new();
             let mut jobs = [new(), new(), new()];
             for (time, job) in times {
-                whole.offer(0, time as u32 / 50, exemplar(time));
+                whole.offer(0, time as u32 / 50, exemplar(time), None);
                 if jobs[job].wants(time as u32 / 50, time) {
-                    jobs[job].offer(0, time as u32 / 50, exemplar(time));
+                    jobs[job].offer(0, time as u32 / 50, exemplar(time), None);
                 }
             }
             let mut merged = new();
             for kept in jobs.iter().flat_map(Exemplars::iter) {
-                merged.offer(kept.slot, kept.interval, kept.exemplar.clone());
+                merged.offer(kept.slot, kept.interval, kept.exemplar.clone(), None);
             }
             prop_assert!(merged.iter().eq(whole.iter()));
         }

@@ -96,8 +96,12 @@ impl<'a> Batches<'a> {
     }
 
     /// Trace and span id of a row; no span id where it was not read.
-    pub(crate) fn ids(&self, rows: PickedRows<'_>, at: usize) -> Result<(Vec<u8>, Vec<u8>), EvalError> {
-        let span_id = self.id(schema::SPAN_ID, rows, at)?.unwrap_or_default();
+    pub(crate) fn ids(
+        &self,
+        rows: PickedRows<'_>,
+        at: usize,
+    ) -> Result<(Vec<u8>, Option<Vec<u8>>), EvalError> {
+        let span_id = self.id(schema::SPAN_ID, rows, at)?;
         if let Some(trace_id) = self.id(schema::TRACE_ID, rows, at)? {
             return Ok((trace_id, span_id));
         }
@@ -143,11 +147,12 @@ pub(crate) fn distinct(selected: &Selected) -> Cow<'_, [u32]> {
 
 /// The rows of all selections, ascending, each one time.
 pub(crate) fn union(selected: &[Selected]) -> Vec<u32> {
-    let mut rows: Vec<u32> = selected.iter().flat_map(|selected| distinct(selected).into_owned()).collect();
-    if selected.len() > 1 {
-        rows.sort_unstable();
-        rows.dedup();
+    if let [selected] = selected {
+        return distinct(selected).into_owned();
     }
+    let mut rows: Vec<u32> = selected.iter().flat_map(|selected| distinct(selected).into_owned()).collect();
+    rows.sort_unstable();
+    rows.dedup();
     rows
 }
 
