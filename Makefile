@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test check simulate bench bench-search bench-parts
+.PHONY: help setup run demo test check simulate bench bench-search bench-merge bench-parts
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,10 @@ bench: setup ## what a whole server costs, from OTLP to blocks and lookups: the 
 bench-search: setup ## what TraceQL queries take over blocks of three million spans: the second table in the README
 	cargo build --profile dist --locked --package vivace --package vivace-bench --bins
 	target/dist/vivace-bench search
+
+bench-merge: setup ## what merging blocks costs
+	cargo build --profile dist --locked --package vivace-bench --bins
+	target/dist/vivace-bench merge
 
 bench-parts: setup ## CPU time of the parts: walk, columns, sort, file, lookup
 	cargo bench --locked --package vivace-bench

@@ -3,12 +3,14 @@
 //! Does not own: what the traces look like (`vivace-sample`).
 
 mod lookup;
+mod merging;
 mod process;
 mod search;
 mod send;
 mod stored;
 
 pub use lookup::{LookFor, LookupReport, Lookups, freshness};
+pub use merging::{MergeReport, merging};
 pub use process::{CpuSeconds, Server};
 pub use search::{Needles, SearchCase, SearchReport, cases};
 pub use send::{LoadOptions, LoadReport, Payload, send};

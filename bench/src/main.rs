@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use vivace_bench::{
-    LoadOptions, LookFor, Lookups, Needles, Payload, Server, Stored, cases, freshness, send, stored,
+    LoadOptions, LookFor, Lookups, Needles, Payload, Server, Stored, cases, freshness, merging, send, stored,
 };
 use vivace_model::{Clock, SystemClock};
 
@@ -43,6 +43,8 @@ enum Command {
         #[command(flatten)]
         load: Load,
     },
+    /// Merges blocks in memory, as a compactor does; prints what it cost.
+    Merge(Blocks),
     /// Fills a server with blocks, starts it anew and runs a list of TraceQL queries; prints a table.
     Search {
         /// The binary to measure.
@@ -60,6 +62,19 @@ enum Command {
         #[command(flatten)]
         load: Load,
     },
+}
+
+#[derive(Args, Clone)]
+struct Blocks {
+    /// Blocks to merge.
+    #[arg(long, default_value_t = 16)]
+    blocks: usize,
+    /// Spans of each.
+    #[arg(long, default_value_t = 120_000)]
+    spans: usize,
+    /// Times that they are merged.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
 }
 
 #[derive(Args, Clone)]
@@ -96,6 +111,10 @@ async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Load { endpoint, load } => {
             let report = send(&load.payload(), &load.options(endpoint)).await?;
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        Command::Merge(Blocks { blocks, spans, rounds }) => {
+            let report = merging(blocks, spans, rounds).await?;
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
         Command::Whole { binary, data, load } => whole(&binary, &data, &load).await?,

@@ -86,13 +86,7 @@ impl Server {
     /// # Errors
     /// When the process is gone.
     pub fn cpu(&self) -> Result<CpuSeconds> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields after it.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| -> Result<f64> {
-            Ok(fields.get(index).context("short /proc/stat")?.parse::<f64>()? / TICKS_PER_SECOND)
-        };
-        Ok(CpuSeconds { user: ticks(11)?, system: ticks(12)? })
+        CpuSeconds::of(&self.child.id().to_string())
     }
 
     /// Peak resident memory so far, in bytes.
@@ -100,10 +94,7 @@ impl Server {
     /// # Errors
     /// When the process is gone.
     pub fn peak_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-        let kilobytes: u64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
-        Ok(kilobytes * 1024)
+        peak_bytes(&self.child.id().to_string())
     }
 
     /// Ends it at once, as a crash would.
@@ -115,6 +106,30 @@ impl Server {
         self.child.wait()?;
         Ok(())
     }
+}
+
+impl CpuSeconds {
+    /// What a process, by its number or `self`, has used so far.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn of(process: &str) -> Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields after it.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| -> Result<f64> {
+            Ok(fields.get(index).context("short /proc/stat")?.parse::<f64>()? / TICKS_PER_SECOND)
+        };
+        Ok(Self { user: ticks(11)?, system: ticks(12)? })
+    }
+}
+
+/// Peak resident memory of a process, by its number or `self`, in bytes.
+pub(crate) fn peak_bytes(process: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+    let kilobytes: u64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
+    Ok(kilobytes * 1024)
 }
 
 impl Drop for Server {

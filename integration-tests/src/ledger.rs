@@ -67,7 +67,9 @@ fn follow(
 ) -> anyhow::Result<()> {
     ensure!(sequence == chain.entries + 1, "entry {sequence} follows {}", chain.entries);
     chain.entries = sequence;
-    if let Some(offsets) = body.get("offsets") {
+    // What a replay reads again lies below the end, but in a chain without blocks.
+    let replayed = body["kind"] == "replayed";
+    if let Some(offsets) = body.get("offsets").filter(|_| !replayed) {
         let start = offsets["start"].as_u64().context("no start")?;
         let end = offsets["end"].as_u64().context("no end")?;
         ensure!(start == chain.end && end > start, "[{start}, {end}) follows {}", chain.end);
@@ -79,9 +81,9 @@ fn follow(
     chain.not_stored += body["rejected"].as_array().map_or(0, |list| list.len() as u64);
     let (added, gone) = match body["kind"].as_str() {
         Some("ingested") => (&body["blocks"], &Value::Null),
-        Some("compacted") => (&body["outputs"], &body["inputs"]),
+        Some("compacted" | "replayed" | "redacted") => (&body["outputs"], &body["inputs"]),
         Some("expired") => (&Value::Null, &body["blocks"]),
-        Some("lost") => (&Value::Null, &Value::Null),
+        Some("lost" | "recreated" | "discarded") => (&Value::Null, &Value::Null),
         other => bail!("unknown kind of entry {other:?}"),
     };
     for gone in gone.as_array().into_iter().flatten() {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +112,35 @@ impl Vivace {
     /// When the binary cannot be started.
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         eprintln!("{}: starting, API on {}", self.options.name, self.api());
+        let mut command = self.command()?;
+        command.args(self.options.stage.argument());
+        let log = self.folder.path().join("output.log");
+        self.process = Some(Process::spawn(&self.options.name, &command, &log)?);
+        Ok(())
+    }
+
+    /// Runs one of the operator's commands with its settings and gives what it printed. With the embedded log, those that
+    /// need the log need it to be stopped.
+    ///
+    /// # Errors
+    /// When the binary cannot be started.
+    pub async fn operate(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = tokio::process::Command::from(self.command()?);
+        let output = command.args(arguments).output().await?;
+        let (out, complaints) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "{}: vivace {}: {}\n{out}{complaints}",
+            self.options.name,
+            arguments.join(" "),
+            output.status
+        );
+        Ok(output)
+    }
+
+    fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(vivace_binary()?);
-        command.args(self.options.stage.argument()).current_dir(self.folder.path());
+        command.current_dir(self.folder.path());
         // The binary refuses variables it does not know, so none of the caller's may reach it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("VIVACE_") {
@@ -123,9 +150,7 @@ impl Vivace {
         command.env("RUST_BACKTRACE", "1");
         command.envs(settings::base(self.options.stage, &self.ports, self.folder.path()));
         command.envs(&self.options.settings);
-        let log = self.folder.path().join("output.log");
-        self.process = Some(Process::spawn(&self.options.name, &command, &log)?);
-        Ok(())
+        Ok(command)
     }
 
     /// Changes the settings of its next start.

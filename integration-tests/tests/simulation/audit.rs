@@ -39,7 +39,7 @@ pub(crate) async fn audit(world: &World, partition: Partition) -> Stored {
         world
             .journal
             .note(format_args!("partition {partition}: {}", serde_json::to_string(entry).expect("plain")));
-        let EntryBody::Ingested { offsets, blocks, rejected } = &entry.body else {
+        let EntryBody::Ingested { offsets, blocks, rejected, .. } = &entry.body else {
             world.fail(format_args!("partition {partition}: nothing was lost, merged or expired: {entry:?}"));
         };
         end = offsets.end;

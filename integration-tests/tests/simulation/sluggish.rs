@@ -86,6 +86,10 @@ impl Log for SluggishLog {
         self.inner.ensure_topic(spec).await
     }
 
+    async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError> {
+        self.inner.grow_topic(topic, partitions).await
+    }
+
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         self.inner.append(topic, records).await
     }

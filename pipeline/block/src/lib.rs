@@ -8,6 +8,7 @@ mod columns;
 mod combine;
 mod complete;
 mod config;
+mod describe;
 mod duplicates;
 mod equality;
 mod error;

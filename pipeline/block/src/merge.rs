@@ -79,7 +79,7 @@ pub trait KeepTraces: fmt::Debug + Send + Sync {
 /// A merge to be done.
 #[derive(Clone, Debug)]
 pub struct Merge {
-    /// The blocks, all of one tenant, partition and number of partitions.
+    /// The blocks, all of one tenant, partition and spread over partitions.
     pub inputs: Vec<MergeInput>,
     /// What the outputs say of themselves.
     pub description: Description,

@@ -33,7 +33,7 @@ use crate::schema::{DURATION_NANOS, PARENT_SPAN_ID, SPAN_ID, START_TIME, TRACE_I
 use crate::{BlockConfig, BlockError};
 
 /// Version of the file's layout, in its key-value metadata.
-const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 /// Share of absent trace ids that a filter lets pass. Lookups by id ask every block, so this one is sharp.
 const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
 /// The same for strings that are searched.
@@ -57,7 +57,7 @@ pub struct Description {
 }
 
 impl Description {
-    fn metadata(&self, stats: &BlockStats) -> Vec<KeyValue> {
+    pub(crate) fn metadata(&self, stats: &BlockStats) -> Vec<KeyValue> {
         let pairs = [
             ("version", FORMAT_VERSION.to_string()),
             ("tenant", self.tenant.to_string()),

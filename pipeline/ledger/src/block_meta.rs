@@ -19,6 +19,9 @@ pub struct BlockMeta {
     /// How its records were spread over partitions: `partition_count`, and `shard_size` for a tenant that has few.
     #[serde(flatten)]
     pub spread: Spread,
+    /// Which topic of that name its offsets are of: 0 for the first; see [`crate::PartitionState::incarnation`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incarnation: u32,
     /// The records it was built from; for a merged block the smallest range around those of its inputs.
     pub offsets: OffsetRange,
     /// How often it was merged: 0 from an ingester.
@@ -60,6 +63,11 @@ impl BlockMeta {
     pub(crate) fn newest_first(&self, other: &Self) -> Ordering {
         other.end_max.cmp(&self.end_max).then_with(|| other.id.cmp(&self.id))
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Where the file of a block lies: `blocks/tenant=<tenant>/date=<date>/<id>.parquet`. What a tenant's name may hold but

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -101,6 +102,31 @@ impl Chain {
             Some(json) => self.decode(&path, &json).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The state that a snapshot holds; `None` if it is not there. The entries may say otherwise.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`], or [`LedgerError::Corrupt`] if it cannot be read.
+    pub async fn snapshot(&self, sequence: u64) -> Result<Option<PartitionState>, LedgerError> {
+        snapshots::read(&self.files, &self.paths, &self.topic, self.partition, sequence).await
+    }
+
+    /// Numbers of the entries and of the snapshots that a listing shows, ascending: both may be there without being
+    /// shown.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`].
+    pub async fn listed(&self) -> Result<(Vec<u64>, Vec<u64>), LedgerError> {
+        let (mut entries, mut snapshots) = (BTreeSet::new(), BTreeSet::new());
+        let folder = self.paths.folder();
+        self.files
+            .list(folder, folder, |path| {
+                entries.extend(self.paths.entry_sequence(path));
+                snapshots.extend(self.paths.snapshot_sequence(path));
+            })
+            .await?;
+        Ok((entries.into_iter().collect(), snapshots.into_iter().collect()))
     }
 
     /// Adds the proposed entry after `known` and returns the state with it. To drop the future before it ends is like

@@ -38,6 +38,9 @@ pub enum EntryBody {
         blocks: Vec<BlockMeta>,
         /// Records, or spans of them, that could not be stored.
         rejected: Vec<Rejected>,
+        /// By what the last of these records is known again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Fingerprint>,
     },
     /// The inputs are replaced by the outputs. From a compactor.
     Compacted {
@@ -60,15 +63,78 @@ pub enum EntryBody {
         /// The offsets; starts where the chain ends.
         offsets: OffsetRange,
     },
+    /// The records of these offsets were read from the topic again, and new blocks stand for the old ones: a new
+    /// generation. The old blocks are kept until they are discarded. From an operator.
+    Replayed {
+        /// One more than that before.
+        generation: u32,
+        /// The offsets, all tenants'; starts at the chain's end or before it, and may move the end.
+        offsets: OffsetRange,
+        /// Live blocks that stop being live: all that were made of these offsets, and the abandoned ones.
+        inputs: Vec<BlockId>,
+        /// The blocks made of these offsets.
+        outputs: Vec<BlockMeta>,
+        /// Of the inputs, those that nothing stands for: neither their files nor their records are there any more.
+        abandoned: Vec<BlockId>,
+        /// Records, or spans of them, that could not be stored.
+        rejected: Vec<Rejected>,
+        /// By what the last of these records is known again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<Fingerprint>,
+        /// What the operator gave as the reason.
+        reason: String,
+    },
+    /// The topic was deleted and made anew, so that its offsets say something else from here on: a new generation. All
+    /// blocks stay live. From an operator.
+    Recreated {
+        /// One more than that before; also the incarnation of what is ingested from now on.
+        generation: u32,
+        /// Where the chain goes on: the first offset of the new topic that nobody has ingested.
+        end: Offset,
+        /// What the operator gave as the reason.
+        reason: String,
+    },
+    /// Blocks kept of earlier generations are given up; their files may be deleted. From an operator.
+    Discarded {
+        /// The blocks.
+        blocks: Vec<BlockId>,
+    },
+    /// The inputs are replaced by outputs without the traces that had to go. From an operator.
+    Redacted {
+        /// Live blocks that stop being live.
+        inputs: Vec<BlockId>,
+        /// The blocks that hold the other spans now.
+        outputs: Vec<BlockMeta>,
+        /// Spans removed with their traces.
+        removed: u64,
+        /// Spans left out because an equal one is in the outputs.
+        duplicates: u64,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+}
+
+/// By what a record is known again: whether the topic that is there is still the one that was ingested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// When the log took it.
+    pub timestamp: UnixNanos,
+    /// CRC-32C of its value.
+    pub crc: u32,
 }
 
 impl EntryBody {
-    /// The offsets by which the entry moves the end of the chain, if it does.
+    /// The offsets that follow the end of the chain and move it, for the entries that always do.
     #[must_use]
     pub const fn offsets(&self) -> Option<OffsetRange> {
         match self {
             Self::Ingested { offsets, .. } | Self::Lost { offsets } => Some(*offsets),
-            Self::Compacted { .. } | Self::Expired { .. } => None,
+            Self::Compacted { .. }
+            | Self::Expired { .. }
+            | Self::Replayed { .. }
+            | Self::Recreated { .. }
+            | Self::Discarded { .. }
+            | Self::Redacted { .. } => None,
         }
     }
 
@@ -76,17 +142,25 @@ impl EntryBody {
     #[must_use]
     pub fn added(&self) -> &[BlockMeta] {
         match self {
-            Self::Ingested { blocks, .. } | Self::Compacted { outputs: blocks, .. } => blocks,
-            Self::Expired { .. } | Self::Lost { .. } => &[],
+            Self::Ingested { blocks, .. }
+            | Self::Compacted { outputs: blocks, .. }
+            | Self::Replayed { outputs: blocks, .. }
+            | Self::Redacted { outputs: blocks, .. } => blocks,
+            Self::Expired { .. } | Self::Lost { .. } | Self::Recreated { .. } | Self::Discarded { .. } => &[],
         }
     }
 
-    /// The blocks that the entry retires.
+    /// The live blocks that stop being live by the entry.
     #[must_use]
     pub fn removed(&self) -> &[BlockId] {
         match self {
-            Self::Compacted { inputs: blocks, .. } | Self::Expired { blocks } => blocks,
-            Self::Ingested { .. } | Self::Lost { .. } => &[],
+            Self::Compacted { inputs: blocks, .. }
+            | Self::Expired { blocks }
+            | Self::Replayed { inputs: blocks, .. }
+            | Self::Redacted { inputs: blocks, .. } => blocks,
+            Self::Ingested { .. } | Self::Lost { .. } | Self::Recreated { .. } | Self::Discarded { .. } => {
+                &[]
+            }
         }
     }
 }
@@ -165,7 +239,8 @@ mod tests {
     fn json_is_as_documented() {
         let rejected = vec![Rejected { offset: Offset(3), reason: "truncated".into(), spans: 2 }];
         let offsets = OffsetRange::new(Offset(0), Offset(9));
-        let entry = entry(1, EntryBody::Ingested { offsets, blocks: vec![block(1, 0..9)], rejected });
+        let entry =
+            entry(1, EntryBody::Ingested { offsets, blocks: vec![block(1, 0..9)], rejected, last: None });
         let json: serde_json::Value = serde_json::from_slice(&entry.encode()).unwrap();
         assert_eq!(json["version"], 1);
         assert_eq!(json["sequence"], 1);

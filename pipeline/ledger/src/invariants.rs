@@ -10,8 +10,9 @@ use vivace_model::{BlockId, Offset, OffsetRange, Partition, UnixNanos};
 
 pub use crate::violation::Violation;
 
+use crate::operated::{self, Replay};
 use crate::state::{RETIRED_KEEP, Totals};
-use crate::{BlockMeta, Entry, EntryBody, PartitionState, rules};
+use crate::{BlockMeta, Entry, EntryBody, Fingerprint, PartitionState, rules};
 
 /// Checks a chain from its first entry on.
 ///
@@ -22,16 +23,33 @@ pub fn check_chain<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<(
     entries.into_iter().try_for_each(|entry| check.push(entry))
 }
 
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Live,
+    /// By that entry.
+    Retired(u64),
+    /// By a replay.
+    Kept(u64),
+    Discarded,
+}
+
 /// Checks a chain entry by entry; it keeps about a hundred bytes per entry and per block ever named.
 #[derive(Debug, Default)]
 pub struct ChainCheck {
     chain: Option<(String, Partition)>,
     sequence: u64,
     writers: HashMap<String, u64>,
-    /// What accounts for each offset, by start.
+    /// Where the offsets of the present topic begin.
+    base: Offset,
+    /// What accounts for each offset of the present topic, by start.
     covered: BTreeMap<Offset, Offset>,
-    /// Every block ever, and the entry that retired it.
-    blocks: HashMap<BlockId, (BlockMeta, Option<u64>)>,
+    generation: u32,
+    incarnation: u32,
+    last: Option<Fingerprint>,
+    redacted: Option<OffsetRange>,
+    /// Every block ever, and what became of it.
+    blocks: HashMap<BlockId, (BlockMeta, Fate)>,
     /// When each entry was written.
     written: Vec<UnixNanos>,
     totals: Totals,
@@ -59,33 +77,90 @@ impl ChainCheck {
             self.cover(offsets)?;
         }
         match &entry.body {
-            EntryBody::Ingested { offsets, blocks, rejected } => {
+            EntryBody::Ingested { offsets, blocks, rejected, last } => {
                 for block in blocks {
                     rules::check_block(block, entry.partition, *offsets)?;
+                    rules::check_incarnation(block, self.incarnation)?;
                 }
-                if let Some(stray) = rejected.iter().find(|rejected| !offsets.contains(rejected.offset)) {
-                    return Err(Violation::RejectedOutside { offset: stray.offset, offsets: *offsets });
-                }
+                rules::check_rejected(rejected, *offsets)?;
+                self.last = *last;
             }
             EntryBody::Compacted { inputs, outputs, duplicates, expired } => {
                 let known = inputs.iter().filter_map(|id| self.blocks.get(id)).map(|(block, _)| block);
                 rules::check_merge(&known.collect::<Vec<_>>(), outputs, *duplicates, *expired)?;
-                let offsets = OffsetRange { start: Offset::ZERO, end: self.end() };
-                for block in outputs {
-                    rules::check_block(block, entry.partition, offsets)?;
-                }
+                self.check_outputs(outputs)?;
             }
-            EntryBody::Expired { .. } | EntryBody::Lost { .. } => {}
+            EntryBody::Lost { .. } => self.last = None,
+            EntryBody::Expired { .. } | EntryBody::Discarded { .. } => {}
+            EntryBody::Replayed { .. } | EntryBody::Recreated { .. } => self.begin_generation(&entry.body)?,
+            EntryBody::Redacted { inputs, outputs, removed, duplicates, .. } => {
+                let known = inputs.iter().filter_map(|id| self.blocks.get(id)).map(|(block, _)| block);
+                let known: Vec<_> = known.collect();
+                let ours = known.iter().filter(|block| block.incarnation == self.incarnation);
+                let around = ours
+                    .map(|block| block.offsets)
+                    .chain(self.redacted)
+                    .reduce(|a, b| OffsetRange { start: a.start.min(b.start), end: a.end.max(b.end) });
+                self.check_outputs(outputs)?;
+                operated::check_redaction(&known, outputs, removed.saturating_add(*duplicates))?;
+                self.redacted = around;
+            }
         }
         self.change_blocks(entry)?;
         self.totals.add(&entry.body);
         Ok(())
     }
 
+    fn check_outputs(&self, outputs: &[BlockMeta]) -> Result<(), Violation> {
+        let partition = self.chain.as_ref().map_or(Partition(0), |(_, partition)| *partition);
+        for block in outputs {
+            let offsets = rules::offsets_of(block, self.incarnation, self.end());
+            rules::check_block(block, partition, offsets)?;
+        }
+        Ok(())
+    }
+
+    /// A replay, or a new topic.
+    fn begin_generation(&mut self, body: &EntryBody) -> Result<(), Violation> {
+        match body {
+            EntryBody::Replayed {
+                generation, offsets, inputs, outputs, abandoned, rejected, last, ..
+            } => {
+                operated::check_generation(self.generation, *generation)?;
+                let end = self.end();
+                let replay = Replay { offsets: *offsets, inputs, abandoned, outputs };
+                replay.check(self.live(), self.incarnation, end)?;
+                let partition = self.chain.as_ref().map_or(Partition(0), |(_, partition)| *partition);
+                for block in outputs {
+                    rules::check_block(block, partition, *offsets)?;
+                }
+                rules::check_rejected(rejected, *offsets)?;
+                if offsets.end > end {
+                    self.cover(OffsetRange { start: end, end: offsets.end })?;
+                    self.last = *last;
+                }
+                self.generation = *generation;
+            }
+            EntryBody::Recreated { generation, end, .. } => {
+                operated::check_generation(self.generation, *generation)?;
+                (self.generation, self.incarnation) = (*generation, *generation);
+                (self.base, self.last, self.redacted) = (*end, None, None);
+                self.covered.clear();
+            }
+            EntryBody::Ingested { .. }
+            | EntryBody::Compacted { .. }
+            | EntryBody::Expired { .. }
+            | EntryBody::Lost { .. }
+            | EntryBody::Discarded { .. }
+            | EntryBody::Redacted { .. } => {}
+        }
+        Ok(())
+    }
+
     /// The first offset that no entry accounts for.
     #[must_use]
     pub fn end(&self) -> Offset {
-        self.covered.last_key_value().map_or(Offset::ZERO, |(_, end)| *end)
+        self.covered.last_key_value().map_or(self.base, |(_, end)| *end)
     }
 
     /// Number of the last entry.
@@ -96,7 +171,7 @@ impl ChainCheck {
 
     /// The blocks that are live now, in no order.
     pub fn live(&self) -> impl Iterator<Item = &BlockMeta> {
-        self.blocks.values().filter(|(_, retired)| retired.is_none()).map(|(block, _)| block)
+        self.blocks.values().filter(|(_, fate)| *fate == Fate::Live).map(|(block, _)| block)
     }
 
     /// Whether `state` is what the entries so far fold into.
@@ -113,6 +188,21 @@ impl ChainCheck {
         }
         if state.totals() != self.totals {
             return differs("its totals");
+        }
+        if (state.generation(), state.incarnation()) != (self.generation, self.incarnation) {
+            return differs("its generation");
+        }
+        if state.last() != self.last {
+            return differs("its last record");
+        }
+        if state.redacted() != self.redacted {
+            return differs("the offsets that traces were removed from");
+        }
+        let kept =
+            self.blocks.iter().filter(|(_, (_, fate))| matches!(fate, Fate::Kept(_))).map(|(id, _)| *id);
+        let stated: HashSet<_> = state.kept().iter().map(|block| block.id).collect();
+        if stated != kept.collect() || state.kept().len() != stated.len() {
+            return differs("the blocks kept of earlier generations");
         }
         let stated: HashMap<_, _> = state.live().iter().map(|block| (block.id, block.as_ref())).collect();
         let live: HashMap<_, _> = self.live().map(|block| (block.id, block)).collect();
@@ -131,8 +221,9 @@ impl ChainCheck {
 
     /// The blocks that were retired and that no later entry found too old.
     fn retired(&self) -> impl Iterator<Item = BlockId> {
-        self.blocks.iter().filter_map(|(id, (_, retired))| {
-            let sequence = usize::try_from((*retired)?).expect("as many entries as were pushed");
+        self.blocks.iter().filter_map(|(id, (_, fate))| {
+            let Fate::Retired(sequence) = *fate else { return None };
+            let sequence = usize::try_from(sequence).expect("as many entries as were pushed");
             let (until, later) = self.written[sequence - 1..].split_first().expect("the entry was pushed");
             later.iter().all(|written| written.since(*until) <= RETIRED_KEEP).then_some(*id)
         })
@@ -148,30 +239,54 @@ impl ChainCheck {
         if before.is_some_and(|(_, end)| *end > offsets.start) {
             return Err(Violation::Overlap { end, offsets });
         }
-        if before.map_or(Offset::ZERO, |(_, end)| *end) != offsets.start {
+        if before.map_or(self.base, |(_, end)| *end) != offsets.start {
             return Err(Violation::Gap { end, offsets });
         }
         self.covered.insert(offsets.start, offsets.end);
         Ok(())
     }
 
-    fn change_blocks(&mut self, entry: &Entry) -> Result<(), Violation> {
-        let retires = matches!(entry.body, EntryBody::Compacted { .. } | EntryBody::Expired { .. });
-        if retires && entry.body.removed().is_empty() {
+    fn discard(&mut self, blocks: &[BlockId]) -> Result<(), Violation> {
+        if blocks.is_empty() {
             return Err(Violation::NoBlocks);
         }
-        let named: HashSet<_> = entry.body.removed().iter().collect();
-        for id in entry.body.removed() {
+        let mut named = HashSet::with_capacity(blocks.len());
+        for id in blocks {
+            if !named.insert(id) {
+                return Err(Violation::RepeatedBlock { id: *id });
+            }
             match self.blocks.get_mut(id) {
-                Some((_, retired @ None)) => *retired = Some(entry.sequence),
-                Some((_, Some(sequence))) if *sequence == entry.sequence && named.contains(id) => {
-                    return Err(Violation::RepeatedBlock { id: *id });
-                }
+                Some((_, fate @ Fate::Kept(_))) => *fate = Fate::Discarded,
                 Some(_) | None => return Err(Violation::UnknownBlock { id: *id }),
             }
         }
+        Ok(())
+    }
+
+    fn change_blocks(&mut self, entry: &Entry) -> Result<(), Violation> {
+        let retires = matches!(
+            entry.body,
+            EntryBody::Compacted { .. } | EntryBody::Expired { .. } | EntryBody::Redacted { .. }
+        );
+        if retires && entry.body.removed().is_empty() {
+            return Err(Violation::NoBlocks);
+        }
+        let fate = match entry.body {
+            EntryBody::Replayed { .. } => Fate::Kept(entry.sequence),
+            _ => Fate::Retired(entry.sequence),
+        };
+        for id in entry.body.removed() {
+            match self.blocks.get_mut(id) {
+                Some((_, now @ Fate::Live)) => *now = fate,
+                Some((_, now)) if *now == fate => return Err(Violation::RepeatedBlock { id: *id }),
+                Some(_) | None => return Err(Violation::UnknownBlock { id: *id }),
+            }
+        }
+        if let EntryBody::Discarded { blocks } = &entry.body {
+            self.discard(blocks)?;
+        }
         for block in entry.body.added() {
-            if self.blocks.insert(block.id, (block.clone(), None)).is_some() {
+            if self.blocks.insert(block.id, (block.clone(), Fate::Live)).is_some() {
                 return Err(Violation::RepeatedBlock { id: block.id });
             }
         }

@@ -17,6 +17,7 @@ pub mod faults;
 mod files;
 pub mod invariants;
 mod metrics;
+mod operated;
 mod paths;
 #[cfg(test)]
 mod races;
@@ -31,9 +32,10 @@ mod violation;
 
 pub use block_meta::{BlockMeta, block_path};
 pub use chain::Chain;
-pub use entry::{Entry, EntryBody, Proposal, Rejected};
+pub use entry::{Entry, EntryBody, Fingerprint, Proposal, Rejected};
 pub use error::LedgerError;
 pub use metrics::Metrics;
+pub use paths::ledger_folder;
 pub use state::{PartitionState, RETIRED_KEEP, Retired, Totals};
 pub use view::View;
 pub use view_keeper::ViewKeeper;

@@ -152,7 +152,7 @@ impl Writer {
             true => vec![Rejected { offset: state.end(), reason: "truncated".into(), spans: 1 }],
             false => vec![],
         };
-        Some(EntryBody::Ingested { offsets: range(offsets), blocks, rejected })
+        Some(EntryBody::Ingested { offsets: range(offsets), blocks, rejected, last: None })
     }
 
     fn compact(&mut self, state: &PartitionState) -> Option<EntryBody> {

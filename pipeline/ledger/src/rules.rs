@@ -2,11 +2,13 @@
 //! it is read; [`crate::invariants`] checks whole chains in another way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::entry::ENTRY_VERSION;
-use crate::{BlockMeta, Entry, EntryBody, PartitionState, Violation};
+use crate::operated::{self, Replay};
+use crate::{BlockMeta, Entry, EntryBody, PartitionState, Rejected, Violation};
 
 /// Whether `entry` may follow `state`.
 pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violation> {
@@ -20,27 +22,86 @@ pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violati
         return Err(Violation::Sequence { after: state.sequence(), found: entry.sequence });
     }
     match &entry.body {
-        EntryBody::Ingested { offsets, blocks, rejected } => {
+        EntryBody::Ingested { offsets, blocks, rejected, .. } => {
             check_follows(state.end(), *offsets)?;
             for block in blocks {
                 check_block(block, state.partition(), *offsets)?;
+                check_incarnation(block, state.incarnation())?;
             }
             check_fresh(state, blocks)?;
-            match rejected.iter().find(|rejected| !offsets.contains(rejected.offset)) {
-                None => Ok(()),
-                Some(stray) => Err(Violation::RejectedOutside { offset: stray.offset, offsets: *offsets }),
-            }
+            check_rejected(rejected, *offsets)
         }
         EntryBody::Compacted { inputs, outputs, duplicates, expired } => {
             let replaced = live_blocks(state, inputs)?;
             for block in outputs {
-                check_block(block, state.partition(), OffsetRange { start: Offset::ZERO, end: state.end() })?;
+                check_block(block, state.partition(), offsets_of(block, state.incarnation(), state.end()))?;
             }
             check_fresh(state, outputs)?;
             check_merge(&replaced, outputs, *duplicates, *expired)
         }
         EntryBody::Expired { blocks } => live_blocks(state, blocks).map(drop),
         EntryBody::Lost { offsets } => check_follows(state.end(), *offsets),
+        EntryBody::Replayed { .. }
+        | EntryBody::Recreated { .. }
+        | EntryBody::Discarded { .. }
+        | EntryBody::Redacted { .. } => check_operated(state, &entry.body),
+    }
+}
+
+/// The entries that operators have written.
+fn check_operated(state: &PartitionState, body: &EntryBody) -> Result<(), Violation> {
+    match body {
+        EntryBody::Replayed { generation, offsets, inputs, outputs, abandoned, rejected, .. } => {
+            operated::check_generation(state.generation(), *generation)?;
+            let live = state.live().iter().map(AsRef::as_ref);
+            let replay = Replay { offsets: *offsets, inputs, abandoned, outputs };
+            replay.check(live, state.incarnation(), state.end())?;
+            for block in outputs {
+                check_block(block, state.partition(), *offsets)?;
+            }
+            check_rejected(rejected, *offsets)?;
+            if !inputs.is_empty() {
+                live_blocks(state, inputs)?;
+            }
+            check_fresh(state, outputs)
+        }
+        EntryBody::Recreated { generation, .. } => {
+            operated::check_generation(state.generation(), *generation)
+        }
+        EntryBody::Discarded { blocks } => named(state.kept(), blocks).map(drop),
+        EntryBody::Redacted { inputs, outputs, removed, duplicates, .. } => {
+            let replaced = live_blocks(state, inputs)?;
+            for block in outputs {
+                check_block(block, state.partition(), offsets_of(block, state.incarnation(), state.end()))?;
+            }
+            check_fresh(state, outputs)?;
+            operated::check_redaction(&replaced, outputs, removed.saturating_add(*duplicates))
+        }
+        EntryBody::Ingested { .. }
+        | EntryBody::Compacted { .. }
+        | EntryBody::Expired { .. }
+        | EntryBody::Lost { .. } => Ok(()),
+    }
+}
+
+/// Where the offsets of a block may lie. Those of a topic that is no more may be any.
+pub(crate) fn offsets_of(block: &BlockMeta, incarnation: u32, end: Offset) -> OffsetRange {
+    let end = if block.incarnation == incarnation { end } else { Offset(u64::MAX) };
+    OffsetRange { start: Offset::ZERO, end }
+}
+
+/// What is ingested is of the topic that is there now.
+pub(crate) fn check_incarnation(block: &BlockMeta, incarnation: u32) -> Result<(), Violation> {
+    if block.incarnation == incarnation {
+        return Ok(());
+    }
+    Err(Violation::Block { id: block.id, reason: "it is of another topic of that name" })
+}
+
+pub(crate) fn check_rejected(rejected: &[Rejected], offsets: OffsetRange) -> Result<(), Violation> {
+    match rejected.iter().find(|rejected| !offsets.contains(rejected.offset)) {
+        None => Ok(()),
+        Some(stray) => Err(Violation::RejectedOutside { offset: stray.offset, offsets }),
     }
 }
 
@@ -98,7 +159,7 @@ fn check_fresh(state: &PartitionState, added: &[BlockMeta]) -> Result<(), Violat
         return Err(Violation::RepeatedBlock { id: twice.id });
     }
     let retired = state.retired().iter().map(|retired| &retired.block);
-    match state.live().iter().chain(retired).find(|known| ids.contains(&known.id)) {
+    match state.live().iter().chain(retired).chain(state.kept()).find(|known| ids.contains(&known.id)) {
         None => Ok(()),
         Some(known) => Err(Violation::RepeatedBlock { id: known.id }),
     }
@@ -106,6 +167,11 @@ fn check_fresh(state: &PartitionState, added: &[BlockMeta]) -> Result<(), Violat
 
 /// The live blocks of these ids, at least one, each named once.
 fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a BlockMeta>, Violation> {
+    named(state.live(), ids)
+}
+
+/// Those of the blocks that have these ids, at least one, each named once.
+fn named<'a>(blocks: &'a [Arc<BlockMeta>], ids: &[BlockId]) -> Result<Vec<&'a BlockMeta>, Violation> {
     if ids.is_empty() {
         return Err(Violation::NoBlocks);
     }
@@ -113,8 +179,7 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
     if let Some(twice) = ids.iter().find(|id| !wanted.insert(**id)) {
         return Err(Violation::RepeatedBlock { id: *twice });
     }
-    let live: HashMap<_, _> = state
-        .live()
+    let live: HashMap<_, _> = blocks
         .iter()
         .filter(|block| wanted.contains(&block.id))
         .map(|block| (block.id, block.as_ref()))
@@ -124,7 +189,8 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
 
 /// A merge keeps the spans of each tenant, but for those that it says it left out: rows add up. Only what expired may
 /// leave nothing of a tenant. Blocks whose records were spread differently over the partitions cannot be merged, or
-/// pruning by trace id would go wrong.
+/// pruning by trace id would go wrong; nor can those of different topics of that name, whose offsets say nothing about
+/// each other.
 pub(crate) fn check_merge(
     inputs: &[&BlockMeta],
     outputs: &[BlockMeta],
@@ -136,9 +202,9 @@ pub(crate) fn check_merge(
         before: u64,
         after: u64,
     }
-    let mut groups = BTreeMap::<(&TenantId, Spread), Group>::new();
+    let mut groups = BTreeMap::<(&TenantId, Spread, u32), Group>::new();
     for input in inputs {
-        let group = groups.entry((&input.tenant, input.spread)).or_insert(Group {
+        let group = groups.entry((&input.tenant, input.spread, input.incarnation)).or_insert(Group {
             offsets: input.offsets,
             before: 0,
             after: 0,
@@ -148,7 +214,7 @@ pub(crate) fn check_merge(
         group.before = group.before.saturating_add(input.rows);
     }
     for output in outputs {
-        let Some(group) = groups.get_mut(&(&output.tenant, output.spread)) else {
+        let Some(group) = groups.get_mut(&(&output.tenant, output.spread, output.incarnation)) else {
             let reason = "no input is of its tenant and number of partitions";
             return Err(Violation::Block { id: output.id, reason });
         };
@@ -166,7 +232,7 @@ pub(crate) fn check_merge(
     let wrong = |group: &Group| !adds_up || group.after > group.before || (group.after == 0 && expired == 0);
     match groups.iter().find(|(_, group)| wrong(group)) {
         None => Ok(()),
-        Some(((tenant, _), Group { before, after, .. })) => {
+        Some(((tenant, ..), Group { before, after, .. })) => {
             Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after, left_out })
         }
     }
@@ -175,7 +241,6 @@ pub(crate) fn check_merge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rejected;
     use crate::testing::{block, compacted, entry, expired, ingested, lost, state_of};
 
     /// Blocks 1 `[0, 10)` and 2 `[10, 20)`, ten rows each.
@@ -203,6 +268,7 @@ mod tests {
             offsets: OffsetRange::new(Offset(20), Offset(30)),
             blocks: vec![block(3, 20..25), block(4, 25..30)],
             rejected,
+            last: None,
         };
         for body in [
             with_rejected,
@@ -247,7 +313,7 @@ mod tests {
         for offset in [Offset(19), Offset(30)] {
             let offsets = OffsetRange::new(Offset(20), Offset(30));
             let rejected = vec![Rejected { offset, reason: "x".into(), spans: 1 }];
-            let body = EntryBody::Ingested { offsets, blocks: vec![], rejected };
+            let body = EntryBody::Ingested { offsets, blocks: vec![], rejected, last: None };
             assert_eq!(broken(body), Violation::RejectedOutside { offset, offsets });
         }
     }

@@ -81,7 +81,7 @@ pub(crate) async fn newest(
     Ok(Newest { state: PartitionState::empty(topic, partition), seen })
 }
 
-async fn read(
+pub(crate) async fn read(
     files: &Files,
     paths: &ChainPaths,
     topic: &str,

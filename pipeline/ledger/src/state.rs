@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
 
-use crate::{BlockMeta, Entry, EntryBody, LedgerError, Violation, rules};
+use crate::{BlockMeta, Entry, EntryBody, Fingerprint, LedgerError, Violation, rules};
 
 /// How long a retired block stays in the state, counted from entry to entry so that every reader folds alike. The
 /// grace period in which its file is kept must be shorter, or whoever deletes files never hears of it.
@@ -28,6 +28,18 @@ pub(crate) struct Folded {
     live: Vec<Arc<BlockMeta>>,
     /// In the order in which they were retired.
     retired: Vec<Retired>,
+    #[serde(default)]
+    generation: u32,
+    #[serde(default)]
+    incarnation: u32,
+    #[serde(default)]
+    last: Option<Fingerprint>,
+    /// Around all blocks of this incarnation that traces were removed from.
+    #[serde(default)]
+    redacted: Option<OffsetRange>,
+    /// Of earlier generations, in the order in which they were replaced.
+    #[serde(default)]
+    kept: Vec<Arc<BlockMeta>>,
 }
 
 /// A block that was replaced or expired. Its file is still readable for the grace period.
@@ -64,6 +76,11 @@ impl PartitionState {
             totals: Totals::default(),
             live: Vec::new(),
             retired: Vec::new(),
+            generation: 0,
+            incarnation: 0,
+            last: None,
+            redacted: None,
+            kept: Vec::new(),
         }))
     }
 
@@ -101,6 +118,38 @@ impl PartitionState {
     #[must_use]
     pub fn retired(&self) -> &[Retired] {
         &self.0.retired
+    }
+
+    /// How often an operator had blocks built anew, or the topic made anew.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.0.generation
+    }
+
+    /// Which topic of that name the end is an offset of: 0 for the first, else the generation that began when the
+    /// topic was made anew. Offsets of different incarnations say nothing about each other.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.0.incarnation
+    }
+
+    /// By what the record before the end is known again, if it is known.
+    #[must_use]
+    pub fn last(&self) -> Option<Fingerprint> {
+        self.0.last
+    }
+
+    /// A range around all offsets whose blocks had traces removed; the topic may still hold them.
+    #[must_use]
+    pub fn redacted(&self) -> Option<OffsetRange> {
+        self.0.redacted
+    }
+
+    /// Blocks of earlier generations that a replay replaced. Nobody reads them; their files stay until an operator
+    /// discards them.
+    #[must_use]
+    pub fn kept(&self) -> &[Arc<BlockMeta>] {
+        &self.0.kept
     }
 
     /// Lost and rejected records from the beginning of the chain.
@@ -150,13 +199,12 @@ impl PartitionState {
         rules::check(self, entry)?;
         let state = Arc::make_mut(&mut self.0);
         state.sequence = entry.sequence;
+        state.note_redacted(&entry.body);
         state.retire(entry);
         for block in entry.body.added() {
             state.insert(Arc::new(block.clone()));
         }
-        if let Some(offsets) = entry.body.offsets() {
-            state.end = offsets.end;
-        }
+        state.advance(&entry.body);
         state.totals.add(&entry.body);
         Ok(())
     }
@@ -178,9 +226,10 @@ impl PartitionState {
         if folded.sequence != sequence {
             return Err(Violation::Snapshot { sequence, what: "its number" });
         }
-        let offsets = OffsetRange { start: Offset::ZERO, end: folded.end };
         let mut ids = HashSet::with_capacity(folded.live.len());
-        for block in folded.live.iter().chain(folded.retired.iter().map(|retired| &retired.block)) {
+        let retired = folded.retired.iter().map(|retired| &retired.block);
+        for block in folded.live.iter().chain(retired).chain(&folded.kept) {
+            let offsets = rules::offsets_of(block, folded.incarnation, folded.end);
             rules::check_block(block, partition, offsets)?;
             if !ids.insert(block.id) {
                 return Err(Violation::RepeatedBlock { id: block.id });
@@ -197,20 +246,67 @@ impl Folded {
         self.live.insert(place, block);
     }
 
+    /// Before the inputs are gone.
+    fn note_redacted(&mut self, body: &EntryBody) {
+        let EntryBody::Redacted { inputs, .. } = body else { return };
+        let ours = self.live.iter().filter(|block| block.incarnation == self.incarnation);
+        for block in ours.filter(|block| inputs.contains(&block.id)) {
+            let range = self.redacted.get_or_insert(block.offsets);
+            range.start = range.start.min(block.offsets.start);
+            range.end = range.end.max(block.offsets.end);
+        }
+    }
+
     fn retire(&mut self, entry: &Entry) {
         self.retired.retain(|retired| entry.written.since(retired.at) <= RETIRED_KEEP);
         let removed: HashSet<_> = entry.body.removed().iter().collect();
         if removed.is_empty() {
             return;
         }
-        let retired = &mut self.retired;
+        let replayed = matches!(entry.body, EntryBody::Replayed { .. });
+        let (retired, kept) = (&mut self.retired, &mut self.kept);
         self.live.retain(|block| {
             let stays = !removed.contains(&block.id);
-            if !stays {
-                retired.push(Retired { block: Arc::clone(block), at: entry.written });
+            match (stays, replayed) {
+                (true, _) => {}
+                (false, true) => kept.push(Arc::clone(block)),
+                (false, false) => retired.push(Retired { block: Arc::clone(block), at: entry.written }),
             }
             stays
         });
+    }
+
+    /// Moves the end, and whatever says which offsets these are.
+    fn advance(&mut self, body: &EntryBody) {
+        match body {
+            EntryBody::Ingested { offsets, last, .. } => {
+                self.end = offsets.end;
+                self.last = *last;
+            }
+            EntryBody::Lost { offsets } => {
+                self.end = offsets.end;
+                self.last = None;
+            }
+            EntryBody::Replayed { generation, offsets, last, .. } => {
+                self.generation = *generation;
+                if offsets.end > self.end {
+                    self.end = offsets.end;
+                    self.last = *last;
+                }
+            }
+            EntryBody::Recreated { generation, end, .. } => {
+                self.generation = *generation;
+                self.incarnation = *generation;
+                self.end = *end;
+                self.last = None;
+                self.redacted = None;
+            }
+            EntryBody::Discarded { blocks } => {
+                let discarded: HashSet<_> = blocks.iter().collect();
+                self.kept.retain(|block| !discarded.contains(&block.id));
+            }
+            EntryBody::Compacted { .. } | EntryBody::Expired { .. } | EntryBody::Redacted { .. } => {}
+        }
     }
 }
 
@@ -226,7 +322,13 @@ impl Totals {
                 self.lost_ranges += 1;
                 self.lost_offsets += offsets.len();
             }
-            EntryBody::Compacted { .. } | EntryBody::Expired { .. } => {}
+            // What a replay finds rejected was rejected when it was ingested.
+            EntryBody::Compacted { .. }
+            | EntryBody::Expired { .. }
+            | EntryBody::Replayed { .. }
+            | EntryBody::Recreated { .. }
+            | EntryBody::Discarded { .. }
+            | EntryBody::Redacted { .. } => {}
         }
     }
 }
@@ -243,7 +345,7 @@ mod tests {
         let offsets = OffsetRange::new(Offset(10), Offset(20));
         let state = state_of(&[
             ingested(vec![block(1, 0..10)], 0..10),
-            EntryBody::Ingested { offsets, blocks: vec![block(2, 10..20)], rejected },
+            EntryBody::Ingested { offsets, blocks: vec![block(2, 10..20)], rejected, last: None },
             lost(20..50),
             ingested(vec![block(3, 50..60)], 50..60),
             compacted(&[1, 2], vec![block(4, 0..20)]),

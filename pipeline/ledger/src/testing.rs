@@ -28,6 +28,7 @@ pub(crate) fn block(number: u64, offsets: Range<u64>) -> BlockMeta {
         date: WRITTEN.date(),
         partition: Partition(0),
         spread: Spread::all(4),
+        incarnation: 0,
         offsets: range(offsets),
         level: 0,
         rows: 10,
@@ -44,7 +45,7 @@ pub(crate) fn range(offsets: Range<u64>) -> OffsetRange {
 }
 
 pub(crate) fn ingested(blocks: Vec<BlockMeta>, offsets: Range<u64>) -> EntryBody {
-    EntryBody::Ingested { offsets: range(offsets), blocks, rejected: vec![] }
+    EntryBody::Ingested { offsets: range(offsets), blocks, rejected: vec![], last: None }
 }
 
 /// Replaces blocks of ten rows; what the outputs lack are duplicates.

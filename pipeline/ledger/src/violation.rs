@@ -124,6 +124,34 @@ pub enum Violation {
         /// Rows of all tenants that it says are left out.
         left_out: u64,
     },
+    /// A new generation whose number is not the next one.
+    #[error("it begins generation {found} after generation {after}")]
+    Generation {
+        /// The generation before.
+        after: u32,
+        /// Its own number.
+        found: u32,
+    },
+    /// A replay that would leave offsets in two blocks, or in none.
+    #[error("it replays {offsets} but block {id} {reason}")]
+    Replayed {
+        /// The offsets.
+        offsets: OffsetRange,
+        /// The block.
+        id: BlockId,
+        /// Why they do not fit.
+        reason: &'static str,
+    },
+    /// A redaction whose rows do not add up.
+    #[error("it takes {left_out} rows out of {before} and leaves {after}")]
+    Redacted {
+        /// Rows of the inputs.
+        before: u64,
+        /// Rows of the outputs.
+        after: u64,
+        /// Rows that it says are left out.
+        left_out: u64,
+    },
     /// A state that is not what the entries say.
     #[error("the state after entry {sequence} differs from its entries in {what}")]
     Snapshot {

@@ -245,9 +245,13 @@ settings! {
         owners: String = "vivace.owners".into(),
         /// Topic of records that could not be stored.
         rejected: String = "vivace.rejected".into(),
-        /// Partitions of the spans topic, and of the ledger topic with it. Never change it: traces would be torn apart.
+        /// Partitions of the spans topic, and of the ledger topic with it. It may be raised (see VIVACE_TOPICS_GROW), never
+        /// lowered. A trace whose spans come before and after that is found whole by its id, but searched in two parts.
         #[unit = "partitions"]
         partitions: u32 = 4,
+        /// Add partitions to topics that have fewer than are set. Restart query-frontends first, then ingesters and
+        /// compactors, distributors last.
+        grow: bool = false,
         /// Replicas of each partition, on Kafka.
         #[unit = "replicas"]
         replication: u16 = 1,

@@ -14,7 +14,7 @@ pub use self::groups::{groups_share_partitions, members_come_and_go};
 pub use self::records::{
     appends_of_many_are_dense, dropped_reads_lose_nothing, everything_comes_back, offsets_are_dense,
     out_of_range_above, out_of_range_below, partitions_are_independent, reading_starts_anywhere,
-    survives_reopening, topics_are_compared, waiting_readers_are_woken,
+    survives_reopening, topics_are_compared, topics_grow, waiting_readers_are_woken,
 };
 use crate::{Log, NewRecord, Reader, Record, Retention, TopicSpec};
 
@@ -37,6 +37,7 @@ impl Subject {
     /// When the log does not keep what the traits promise.
     pub async fn check(&self) {
         topics_are_compared(self).await;
+        topics_grow(self).await;
         offsets_are_dense(self).await;
         everything_comes_back(self).await;
         reading_starts_anywhere(self).await;

@@ -71,6 +71,15 @@ impl Coordinator {
         Place { coordinator: Arc::clone(self), id }
     }
 
+    /// More partitions, which are dealt out to those that are there.
+    pub(crate) fn grow(&self, partitions: usize) {
+        self.change(|state| {
+            state.target.resize(partitions, None);
+            state.owner.resize(partitions, None);
+            state.retarget();
+        });
+    }
+
     /// Deals the partitions out anew, in the order given; each one that has an owner is taken from it first, even if it
     /// is to get it back.
     pub(crate) fn reassign(&self, order: &[usize]) {

@@ -113,6 +113,10 @@ impl Log for KafkaLog {
         topics::ensure(&self.shared, spec).await
     }
 
+    async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError> {
+        topics::grow(&self.shared, topic, partitions).await
+    }
+
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         self.shared.producer.append(topic, records).await
     }

@@ -108,6 +108,14 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// [`LogError::TopicMissing`], [`LogError::TopicDiffers`] when partition counts differ, or the log is unreachable.
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), LogError>;
 
+    /// Adds partitions to a topic, so that it has that many; those that are there stay as they are. Done at start, before
+    /// this process uses the topic. Nothing happens if it has as many already.
+    ///
+    /// # Errors
+    /// [`LogError::TopicMissing`], [`LogError::TopicDiffers`] if it has more, for none can be taken away; or the log is
+    /// unreachable.
+    async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError>;
+
     /// Appends records to a topic and returns their offsets, in the order given, once all are durable. Records of one
     /// partition keep their order. On an error some of them may be in the log.
     ///

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! <dir>/lock
-//! <dir>/<topic>/topic.json             number of partitions
+//! <dir>/<topic>/topic.json             number of partitions; older segments may be of fewer
 //! <dir>/<topic>/groups.json            consumer groups and their commits
 //! <dir>/<topic>/<20 digits>.log        segments of the topic's one journal, all partitions together
 //! ```
@@ -159,7 +159,7 @@ impl Inner {
             staging: Vec::new(),
         };
         let ending = Ending(Arc::clone(&topic));
-        let thread = spawn(&format!("log {name}"), move || {
+        let thread = spawn(&writer_name(name), move || {
             let _ending = ending;
             writer.run();
         })?;
@@ -186,6 +186,43 @@ impl Inner {
         let topic = self.topics.read().get(&spec.name).cloned().expect("it was just started");
         ensured(&topic, spec)
     }
+}
+
+impl Inner {
+    /// Ends the topic's writer, notes the new number and opens the topic again.
+    fn grow_topic(&self, name: &str, partitions: u32) -> Result<(), LogError> {
+        self.poison.check()?;
+        let _creating = self.creating.lock();
+        let found = self.topics.read().get(name).cloned();
+        let Some(topic) = found else { return Err(LogError::TopicMissing(name.to_owned())) };
+        let actual = topic.partitions;
+        if actual > partitions {
+            return Err(LogError::TopicDiffers { topic: name.to_owned(), expected: partitions, actual });
+        }
+        if actual == partitions {
+            return Ok(());
+        }
+        self.topics.write().remove(name);
+        topic.queue.close();
+        let mut writers = self.writers.lock();
+        if let Some(index) =
+            writers.iter().position(|writer| writer.thread().name() == Some(&writer_name(name)))
+        {
+            // One that panicked has said so, and poisoned the log.
+            drop(writers.swap_remove(index).join());
+        }
+        drop(writers);
+        self.poison.check()?;
+        topic.groups.save().map_err(storage(format!("failed to write the groups of topic {name}")))?;
+        let dir = self.dir.join(name);
+        recover::grow(&dir, partitions)?;
+        let recovered = recover::open(&*self.disk, &dir)?.expect("it was a topic before");
+        self.start(name, recovered)
+    }
+}
+
+fn writer_name(topic: &str) -> String {
+    format!("log {topic}")
 }
 
 fn ensured(topic: &Topic, spec: &TopicSpec) -> Result<(), LogError> {
@@ -257,6 +294,11 @@ impl Log for LocalLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
         let (inner, spec) = (Arc::clone(&self.inner), spec.clone());
         blocking(move || inner.ensure_topic(&spec)).await
+    }
+
+    async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError> {
+        let (inner, topic) = (Arc::clone(&self.inner), topic.to_owned());
+        blocking(move || inner.grow_topic(&topic, partitions)).await
     }
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {

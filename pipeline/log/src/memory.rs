@@ -214,6 +214,21 @@ impl Log for MemoryLog {
         Err(LogError::TopicDiffers { topic: spec.name.clone(), expected: spec.partitions, actual })
     }
 
+    async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError> {
+        let mut state = self.shared.state.lock();
+        let found = state.topic(topic)?;
+        let actual = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
+        if actual > partitions {
+            return Err(LogError::TopicDiffers { topic: topic.to_owned(), expected: partitions, actual });
+        }
+        found.partitions.resize_with(partitions as usize, PartitionLog::default);
+        for group in found.groups.values_mut() {
+            group.committed.resize(partitions as usize, None);
+            group.coordinator.grow(partitions as usize);
+        }
+        Ok(())
+    }
+
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         self.shared.delay(|faults| faults.append_delay_max).await;
         let result = self.shared.append(topic, &records);

@@ -88,6 +88,10 @@ impl Log for Measured {
         self.inner.ensure_topic(spec).await
     }
 
+    async fn grow_topic(&self, topic: &str, partitions: u32) -> Result<(), LogError> {
+        self.inner.grow_topic(topic, partitions).await
+    }
+
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         let (count, bytes) =
             (records.len() as u64, records.iter().map(|record| record.value.len() as u64).sum());

@@ -286,6 +286,7 @@ fn outputs(
         date: first.date.clone(),
         partition: first.partition,
         spread: first.spread,
+        incarnation: first.incarnation,
         offsets: hull(inputs),
         level: level(inputs),
         rows: file.stats.rows,

@@ -4,7 +4,7 @@
 //! Guarantee: a file is deleted only if it is older than an upload may take to be listed, and if, after it was seen, no
 //! chain of any topic in the store named it, live or replaced. Whatever lies there that is not understood stops it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -83,17 +83,18 @@ impl Orphans {
             let chain =
                 Chain::new(Arc::clone(&environment.store), &topic, partition, Arc::clone(&environment.clock));
             let state = chain.load().await?;
-            named.extend(state.live().iter().map(|block| block.id));
+            // What a replay replaced stays until an operator discards it.
+            named.extend(state.live().iter().chain(state.kept()).map(|block| block.id));
             named.extend(state.retired().iter().map(|retired| retired.block.id));
         }
         Ok(named)
     }
 
     /// All chains of the store: those listed, and our own even if a listing is old.
-    async fn chains(&self) -> Result<HashSet<(String, Partition)>, CompactorError> {
+    async fn chains(&self) -> Result<BTreeSet<(String, Partition)>, CompactorError> {
         let list = |source| CompactorError::List { what: "the ledger", source };
         let topics = &self.shared.topics;
-        let mut chains: HashSet<_> =
+        let mut chains: BTreeSet<_> =
             (0..topics.partitions).map(|number| (topics.spans.clone(), Partition(number))).collect();
         let store = &self.shared.environment.store;
         let root = Path::from("ledger");

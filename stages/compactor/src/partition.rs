@@ -2,7 +2,7 @@
 //! Owns: when to look, and what is left alone for a while because it failed.
 //! Does not own: what there is to do (`plan`), doing it (`job`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl PartitionWork {
         let grace = self.shared.config.grace;
         self.deleted.retain(|id| state.retired().iter().any(|retired| retired.block.id == *id));
         let due = state.retired().iter().filter(|retired| now.since(retired.at) > grace);
-        let due: HashMap<_, _> = due
+        let due: BTreeMap<_, _> = due
             .filter(|retired| !self.deleted.contains(&retired.block.id))
             .map(|retired| (retired.block.path(), retired.block.id))
             .collect();

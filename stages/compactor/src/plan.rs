@@ -2,7 +2,7 @@
 //! Owns: which blocks are merged with which, which are written anew, which are gone. Pure: it looks at a state and at a time.
 //! Does not own: doing it.
 //!
-//! Blocks of one tenant, one day and one number of partitions stand in the order of their offsets. Neighbours of one level
+//! Blocks of one tenant, one day and one spread over partitions stand in the order of their offsets. Neighbours of one level
 //! are merged once they are enough, into a block of the next level, until blocks are large: so a span is written again
 //! few times, and a block holds spans of about one time. What is left of a day is merged when the day is over.
 
@@ -21,7 +21,7 @@ use crate::retention::Retention;
 pub(crate) enum Job {
     /// Blocks whose traces are all too old.
     Expire(Vec<Arc<BlockMeta>>),
-    /// Blocks of one tenant, day and spread, to be written as one or as few.
+    /// Blocks of one tenant, day and spread over partitions, to be written as one or as few.
     Merge(Vec<Arc<BlockMeta>>),
 }
 
@@ -33,7 +33,7 @@ impl Job {
 }
 
 /// Blocks that may be merged.
-type Key<'a> = (&'a TenantId, &'a str, Spread);
+type Key<'a> = (&'a TenantId, &'a str, Spread, u32);
 
 /// All that there is to do, the most pressing first. Blocks that are in `avoid` stay as they are.
 pub(crate) fn plan(
@@ -45,7 +45,8 @@ pub(crate) fn plan(
 ) -> Vec<Job> {
     let mut groups: BTreeMap<Key<'_>, Vec<&Arc<BlockMeta>>> = BTreeMap::new();
     for block in state.live().iter().filter(|block| !avoid.contains(&block.id)) {
-        groups.entry((&block.tenant, &block.date, block.spread)).or_default().push(block);
+        let key = (&block.tenant, block.date.as_str(), block.spread, block.incarnation);
+        groups.entry(key).or_default().push(block);
     }
     let mut jobs = Vec::new();
     let mut expired = Vec::new();

@@ -24,6 +24,7 @@ pub(crate) fn block(number: u64) -> BlockMeta {
         date: NOW.date(),
         partition: Partition(0),
         spread: Spread::all(4),
+        incarnation: 0,
         offsets: OffsetRange::new(Offset(number), Offset(number + 1)),
         level: 0,
         rows: 10,
@@ -51,7 +52,7 @@ impl Ending for BlockMeta {
 pub(crate) fn state_of(blocks: Vec<BlockMeta>) -> PartitionState {
     let end = blocks.iter().map(|block| block.offsets.end).max().unwrap_or(Offset(1));
     let offsets = OffsetRange::new(Offset(0), end);
-    let body = EntryBody::Ingested { offsets, blocks, rejected: vec![] };
+    let body = EntryBody::Ingested { offsets, blocks, rejected: vec![], last: None };
     let entry = Entry {
         version: 1,
         sequence: 1,

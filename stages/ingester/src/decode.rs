@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 use vivace_block::{DuplicateFilter, OpenBlock};
+use vivace_ledger::Fingerprint;
 use vivace_log::Record;
 use vivace_model::{Spread, TenantId};
 
@@ -19,6 +20,7 @@ use crate::shared::Shared;
 /// If the log gives a record twice or out of order: its spans would be stored twice.
 pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen: &mut DuplicateFilter) {
     let metrics = shared.metrics();
+    let last = records.last().map(fingerprint);
     for record in records {
         metrics.records.inc();
         metrics.bytes.inc_by(record.value.len() as u64);
@@ -40,7 +42,14 @@ pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen
         content.end = record.offset.next();
         content.opened.get_or_insert_with(Instant::now);
     }
-    piece.measure(&piece.content.read());
+    let mut content = piece.content.write();
+    content.last = last.or(content.last);
+    piece.measure(&content);
+}
+
+/// By what a record is known again.
+pub(crate) fn fingerprint(record: &Record) -> Fingerprint {
+    Fingerprint { timestamp: record.timestamp, crc: crc32c::crc32c(&record.value) }
 }
 
 fn tenant_of(record: &Record) -> Bytes {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
-use vivace_model::{ErrorKind, Offset, OffsetRange};
+use vivace_model::{ErrorKind, Offset, OffsetRange, Partition};
 
 /// Why an ingester ended.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +45,15 @@ pub(crate) enum PipelineError {
     #[error("the ledger goes on to offset {end} by someone else's work, ours starts at {start}")]
     Fenced { start: Offset, end: Offset },
     #[error(
-        "the ledger ends at offset {end}, but the topic holds only {watermarks}: topic was recreated? Its offsets would \
-         be taken for ones stored long ago. Use a topic of another name, or delete the ledger folder of this one"
+        "the ledger ends at offset {end}, but the topic holds only {watermarks}: it is not the topic that was ingested. If \
+         it was deleted and made anew, say so by `vivace replay --new-topic --partition {partition}`"
     )]
-    Recreated { end: Offset, watermarks: OffsetRange },
+    Recreated { partition: Partition, end: Offset, watermarks: OffsetRange },
+    #[error(
+        "the record before the ledger's end {end} is not the one that was ingested: it is not the same topic. If it was \
+         deleted and made anew, say so by `vivace replay --new-topic --partition {partition}`"
+    )]
+    Replaced { partition: Partition, end: Offset },
     #[error("failed to build a block of offsets {offsets}")]
     Block { offsets: OffsetRange, source: BlockError },
 }
@@ -59,7 +64,7 @@ impl PipelineError {
             Self::Log { source, .. } => source.kind(),
             Self::Ledger(source) => source.kind(),
             Self::Fenced { .. } => ErrorKind::Fenced,
-            Self::Recreated { .. } | Self::Block { .. } => ErrorKind::Corrupt,
+            Self::Recreated { .. } | Self::Replaced { .. } | Self::Block { .. } => ErrorKind::Corrupt,
         }
     }
 }

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use vivace_block::{OpenBlock, SealedBlock};
+use vivace_ledger::Fingerprint;
 use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::rejected::RejectedRecord;
@@ -47,6 +48,8 @@ pub(crate) struct Content {
     pub(crate) spreads: BTreeMap<TenantId, Spread>,
     /// Records, or spans of them, that could not be taken in; until they are on their topic.
     pub(crate) rejected: Vec<RejectedRecord>,
+    /// By what the last record taken in is known again.
+    pub(crate) last: Option<Fingerprint>,
     /// When the first record was taken in.
     pub(crate) opened: Option<Instant>,
 }
@@ -69,6 +72,7 @@ impl Piece {
             tenants: BTreeMap::new(),
             spreads: BTreeMap::new(),
             rejected: Vec::new(),
+            last: None,
             opened: None,
         };
         Arc::new(Self {

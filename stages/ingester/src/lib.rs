@@ -6,6 +6,7 @@
 //! whoever else believes to own its partition; an offset is committed only after every earlier span is queryable; memory
 //! is bounded.
 
+mod blocks;
 mod budget;
 mod commits;
 mod compute;
@@ -21,6 +22,7 @@ mod random;
 mod recent;
 mod recent_columns;
 mod rejected;
+mod replay;
 mod retry;
 mod shared;
 mod start;
@@ -46,6 +48,7 @@ pub use error::IngesterError;
 pub use metrics::Metrics;
 pub use random::Random;
 pub use recent::RecentData;
+pub use replay::{ReplayError, ReplayPlan, ReplayRequest, Replayed, Replayer};
 pub use shared::Environment;
 
 use crate::budget::Budget;

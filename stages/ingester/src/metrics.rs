@@ -97,6 +97,7 @@ pub struct Metrics {
     open_bytes: Family<PartitionLabel, Gauge>,
     recent_bytes: Family<PartitionLabel, Gauge>,
     pub(crate) partitions: Gauge,
+    refused: Family<PartitionLabel, Gauge>,
     pub(crate) conflicts: Counter,
     pub(crate) lost_offsets: Counter,
     pub(crate) retries: Counter,
@@ -124,6 +125,7 @@ impl Default for Metrics {
             open_bytes: Family::default(),
             recent_bytes: Family::default(),
             partitions: Gauge::default(),
+            refused: Family::default(),
             conflicts: Counter::default(),
             lost_offsets: Counter::default(),
             retries: Counter::default(),
@@ -183,6 +185,11 @@ impl Metrics {
             metrics.recent_bytes.clone(),
         );
         registry.register("partitions", "Partitions held", metrics.partitions.clone());
+        registry.register(
+            "partition_refused",
+            "1 while nothing of the partition is stored until somebody helps",
+            metrics.refused.clone(),
+        );
         for (name, help, histogram) in [
             ("seal", "Time to sort a set of blocks", &metrics.seal_seconds),
             (
@@ -209,6 +216,10 @@ impl Metrics {
         set(&self.lag, partition, records);
     }
 
+    pub(crate) fn set_refused(&self, partition: Partition, refused: bool) {
+        set(&self.refused, partition, u64::from(refused));
+    }
+
     pub(crate) fn set_memory(&self, partition: Partition, open: usize, recent: usize) {
         set(&self.open_bytes, partition, open as u64);
         set(&self.recent_bytes, partition, recent as u64);
@@ -217,7 +228,7 @@ impl Metrics {
     /// Takes the figures of a partition that is no longer held off the page.
     pub(crate) fn forget(&self, partition: Partition) {
         let label = PartitionLabel { partition: partition.0 };
-        for family in [&self.lag, &self.open_bytes, &self.recent_bytes] {
+        for family in [&self.lag, &self.open_bytes, &self.recent_bytes, &self.refused] {
             family.remove(&label);
         }
     }

@@ -80,6 +80,7 @@ impl Pipeline {
                 let reason = causes(error);
                 error!(%partition, error = reason, "partition refused, nothing of it is stored until this is repaired");
                 self.shared.status.refused(partition, reason);
+                self.shared.metrics().set_refused(partition, true);
                 REFUSED_PAUSE
             }
         }
@@ -96,6 +97,7 @@ impl Pipeline {
         let holding = Holding::new(start);
         let _serving = self.shared.holdings.serve(self.partition, &holding);
         self.shared.status.serving(self.partition);
+        self.shared.metrics().set_refused(self.partition, false);
         let (shared, partition) = (&self.shared, self.partition);
         let (fetcher, sets) =
             Fetcher::new(Arc::clone(shared), partition, Arc::clone(&holding), reader, self.drain.clone());

@@ -8,18 +8,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesOrdered;
-use object_store::{ObjectStoreExt, PutPayload};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
-use vivace_block::{Description, SealedBlock, write_block};
+use vivace_block::SealedBlock;
 use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, Rejected};
 use vivace_log::NewRecord;
-use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId};
+use vivace_model::{Offset, OffsetRange, Partition, TenantId};
 
+use crate::blocks::{self, Origin};
 use crate::error::{PipelineError, causes};
 use crate::holding::{Holding, Piece, Rows};
 use crate::metrics::observe;
@@ -27,10 +24,6 @@ use crate::rejected::{self, RejectedRecord};
 use crate::retry::Backoff;
 use crate::shared::Shared;
 
-/// Blocks of one set that are uploaded at once.
-const UPLOADS_MAX: usize = 4;
-/// One attempt to upload a block; then it is tried again.
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a hint may take. Nothing depends on hints.
 const HINT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The chain is not asked more often than that on the word of readers.
@@ -136,79 +129,22 @@ impl Storer {
     async fn store(&self, sealed: SealedSet) -> Result<StoredSet, PipelineError> {
         let started = Instant::now();
         let SealedSet { frozen, offsets, blocks } = sealed;
-        let mut stored = Vec::with_capacity(blocks.len());
-        let mut uploads = FuturesOrdered::new();
-        for (tenant, block) in blocks {
-            if uploads.len() == UPLOADS_MAX {
-                stored.extend(uploads.next().await);
-            }
-            let spread = frozen.piece.content.read().spreads.get(&tenant).copied();
-            let (meta, file) = self.encode(tenant, spread.unwrap_or(Spread::UNKNOWN), block, offsets).await?;
-            uploads.push_back(self.upload(meta, file));
-        }
-        while let Some(meta) = uploads.next().await {
-            stored.push(meta);
-        }
+        let spreads = frozen.piece.content.read().spreads.clone();
+        let incarnation = self.state.incarnation();
+        let origin = Origin { partition: self.partition, incarnation, offsets };
+        let stored = blocks::store(&self.shared, origin, &spreads, blocks).await?;
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;
         observe(&self.shared.metrics().store_seconds, started.elapsed());
         Ok(StoredSet { frozen, offsets, blocks: stored, rejected: rejected::name(&records) })
     }
 
-    async fn encode(
-        &self,
-        tenant: TenantId,
-        spread: Spread,
-        block: Arc<SealedBlock>,
-        offsets: OffsetRange,
-    ) -> Result<(BlockMeta, Bytes), PipelineError> {
-        let shared = &self.shared;
-        let created = shared.environment.clock.now();
-        let description =
-            Description { tenant, partition: self.partition, spread, offsets, level: 0, created };
-        let (stats, config) = (block.stats, shared.block.clone());
-        let encode = move || (write_block(&block, &description, &config), description);
-        let (file, description) = shared.environment.compute.run(encode).await;
-        let file = file.map_err(|source| PipelineError::Block { offsets, source })?;
-        let meta = BlockMeta {
-            id: BlockId::new(created, shared.random().bytes()),
-            tenant: description.tenant,
-            date: created.date(),
-            partition: self.partition,
-            spread: description.spread,
-            offsets,
-            level: description.level,
-            rows: stats.rows,
-            traces: stats.traces,
-            bytes: file.len() as u64,
-            start_min: stats.start_min,
-            end_max: stats.end_max,
-            created,
-        };
-        Ok((meta, file))
-    }
-
-    /// Puts a block under its fresh name, however long it takes: to put it twice does no harm.
-    async fn upload(&self, meta: BlockMeta, file: Bytes) -> BlockMeta {
-        let path = meta.path();
-        let mut backoff = Backoff::new();
-        loop {
-            let put = self.shared.environment.store.put(&path, PutPayload::from_bytes(file.clone()));
-            let what = "cannot upload a block";
-            match timeout(UPLOAD_TIMEOUT, put).await {
-                Ok(Ok(_)) => return meta,
-                Ok(Err(error)) => self.shared.trouble(self.partition, what, &error),
-                Err(error) => self.shared.trouble(self.partition, what, &error),
-            }
-            backoff.wait(self.shared.random()).await;
-        }
-    }
-
     /// Appends the entry that makes the blocks visible.
     async fn list(&mut self, stored: StoredSet) -> Result<ListedSet, PipelineError> {
         let started = Instant::now();
         let StoredSet { frozen, offsets, blocks, rejected } = stored;
-        let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected };
+        let last = frozen.piece.content.read().last;
+        let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected, last };
         self.state =
             append(&self.shared, self.partition, &self.chain, &self.state, body, offsets.start).await?;
         observe(&self.shared.metrics().list_seconds, started.elapsed());
@@ -234,17 +170,7 @@ impl Storer {
             partition = %self.partition, sequence = listed.sequence, offsets = %listed.offsets,
             blocks = listed.blocks.len(), rows, bytes, memory = listed.piece.memory_bytes(), "blocks listed"
         );
-        let hint = NewRecord {
-            partition: self.partition,
-            key: None,
-            headers: Vec::new(),
-            value: format!(r#"{{"partition":{},"sequence":{}}}"#, self.partition, listed.sequence).into(),
-        };
-        match timeout(HINT_TIMEOUT, shared.log().append(&shared.topics.ledger, vec![hint])).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => warn!(partition = %self.partition, error = causes(&error), "hint not written"),
-            Err(_) => warn!(partition = %self.partition, "hint not written in time"),
-        }
+        hint(shared, self.partition, listed.sequence).await;
     }
 
     /// A reader asked from an offset that is no boundary here: perhaps another ingester has listed our offsets.
@@ -254,7 +180,9 @@ impl Storer {
         }
         self.checked = Some(Instant::now());
         match self.chain.refresh(&self.state).await {
-            Ok(state) if state.end() == self.state.end() => {
+            Ok(state)
+                if state.end() == self.state.end() && state.incarnation() == self.state.incarnation() =>
+            {
                 self.state = state;
                 Ok(())
             }
@@ -265,6 +193,21 @@ impl Storer {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Tells readers that there is a new entry. Nothing depends on it.
+pub(crate) async fn hint(shared: &Shared, partition: Partition, sequence: u64) {
+    let hint = NewRecord {
+        partition,
+        key: None,
+        headers: Vec::new(),
+        value: format!(r#"{{"partition":{partition},"sequence":{sequence}}}"#).into(),
+    };
+    match timeout(HINT_TIMEOUT, shared.log().append(&shared.topics.ledger, vec![hint])).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => warn!(%partition, error = causes(&error), "hint not written"),
+        Err(_) => warn!(%partition, "hint not written in time"),
     }
 }
 
@@ -284,8 +227,10 @@ pub(crate) async fn append(
     loop {
         match chain.append(&known, &proposal).await {
             Ok(state) => return Ok(state),
-            // A compactor's entry took the number. Ours is surely not in the chain and goes on top.
-            Err(LedgerError::Conflict { current, .. }) if current.end() == start => {
+            // A compactor's or an operator's entry took the number. Ours is surely not in the chain and goes on top.
+            Err(LedgerError::Conflict { current, .. })
+                if current.end() == start && current.incarnation() == known.incarnation() =>
+            {
                 known = current;
                 proposal = Proposal::new(proposal.body().clone(), shared.random().bytes());
             }
@@ -301,7 +246,7 @@ pub(crate) async fn append(
     }
 }
 
-fn take_rejected(piece: &Piece) -> Vec<RejectedRecord> {
+pub(crate) fn take_rejected(piece: &Piece) -> Vec<RejectedRecord> {
     let mut content = piece.content.write();
     let records = std::mem::take(&mut content.rejected);
     piece.measure(&content);
@@ -309,7 +254,7 @@ fn take_rejected(piece: &Piece) -> Vec<RejectedRecord> {
 }
 
 /// Sorts the blocks of a piece in place. A question that comes meanwhile waits for the block at hand. CPU-bound.
-fn seal_piece(piece: &Piece) -> Vec<(TenantId, Arc<SealedBlock>)> {
+pub(crate) fn seal_piece(piece: &Piece) -> Vec<(TenantId, Arc<SealedBlock>)> {
     let tenants: Vec<TenantId> = piece.content.read().tenants.keys().cloned().collect();
     let mut sealed = Vec::with_capacity(tenants.len());
     for tenant in tenants {

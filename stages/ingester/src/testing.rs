@@ -9,18 +9,18 @@ use prost::Message;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
-use vivace_block::BlockConfig;
+use vivace_block::{BlockConfig, BlockReader, ReaderConfig, to_traces_data};
 use vivace_ledger::faults::{Faults, FaultyStore};
 use vivace_ledger::{Chain, Entry, PartitionState};
 use vivace_log::memory::{MemoryHandle, MemoryLog};
 use vivace_log::{Log, NewRecord, Record, TopicsConfig};
-use vivace_model::{ByteSize, ManualClock, Offset, Partition, UnixNanos};
+use vivace_model::{ByteSize, ManualClock, Offset, Partition, TraceId, UnixNanos};
 use vivace_proto::internal::RecentTraceRequest;
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 use vivace_runtime::Readiness;
 
-use crate::{Compute, Config, Environment, Ingester, IngesterError, Metrics, Random, RecentData};
+use crate::{Compute, Config, Environment, Ingester, IngesterError, Metrics, Random, RecentData, Replayer};
 
 /// The partition that tests work on.
 pub(crate) const P: Partition = Partition(0);
@@ -120,6 +120,29 @@ impl Rig {
         }
     }
 
+    /// What an operator replays with.
+    pub(crate) fn replayer(&self) -> Replayer {
+        let Self { log, store, clock, topics, metrics, compute, .. } = self;
+        let parts = RigParts { log, store, clock, topics, metrics, compute: *compute };
+        let (config, topics) = (self.config.clone(), self.topics.clone());
+        Replayer::new(config, BlockConfig::default(), topics, parts.environment()).unwrap()
+    }
+
+    /// The numbers of all spans in live blocks, ascending.
+    pub(crate) async fn stored(&self) -> Vec<u64> {
+        let store = Arc::clone(self.store.inner());
+        let reader = BlockReader::new(store, ReaderConfig::default(), vivace_block::Metrics::default());
+        let mut numbers = Vec::new();
+        for block in self.state().await.live() {
+            let id = TraceId::from_bytes(TRACE);
+            let rows = reader.trace(&block.path(), block.bytes, &id).await.unwrap();
+            let found = to_traces_data(&rows.batches).unwrap();
+            numbers.extend(numbers_in(&found.encode_to_vec()));
+        }
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// Appends records and gives the offset after them.
     pub(crate) async fn append(&self, records: Vec<NewRecord>) -> u64 {
         let offsets = self.log.append(&self.topics.spans, records).await.unwrap();
@@ -211,8 +234,8 @@ struct RigParts<'a> {
 }
 
 impl RigParts<'_> {
-    fn ingester(&self, config: &Config, readiness: &Readiness) -> Ingester {
-        let environment = Environment {
+    fn environment(&self) -> Environment {
+        Environment {
             log: Arc::<MemoryLog>::clone(self.log),
             store: Arc::new(self.store.clone()),
             clock: Arc::<ManualClock>::clone(self.clock),
@@ -220,7 +243,11 @@ impl RigParts<'_> {
             compute: self.compute,
             metrics: self.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),
-        };
+        }
+    }
+
+    fn ingester(&self, config: &Config, readiness: &Readiness) -> Ingester {
+        let environment = self.environment();
         let check = readiness.check("ingester");
         let topics = self.topics.clone();
         Ingester::new(config.clone(), BlockConfig::default(), topics, environment, "here:1".into(), check)

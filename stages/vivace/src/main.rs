@@ -6,6 +6,7 @@
 mod client;
 mod compactor;
 mod demo;
+mod operator;
 mod overrides;
 mod process;
 mod servers;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 use vivace_runtime::{Environment, init_telemetry, render};
 
 use crate::client::Question;
+use crate::operator::Task;
 use crate::process::{Process, Stages};
 use crate::settings::Settings;
 
@@ -63,11 +65,21 @@ enum Command {
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
     #[command(flatten)]
+    Operate(Task),
+    #[command(flatten)]
     Ask(Question),
 }
 
 impl Command {
-    /// The stages that it runs. The client's commands run none.
+    /// The exit code where it could not be done. An audit that could not look has found nothing.
+    fn failure(&self) -> ExitCode {
+        match self {
+            Self::Operate(Task::Audit(_)) => ExitCode::from(operator::CODE_UNKNOWN),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// The stages that it runs. The client's and the operator's commands run none.
     const fn stages(&self) -> Stages {
         match self {
             Self::All | Self::Demo | Self::Config => Stages::ALL,
@@ -76,50 +88,57 @@ impl Command {
             Self::Querier => Stages { querier: true, ..Stages::NONE },
             Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
             Self::Compactor { .. } => Stages { compactor: true, ..Stages::NONE },
-            Self::Ask(_) => Stages::NONE,
+            Self::Operate(_) | Self::Ask(_) => Stages::NONE,
         }
     }
 }
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::All);
+    let failure = command.failure();
     match start(command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // One line, causes included: what went wrong must be readable without the log's format.
             complain(&format!("vivace: {error:#}"));
-            ExitCode::FAILURE
+            failure
         }
     }
 }
 
 #[allow(clippy::print_stderr, reason = "the last word of a process, also before there is a log")]
-fn complain(line: &str) {
+pub(crate) fn complain(line: &str) {
     eprintln!("{line}");
 }
 
 #[allow(clippy::print_stdout, reason = "`vivace config` and dry runs are asked to print")]
-fn start(command: Command) -> Result<()> {
+fn start(command: Command) -> Result<ExitCode> {
     if let Command::Ask(question) = command {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        return runtime.context("failed to start the async runtime")?.block_on(client::run(question));
+        let ended = runtime.context("failed to start the async runtime")?.block_on(client::run(question));
+        return ended.map(|()| ExitCode::SUCCESS);
     }
     let (settings, list) = Settings::load(Environment::of_process())?;
     if let Command::Config = command {
         print!("{}", render(&list));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     init_telemetry(&settings.telemetry)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
+    if let Command::Operate(task) = command {
+        let ended = runtime.block_on(operator::run(task, &settings));
+        runtime.shutdown_timeout(BLOCKING_WAIT);
+        return ended;
+    }
     if let Command::Compactor { dry_run: true } = command {
         for line in runtime.block_on(compactor::dry_run(&settings))? {
             println!("{line}");
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let demo = matches!(command, Command::Demo);
     let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());
     // Blocking work that hangs (a dead disk) must not keep the process.
     runtime.shutdown_timeout(BLOCKING_WAIT);
-    ended
+    ended.map(|()| ExitCode::SUCCESS)
 }

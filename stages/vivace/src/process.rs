@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tracing::info;
@@ -11,7 +11,7 @@ use vivace_compactor::Compactor;
 use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
-use vivace_log::{LogConfig, Measured, SharedLog};
+use vivace_log::{Log, LogConfig, LogError, Measured, SharedLog, TopicSpec};
 use vivace_model::{Clock, Overrides, SystemClock};
 use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
@@ -119,7 +119,7 @@ impl Process {
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
         let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
         for spec in settings.topics.specs() {
-            log.ensure_topic(&spec).await?;
+            ensure(log.as_ref(), &spec, settings.topics.grow).await?;
         }
         let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -140,6 +140,24 @@ impl Process {
         supervisor.run_until(shutdown_signal()).await?;
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Makes the topic, or adds partitions to it where that is wanted.
+async fn ensure(log: &dyn Log, spec: &TopicSpec, grow: bool) -> Result<()> {
+    match log.ensure_topic(spec).await {
+        Err(LogError::TopicDiffers { expected, actual, .. }) if actual < expected && grow => {
+            log.grow_topic(&spec.name, spec.partitions).await?;
+            Ok(log.ensure_topic(spec).await?)
+        }
+        Err(error @ LogError::TopicDiffers { expected, actual, .. }) => {
+            Err(error).context(if actual < expected {
+                "VIVACE_TOPICS_GROW=true adds the partitions that are lacking"
+            } else {
+                "VIVACE_TOPICS_PARTITIONS can be raised, never lowered"
+            })
+        }
+        ensured => Ok(ensured?),
     }
 }
 

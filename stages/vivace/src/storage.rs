@@ -1,9 +1,9 @@
 //! The object store that the settings name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
@@ -29,6 +29,32 @@ pub(crate) fn open(url: &str, data_dir: &Path) -> Result<Arc<dyn ObjectStore>> {
     let (store, prefix) = object_store::parse_url_opts(&parsed, options)
         .with_context(|| format!("failed to open VIVACE_STORAGE_URL {url:?}"))?;
     Ok(if prefix.as_ref().is_empty() { Arc::from(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
+}
+
+/// The same, for one who only looks: a folder that is not there is not made.
+pub(crate) fn open_existing(url: &str, data_dir: &Path) -> Result<Arc<dyn ObjectStore>> {
+    if let Some(folder) = local(url, data_dir)
+        && !folder.is_dir()
+    {
+        bail!("there is no folder {}", folder.display());
+    }
+    open(url, data_dir)
+}
+
+/// What the paths of blocks follow, for other programs.
+pub(crate) fn base(url: &str, data_dir: &Path) -> Result<String> {
+    let Some(folder) = local(url, data_dir) else { return Ok(url.to_owned()) };
+    let folder = folder.canonicalize().with_context(|| format!("failed to find {}", folder.display()))?;
+    Ok(folder.display().to_string())
+}
+
+/// The folder, if the store is one of this machine.
+fn local(url: &str, data_dir: &Path) -> Option<PathBuf> {
+    if url.is_empty() {
+        Some(data_dir.join(LOCAL_FOLDER))
+    } else {
+        url.strip_prefix("file://").map(PathBuf::from)
+    }
 }
 
 /// A folder of this machine. Files are synced: a ledger entry must not survive a power cut that its block did not.

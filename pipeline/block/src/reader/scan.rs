@@ -27,8 +27,9 @@ use super::BlockReader;
 use super::cache::DescriptionCache;
 use super::index::BlockIndex;
 use super::source::{Counters, Source, blocking};
+use crate::columns::BlockStats;
 use crate::schema::{AttributeScope, START_TIME};
-use crate::{BlockError, Metrics};
+use crate::{BlockError, Description, Metrics, describe};
 
 /// A block opened for scanning. Cheap to clone; clones share what they count.
 #[derive(Clone, Debug)]
@@ -111,6 +112,16 @@ impl BlockScan {
             });
             Some((field.as_ref(), rows.sum()))
         })
+    }
+
+    /// What the file says of itself.
+    ///
+    /// # Errors
+    /// [`BlockError::Corrupt`] if it does not say all of it.
+    pub fn describe(&self) -> Result<(Description, BlockStats), BlockError> {
+        let metadata = self.block.index.metadata.file_metadata();
+        describe::parse(metadata.key_value_metadata())
+            .map_err(|reason| BlockError::corrupt(&self.block.path, reason))
     }
 
     /// Bytes read from the store so far, descriptions of the block included.
@@ -203,11 +214,10 @@ impl BlockScan {
     }
 
     /// All columns that have a value, of those rows of the row group.
-    pub(crate) async fn all_columns(
-        &self,
-        group: usize,
-        rows: Range<usize>,
-    ) -> Result<RecordBatch, BlockError> {
+    ///
+    /// # Errors
+    /// See [`Self::may_hold`].
+    pub async fn all_columns(&self, group: usize, rows: Range<usize>) -> Result<RecordBatch, BlockError> {
         let columns = 0..self.block.leaves.len();
         self.read(group, columns.collect(), vec![rows]).await
     }

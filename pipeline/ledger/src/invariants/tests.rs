@@ -48,7 +48,7 @@ fn broken_chains_are_found() {
         (lost(19..30), "overlap"),
         (lost(0..20), "overlap"),
         (lost(20..20), "empty"),
-        (EntryBody::Ingested { offsets, blocks: vec![], rejected }, "rejects"),
+        (EntryBody::Ingested { offsets, blocks: vec![], rejected, last: None }, "rejects"),
         (ingested(vec![block(3, 0..10)], 20..30), "within"),
         (ingested(vec![block(2, 20..30)], 20..30), "twice"),
         (expired(&[7]), "not live"),

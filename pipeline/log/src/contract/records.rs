@@ -32,6 +32,28 @@ pub async fn topics_are_compared(subject: &Subject) {
     }
 }
 
+/// A topic gets more partitions: what it held stays as it was, the new ones are empty and can be used. None is taken away.
+///
+/// # Panics
+/// If not.
+pub async fn topics_grow(subject: &Subject) {
+    let topic = subject.topic("grown", 2).await;
+    subject.fill(&topic, 1, 5).await;
+    within(subject.log.grow_topic(&topic, 2)).await.expect("as many as there are");
+    within(subject.log.grow_topic(&topic, 5)).await.expect("it grows");
+    assert_eq!(subject.topic("grown", 5).await, topic);
+    assert_eq!(subject.watermarks(&topic, 1).await, OffsetRange::new(Offset(0), Offset(5)));
+    assert_eq!(subject.watermarks(&topic, 4).await, OffsetRange::new(Offset(0), Offset(0)));
+    subject.fill(&topic, 4, 3).await;
+    subject.fill(&topic, 1, 2).await;
+    assert_eq!(subject.read(&topic, 4, 0, 3).await.len(), 3);
+    assert_eq!(subject.read(&topic, 1, 0, 7).await.len(), 7);
+    let fewer = within(subject.log.grow_topic(&topic, 4)).await;
+    assert!(matches!(fewer, Err(LogError::TopicDiffers { expected: 4, actual: 5, .. })), "{fewer:?}");
+    let missing = format!("{}.missing", subject.prefix);
+    assert!(matches!(within(subject.log.grow_topic(&missing, 2)).await, Err(LogError::TopicMissing(_))));
+}
+
 /// An append gives the offsets in the order of its records, dense in each partition; watermarks follow.
 ///
 /// # Panics

@@ -1,8 +1,8 @@
-//! Creates topics on Kafka and compares those that are there.
+//! Creates topics on Kafka, adds partitions to them, and compares those that are there.
 
 use std::sync::Arc;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use tokio::time::{Instant, sleep};
@@ -44,7 +44,9 @@ pub(super) async fn ensure(shared: &Arc<Shared>, spec: &TopicSpec) -> Result<(),
                 return Err(LogError::TopicDiffers { topic: spec.name.clone(), expected, actual });
             }
             // Metadata names leaders before they lead.
-            Some(found) if found.ready && (!created || is_led(shared, spec).await) => return Ok(()),
+            Some(found) if found.ready && (!created || is_led(shared, &spec.name, spec.partitions).await) => {
+                return Ok(());
+            }
             Some(_) => {}
         }
         if Instant::now() >= deadline {
@@ -55,9 +57,59 @@ pub(super) async fn ensure(shared: &Arc<Shared>, spec: &TopicSpec) -> Result<(),
     }
 }
 
-async fn is_led(shared: &Arc<Shared>, spec: &TopicSpec) -> bool {
-    for partition in 0..spec.partitions {
-        if shared.watermarks(&spec.name, Partition(partition)).await.is_err() {
+/// Adds partitions, and waits until each can be used.
+pub(super) async fn grow(shared: &Arc<Shared>, topic: &str, partitions: u32) -> Result<(), LogError> {
+    let deadline = Instant::now() + shared.config.request_timeout;
+    let mut asked = false;
+    loop {
+        let Some(found) = find(shared, topic).await? else {
+            return Err(LogError::TopicMissing(topic.to_owned()));
+        };
+        let actual = found.partitions;
+        if actual > partitions {
+            return Err(LogError::TopicDiffers { topic: topic.to_owned(), expected: partitions, actual });
+        }
+        if actual == partitions && found.ready && (!asked || is_led(shared, topic, partitions).await) {
+            return Ok(());
+        }
+        if actual < partitions && !asked {
+            add(&shared.config, topic, partitions).await?;
+            asked = true;
+            continue;
+        }
+        if Instant::now() >= deadline {
+            let code = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            return Err(unavailable(format!("partitions of topic {topic} did not become ready"), code));
+        }
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn add(config: &KafkaConfig, topic: &str, partitions: u32) -> Result<(), LogError> {
+    let action = || format!("failed to add partitions to topic {topic}");
+    let admin: AdminClient<LogContext> = client::admin(config)
+        .create_with_context(LogContext)
+        .map_err(|error| unavailable(action(), error))?;
+    let options = AdminOptions::new()
+        .request_timeout(Some(config.request_timeout))
+        .operation_timeout(Some(config.request_timeout));
+    let count = usize::try_from(partitions).unwrap_or(usize::MAX);
+    let result = admin.create_partitions(&[NewPartitions::new(topic, count)], &options).await;
+    drop_aside(admin);
+    for result in result.map_err(|error| unavailable(action(), error))? {
+        match result {
+            Ok(_) => info!(topic, partitions, "partitions added"),
+            // Another process was faster; the next look tells whether it asked for as many.
+            Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
+            Err((_, code)) => return Err(unavailable(action(), KafkaError::AdminOp(code))),
+        }
+    }
+    Ok(())
+}
+
+async fn is_led(shared: &Arc<Shared>, topic: &str, partitions: u32) -> bool {
+    for partition in 0..partitions {
+        if shared.watermarks(topic, Partition(partition)).await.is_err() {
             return false;
         }
     }

@@ -47,14 +47,18 @@ impl Groups {
     /// Reads the file of a topic's folder.
     pub(super) fn open(dir: &Path, partitions: u32) -> Result<Self, LogError> {
         let path = dir.join("groups.json");
-        let committed: Committed = match fs::read(&path) {
+        let mut committed: Committed = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| LogError::Corrupt(format!("{} is damaged: {error}", path.display())))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Committed::default(),
             Err(error) => return Err(storage(format!("failed to read {}", path.display()))(error)),
         };
-        if committed.groups.values().any(|offsets| offsets.len() != partitions as usize) {
-            return Err(LogError::Corrupt(format!("{} is of other partitions", path.display())));
+        for offsets in committed.groups.values_mut() {
+            if offsets.len() > partitions as usize {
+                return Err(LogError::Corrupt(format!("{} is of more partitions", path.display())));
+            }
+            // Of partitions that the topic got since.
+            offsets.resize(partitions as usize, None);
         }
         let state = State { committed, coordinators: BTreeMap::new(), dirty: false };
         Ok(Self { path, partitions, state: Mutex::new(state), saving: Mutex::new(()) })

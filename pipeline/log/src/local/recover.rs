@@ -18,7 +18,7 @@ use crate::LogError;
 
 const TOPIC_FILE: &str = "topic.json";
 
-/// What is fixed when a topic is made.
+/// What is fixed when a topic is made, or grows.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopicFile {
@@ -45,6 +45,15 @@ pub(super) fn create(disk: &dyn Disk, dir: &Path, partitions: u32) -> Result<(),
     replace_file(&dir.join(TOPIC_FILE), &bytes).map_err(action())?;
     sync_dir(dir).map_err(action())?;
     dir.parent().map_or(Ok(()), sync_dir).map_err(action())
+}
+
+/// Notes that a topic has more partitions from now on. What is there is as it was: segments and groups of fewer
+/// partitions say by that that the others had nothing yet.
+pub(super) fn grow(dir: &Path, partitions: u32) -> Result<(), LogError> {
+    let action = || storage(format!("failed to add partitions to {}", dir.display()));
+    let bytes = serde_json::to_vec(&TopicFile { partitions }).expect("a number is always JSON");
+    replace_file(&dir.join(TOPIC_FILE), &bytes).map_err(action())?;
+    sync_dir(dir).map_err(action())
 }
 
 /// Opens a topic's folder; none if it is not a topic (yet).

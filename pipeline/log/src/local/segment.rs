@@ -55,19 +55,20 @@ fn encode_header(next: &[u64]) -> Vec<u8> {
     header
 }
 
-/// The next offsets that a segment's header says; none if it is no header for that many partitions.
+/// The next offsets that a segment's header says; none if it is no header for that many partitions, or fewer: those that
+/// the topic got later had nothing then.
 fn read_header(file: &File, partitions: usize) -> io::Result<Option<Vec<u64>>> {
     let mut bytes = Vec::new();
     file.take(header_len(partitions)).read_to_end(&mut bytes)?;
-    let Some(mut rest) = bytes.strip_prefix(MAGIC).filter(|_| bytes.len() as u64 == header_len(partitions))
-    else {
-        return Ok(None);
-    };
-    let crc = rest.get_u32_le();
-    if crc != crc32c::crc32c(rest) || rest.get_u32_le() as usize != partitions {
+    let Some(rest) = bytes.strip_prefix(MAGIC).filter(|rest| rest.len() >= 8) else { return Ok(None) };
+    let (mut crc, mut count) = (&rest[..4], &rest[4..8]);
+    let (crc, count) = (crc.get_u32_le(), count.get_u32_le() as usize);
+    let length = 8 * count.saturating_add(1);
+    if count > partitions || rest.len() < length || crc != crc32c::crc32c(&rest[4..length]) {
         return Ok(None);
     }
-    Ok(Some((0..partitions).map(|_| rest.get_u64_le()).collect()))
+    let mut offsets = &rest[8..length];
+    Ok(Some((0..count).map(|_| offsets.get_u64_le()).collect()))
 }
 
 /// Why no segment was created.
@@ -119,9 +120,10 @@ pub(super) fn scan(
     bodies: bool,
     mut visit: impl FnMut(u64, &FrameHeader),
 ) -> io::Result<Option<Scan>> {
-    let Some(bases) = read_header(file, partitions)? else { return Ok(None) };
+    let Some(mut bases) = read_header(file, partitions)? else { return Ok(None) };
     let file_len = file.metadata()?.len();
-    let mut position = header_len(partitions);
+    let mut position = header_len(bases.len());
+    bases.resize(partitions, 0);
     let buffer_bytes = if bodies { BODIES_BUFFER_BYTES } else { HEADERS_BUFFER_BYTES };
     let mut reader = BufReader::with_capacity(buffer_bytes, file);
     let damage = loop {

@@ -167,6 +167,7 @@ impl Fixture {
             date: now.date(),
             partition: PARTITION,
             spread: Spread::all(1),
+            incarnation: 0,
             offsets,
             level: 0,
             rows: sealed.stats.rows,
@@ -177,7 +178,7 @@ impl Fixture {
             created: now,
         };
         self.store.inner().put(&meta.path(), file.into()).await.unwrap();
-        self.list(EntryBody::Ingested { offsets, blocks: vec![meta], rejected: vec![] }).await;
+        self.list(EntryBody::Ingested { offsets, blocks: vec![meta], rejected: vec![], last: None }).await;
     }
 
     /// Appends an entry, whoever else does.

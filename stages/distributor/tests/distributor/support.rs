@@ -81,6 +81,10 @@ impl Log for TestLog {
         Ok(())
     }
 
+    async fn grow_topic(&self, _: &str, _: u32) -> Result<(), LogError> {
+        Ok(())
+    }
+
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         assert_eq!(topic, "spans");
         assert!(!records.is_empty(), "nothing is worth no append");

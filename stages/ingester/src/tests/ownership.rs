@@ -13,7 +13,8 @@ fn range(start: u64, end: u64) -> OffsetRange {
 
 /// What another ingester would write, without blocks.
 async fn list_elsewhere(rig: &Rig, start: u64, end: u64) {
-    let body = EntryBody::Ingested { offsets: range(start, end), blocks: vec![], rejected: vec![] };
+    let body =
+        EntryBody::Ingested { offsets: range(start, end), blocks: vec![], rejected: vec![], last: None };
     let proposal = Proposal::new(body, [start as u8; 16]);
     rig.chain().append(&rig.state().await, &proposal).await.unwrap();
 }
@@ -130,9 +131,10 @@ async fn a_topic_that_does_not_fit_the_ledger_is_refused() {
     list_elsewhere(&rig, 0, 100).await;
     rig.append_spans(0..20).await;
     rig.run();
-    let problem =
-        wait_for("unreadiness", async || rig.readiness.state().err().filter(|e| e.contains("recreated")))
-            .await;
+    let problem = wait_for("unreadiness", async || {
+        rig.readiness.state().err().filter(|e| e.contains("not the topic that was ingested"))
+    })
+    .await;
     assert!(problem.contains("ledger ends at offset 100"), "{problem}");
     tokio::time::sleep(config().block_age_max * 2).await;
     assert_eq!(rig.state().await.sequence(), 1);

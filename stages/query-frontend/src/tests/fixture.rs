@@ -261,6 +261,7 @@ impl Fixture {
             date: NOW.date(),
             partition,
             spread: Spread::all(partition_count),
+            incarnation: 0,
             offsets,
             level: 0,
             rows: sealed.stats.rows,
@@ -271,7 +272,7 @@ impl Fixture {
             created: NOW,
         };
         self.store.put(&block.path(), PutPayload::from(file)).await.unwrap();
-        let body = EntryBody::Ingested { offsets, blocks: vec![block.clone()], rejected: vec![] };
+        let body = EntryBody::Ingested { offsets, blocks: vec![block.clone()], rejected: vec![], last: None };
         chain.append(&state, &Proposal::new(body, rand_bytes(&block))).await.unwrap();
         block
     }

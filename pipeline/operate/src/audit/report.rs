@@ -1,0 +1,125 @@
+use serde::Serialize;
+use vivace_ledger::PartitionState;
+use vivace_model::{Offset, OffsetRange, Partition};
+
+/// So many findings of a kind are told; of the others, how many there are.
+const TOLD_MAX: usize = 50;
+
+/// What an audit of a partition comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// All rules are kept.
+    Clean,
+    /// Not all of it could be looked at.
+    Unknown,
+    /// A rule is broken.
+    Violated,
+}
+
+/// Findings of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// The first of them.
+    pub told: Vec<String>,
+    /// How many there are besides.
+    pub more: u64,
+}
+
+impl Findings {
+    pub(crate) fn add(&mut self, finding: String) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+}
+
+/// What was found in a partition.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionReport {
+    /// Which.
+    pub partition: Partition,
+    /// Entries of its chain.
+    pub entries: u64,
+    /// Its generation.
+    pub generation: u32,
+    /// The first offset that no entry accounts for.
+    pub end: Offset,
+    /// Live blocks.
+    pub blocks: u64,
+    /// Spans in them.
+    pub rows: u64,
+    /// Size of their files in bytes.
+    pub bytes: u64,
+    /// Offsets that were deleted from the topic before they were ingested, since the chain began.
+    pub lost_offsets: u64,
+    /// Blocks kept of earlier generations.
+    pub kept: u64,
+    /// Broken rules.
+    pub violations: Findings,
+    /// What could not be looked at.
+    pub unknown: Findings,
+    /// What breaks no rule but should not be.
+    pub warnings: Findings,
+}
+
+impl PartitionReport {
+    pub(crate) fn new(partition: Partition) -> Self {
+        Self {
+            partition,
+            entries: 0,
+            generation: 0,
+            end: Offset::ZERO,
+            blocks: 0,
+            rows: 0,
+            bytes: 0,
+            lost_offsets: 0,
+            kept: 0,
+            violations: Findings::default(),
+            unknown: Findings::default(),
+            warnings: Findings::default(),
+        }
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        match (self.violations.is_empty(), self.unknown.is_empty()) {
+            (false, _) => Verdict::Violated,
+            (true, false) => Verdict::Unknown,
+            (true, true) => Verdict::Clean,
+        }
+    }
+
+    pub(crate) fn tell(&mut self, state: &PartitionState) {
+        self.entries = state.sequence();
+        self.generation = state.generation();
+        self.end = state.end();
+        self.blocks = state.live().len() as u64;
+        self.rows = state.live().iter().map(|block| block.rows).sum();
+        self.bytes = state.live().iter().map(|block| block.bytes).sum();
+        self.lost_offsets = state.totals().lost_offsets;
+        self.kept = state.kept().len() as u64;
+    }
+
+    /// The chain cannot be ahead of the topic; and what the topic lost before the chain came that far is lost.
+    pub(crate) fn compare_log(&mut self, state: &PartitionState, log: Option<OffsetRange>) {
+        let (Some(log), end) = (log, state.end()) else { return };
+        if end > log.end {
+            self.violations
+                .add(format!("it ends at offset {end}, but the topic holds only {log}: another topic?"));
+        } else if end < log.start {
+            let lost = OffsetRange::new(end, log.start);
+            self.warnings
+                .add(format!("offsets {lost} were deleted from the topic before they were ingested"));
+        }
+    }
+}
