@@ -220,8 +220,7 @@ mod tests {
     fn merging_comes_to_an_end() {
         let config = config();
         let mut live = blocks(0..200);
-        let mut next = 1000;
-        for _ in 0..1000 {
+        for next in 1000..2000 {
             let state = state_of(live.clone());
             let jobs = plan(&state, NOW, &config, &|_| Retention::default(), &HashSet::new());
             let Some(job) = jobs.first() else { break };
@@ -231,7 +230,6 @@ mod tests {
             let offsets = job.blocks()[0].offsets;
             let bytes = job.blocks().iter().map(|block| block.bytes).sum();
             live.push(BlockMeta { level, offsets, bytes, ..block(next) });
-            next += 1;
         }
         assert!(live.len() < 12, "{} blocks are left", live.len());
         assert!(live.iter().all(|block| block.level <= config.levels_max));
