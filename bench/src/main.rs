@@ -141,9 +141,15 @@ async fn whole(binary: &Path, data: &Path, load: &Load) -> Result<()> {
     replay(binary, data, load, &payload).await
 }
 
-/// Nothing is cut by age while recent data is measured; the rest is as a user would run it.
+/// Nothing is cut by age while recent data is measured, and nothing merged beside what is measured; the rest is as a
+/// user would run it.
 fn settings(block_age_max: &str) -> Vec<(String, String)> {
-    vec![("VIVACE_INGESTER_BLOCK_AGE_MAX".into(), block_age_max.into())]
+    let set = [
+        ("VIVACE_INGESTER_BLOCK_AGE_MAX", block_age_max),
+        ("VIVACE_COMPACTOR_INPUTS_MIN", "1000"),
+        ("VIVACE_COMPACTOR_INPUTS_MAX", "1000"),
+    ];
+    set.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 fn fresh(data: &Path) -> Result<()> {

@@ -36,7 +36,10 @@ pub fn stored(data: &Path) -> Result<Stored> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_entry = name.ends_with(".json") && name.starts_with(|c: char| c.is_ascii_digit());
             if is_entry && folder.components().any(|part| part.as_os_str() == "ledger") {
-                add_blocks(&serde_json::from_slice(&std::fs::read(&path)?)?, &mut sum);
+                let entry: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+                if entry["body"]["kind"] == "ingested" {
+                    add_blocks(&entry, &mut sum);
+                }
             }
         }
     }

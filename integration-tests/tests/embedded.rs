@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use vivace_integration_tests::{
     Acknowledged, Checker, Load, LoadOptions, Sender, Vivace, VivaceOptions, all_stored_once, bounded,
+    read_ledger,
 };
 
 const TEST_LIMIT: Duration = Duration::from_secs(180);
@@ -68,6 +69,44 @@ async fn a_stop_under_load_loses_nothing_acknowledged() {
         vivace.sigterm().await.expect("it stops well");
         let store = vivace.store().expect("a store");
         all_stored_once(&store, &noted, PARTITIONS as usize).await.expect("stored once");
+    })
+    .await;
+}
+
+/// Small blocks become few while spans come in, a kill in the middle of it included; answers stay what they are.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary"]
+async fn blocks_are_merged_and_answers_stay() {
+    bounded(TEST_LIMIT, async {
+        let options = VivaceOptions::embedded()
+            .partitions(2)
+            .blocks_every(Duration::from_millis(500))
+            .set("VIVACE_COMPACTOR_INPUTS_MIN", "3")
+            .set("VIVACE_COMPACTOR_LOOK_EVERY", "1s")
+            .set("VIVACE_COMPACTOR_SETTLE_AFTER", "3s");
+        let mut vivace = Vivace::start(options).await.expect("vivace starts");
+        let noted = Arc::new(Acknowledged::default());
+        let mut checker = Checker::new(vivace.client(), Arc::clone(&noted));
+        let load = LoadOptions { spans: 100_000, ..LOAD };
+        let mut load = Load::start(&vivace.otlp_grpc(), &noted, load).expect("the load starts");
+        load.reached(0.5).await.expect("spans go in");
+        vivace.sigkill().expect("it ran");
+        vivace.spawn().expect("it starts");
+        vivace.wait_ready().await.expect("it is ready again");
+        checker.check("killed once", SAMPLE).await.expect("whole");
+        load.finished().await.expect("everything is acknowledged");
+        checker.check("all is sent", SAMPLE).await.expect("whole");
+        let store = vivace.store().expect("a store");
+        loop {
+            let chains = read_ledger(&store).await.expect("sound chains");
+            if chains.values().all(|chain| chain.entries > 5 && chain.live.len() <= 2) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        checker.check("merged", ALL).await.expect("whole");
+        vivace.sigterm().await.expect("it stops well");
+        all_stored_once(&store, &noted, 2).await.expect("stored once");
     })
     .await;
 }

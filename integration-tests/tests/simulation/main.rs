@@ -1,4 +1,4 @@
-//! The seeded simulation: real ingesters, querier and query-frontend on the in-memory log and a faulty store, in paused
+//! The seeded simulation: real ingesters, compactors, querier and query-frontend on the in-memory log and a faulty store, in paused
 //! time, while ingesters crash, stall, lose their partitions without noticing, clocks jump, and log and store fail.
 //!
 //! One invariant: what was acknowledged is what is queryable, once. It is asked at every query while everything goes
@@ -10,6 +10,7 @@
 
 mod audit;
 mod chaos;
+mod compactors;
 mod journal;
 mod model;
 mod node;

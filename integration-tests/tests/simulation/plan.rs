@@ -21,6 +21,9 @@ pub(crate) struct Plan {
     /// How long writers write and things go wrong.
     pub(crate) storm: Duration,
     pub(crate) ingester: vivace_ingester::Config,
+    /// Compactors that all work on everything.
+    pub(crate) compactors: usize,
+    pub(crate) compactor: vivace_compactor::Config,
     pub(crate) store: vivace_ledger::faults::Faults,
     pub(crate) log: vivace_log::memory::Faults,
     /// An ingester hears of a change of its partitions up to that late.
@@ -40,6 +43,11 @@ pub(crate) fn dice(seed: u64, part: &str) -> ChaCha8Rng {
 }
 
 impl Plan {
+    /// Whether the files of replaced blocks are still there at the end.
+    pub(crate) fn files_stay(&self) -> bool {
+        self.compactors == 0 || self.compactor.grace > Duration::from_secs(600)
+    }
+
     pub(crate) fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let mut dice = dice(seed, "plan");
         let millis = |millis| Duration::from_millis(millis);
@@ -64,12 +72,33 @@ impl Plan {
                 drain_max: millis(one_of(&mut dice, &[500, 10_000])),
                 ..vivace_ingester::Config::default()
             },
+            compactors: if sabotage.is_some() { 0 } else { seed as usize % 4 },
+            compactor: compactor(seed),
             store: store_faults(&mut dice),
             log: log_faults(&mut dice),
             sluggish_max: millis(one_of(&mut dice, &[0, 500, 4_000, 8_000, 20_000])),
             calm: millis(one_of(&mut dice, &[800, 2_500, 6_000])),
             garbage: one_of(&mut dice, &[0, 0, 5, 20]) as f64 / 100.0,
         }
+    }
+}
+
+/// Tiny, so that everything is merged again and again; in some runs files are deleted at once, under running queries.
+fn compactor(seed: u64) -> vivace_compactor::Config {
+    let mut dice = dice(seed, "compactor");
+    let mut one_of = |choices: &[u64]| *choices.choose(&mut dice).expect("some choices");
+    vivace_compactor::Config {
+        inputs_min: 2,
+        inputs_max: usize::try_from(one_of(&[2, 3, 8])).unwrap_or(2),
+        levels_max: u32::try_from(one_of(&[2, 5, 20])).unwrap_or(2),
+        block_bytes_max: ByteSize::kib(one_of(&[8, 64, 1_000])),
+        input_rows_max: usize::try_from(one_of(&[3, 50, 10_000])).unwrap_or(3),
+        settle_after: Duration::from_secs(one_of(&[2, 3_600])),
+        look_every: Duration::from_millis(one_of(&[700, 5_000])),
+        grace: Duration::from_secs(one_of(&[1, 10, 2_400, 2_400])),
+        retention: Duration::ZERO,
+        orphans_every: Duration::ZERO,
+        ..vivace_compactor::Config::default()
     }
 }
 

@@ -11,6 +11,7 @@ use vivace_model::Offset;
 
 use crate::audit::audit;
 use crate::chaos::Chaos;
+use crate::compactors::Compactors;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::reader::{Asked, QueryPath, read};
@@ -34,6 +35,9 @@ pub(crate) struct Outcome {
     blocks: u64,
     rejected: u64,
     conflicts: u64,
+    /// Merges in the ledger, and those that were dropped because another compactor was faster.
+    merges: u64,
+    merges_lost: u64,
     /// Questions that ingesters answered; queriers found the answer to others in the log.
     recent: u64,
     retries: u64,
@@ -46,11 +50,12 @@ pub(crate) struct Outcome {
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { acknowledged, stored_rows, entries, blocks, rejected, .. } = self;
+        let Self { merges, merges_lost, .. } = self;
         let Self { conflicts, retries, recent, searched, answered, failed, .. } = self;
         write!(
             f,
             "{acknowledged} spans acknowledged, {stored_rows} rows in {blocks} blocks of {entries} entries, {rejected} \
-             records rejected, {conflicts} conflicts, {retries} retries, {answered} questions answered ({recent} by \
+             records rejected, {conflicts} conflicts, {retries} retries, {merges} merges, {merges_lost} lost, {answered} questions answered ({recent} by \
              ingesters), {failed} failed, {searched} searches in the calm"
         )
     }
@@ -64,6 +69,8 @@ impl Outcome {
         self.blocks += other.blocks;
         self.rejected += other.rejected;
         self.conflicts += other.conflicts;
+        self.merges += other.merges;
+        self.merges_lost += other.merges_lost;
         self.recent += other.recent;
         self.retries += other.retries;
         self.searched += other.searched;
@@ -74,6 +81,8 @@ impl Outcome {
     /// A simulation in which nothing happens finds nothing.
     pub(crate) fn assert_interesting(&self) {
         assert!(self.conflicts > 0, "no two ingesters ever worked on one partition: {self:?}");
+        assert!(self.merges > 0, "nothing was ever merged: {self:?}");
+        assert!(self.merges_lost > 0, "no two compactors ever did the same: {self:?}");
         assert!(self.retries > 0, "log and store never failed: {self:?}");
         assert!(self.recent > self.answered / 2, "ingesters hardly ever answered: {self:?}");
         assert!(self.rejected > 0, "nothing was ever rejected: {self:?}");
@@ -119,6 +128,8 @@ async fn simulate(world: &Arc<World>) -> Outcome {
     for (index, path) in paths.iter().enumerate() {
         readers.spawn(read(Arc::clone(path), index, end));
     }
+    let mut compacting = JoinSet::new();
+    compacting.spawn(Compactors::new(world).run(end));
     let mut chaos = Chaos::new(world);
     chaos.run(&mut nodes, end).await;
     while let Some(ended) = writers.join_next().await {
@@ -131,7 +142,10 @@ async fn simulate(world: &Arc<World>) -> Outcome {
         asked.failed += one.failed;
     }
     chaos.end(&mut nodes).await;
-    let mut outcome = reckon(world, &mut nodes, &paths).await;
+    let compactors = compacting.join_next().await.expect("it was spawned");
+    let compactors = compactors.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let mut outcome = reckon(world, &mut nodes, compactors, &paths).await;
+    outcome.merges_lost = world.jobs("lost");
     outcome.conflicts = world.counted("conflicts");
     outcome.retries = world.counted("retries");
     outcome.recent = world.counted("recent_questions") - world.counted("recent_refused");
@@ -142,7 +156,12 @@ async fn simulate(world: &Arc<World>) -> Outcome {
 }
 
 /// In the calm after the storm: everything is stored, everyone is ready, and every answer is exact.
-async fn reckon(world: &World, nodes: &mut [Node], paths: &[Arc<QueryPath>]) -> Outcome {
+async fn reckon(
+    world: &World,
+    nodes: &mut [Node],
+    mut compactors: Compactors,
+    paths: &[Arc<QueryPath>],
+) -> Outcome {
     until(world, CALM_MAX, "the end of the log in the ledger", async || {
         nodes.iter_mut().for_each(Node::check);
         for partition in world.partitions() {
@@ -175,8 +194,10 @@ async fn reckon(world: &World, nodes: &mut [Node], paths: &[Arc<QueryPath>]) -> 
         outcome.acknowledged += world.model.acked(trace).len() as u64;
     }
     outcome.searched = search_all(world, paths).await;
+    compactors.stop_all().await;
     for partition in world.partitions() {
         let stored = audit(world, partition).await;
+        outcome.merges += stored.merges;
         outcome.entries += stored.entries;
         outcome.blocks += stored.blocks;
         outcome.stored_rows += stored.rows;

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     /// Of all ingesters together.
     pub(crate) metrics: vivace_ingester::Metrics,
+    /// Of all compactors together.
+    pub(crate) compactor_metrics: vivace_compactor::Metrics,
     registry: Registry,
 }
 
@@ -89,8 +91,10 @@ impl World {
         };
         let mut registry = Registry::default();
         let metrics = vivace_ingester::Metrics::new(&mut registry);
+        let compactor_metrics = vivace_compactor::Metrics::new(&mut registry);
         Arc::new(Self {
             metrics,
+            compactor_metrics,
             registry,
             handle: log.handle(),
             log,
@@ -130,10 +134,18 @@ impl World {
 
     /// What the ingesters counted, summed over labels: `conflicts` for `vivace_ingester_conflicts_total`.
     pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.summed(&format!("vivace_ingester_{name}_total"))
+    }
+
+    /// How many jobs of compactors ended so.
+    pub(crate) fn jobs(&self, outcome: &str) -> u64 {
+        self.summed(&format!("vivace_compactor_jobs_total{{outcome=\"{outcome}\"}}"))
+    }
+
+    fn summed(&self, name: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a string takes it");
-        let name = format!("vivace_ingester_{name}_total");
-        let lines = text.lines().filter_map(|line| line.strip_prefix(name.as_str()));
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
         let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
         values.sum()
     }

@@ -1,7 +1,8 @@
 //! Files of blocks that no ledger names: left by a crash between upload and listing, or by a compactor that was down for
 //! longer than the ledger remembers what it replaced.
 //! Owns: finding and deleting them. Does not own: files of blocks that the ledger knows (`partition`).
-//! Guarantee: a file is deleted only if it is older than an upload may take to be listed, and if, after it was seen, no
+//! Guarantee: a file is deleted only if it is older, by our clock and beside the newest file, than an upload may take to be listed,
+//! and if, after it was seen, no
 //! chain of any topic in the store named it, live or replaced. Whatever lies there that is not understood stops it.
 
 use std::collections::{BTreeSet, HashSet};
@@ -57,22 +58,26 @@ impl Orphans {
         let now = self.shared.environment.clock.now();
         let age_min = self.shared.config.orphan_age_min;
         // Files first, chains afterwards: what is listed meanwhile is seen as listed.
-        let mut old = Vec::new();
+        let (mut old, mut newest) = (Vec::new(), UnixNanos(0));
         let mut files = self.shared.environment.store.list(Some(&Path::from("blocks")));
         while let Some(file) = files.try_next().await.map_err(list)? {
-            if let Some(id) = block_of(&file)
-                && now.since(made(&file, id)) > age_min
-                && old.len() < ORPHANS_MAX
-            {
-                old.push((id, file.location));
+            let Some(id) = block_of(&file) else {
+                continue;
+            };
+            let made = made(&file, id);
+            newest = newest.max(made);
+            if now.since(made) > age_min && old.len() < ORPHANS_MAX {
+                old.push((id, made, file.location));
             }
         }
         drop(files);
+        // A clock that is ahead must not make uploads old that are still on their way: what is newest tells the time too.
+        old.retain(|(_, made, _)| newest.since(*made) > age_min);
         if old.is_empty() {
             return Ok(Vec::new());
         }
         let named = self.named().await?;
-        Ok(old.into_iter().filter(|(id, _)| !named.contains(id)).map(|(_, path)| path).collect())
+        Ok(old.into_iter().filter(|(id, ..)| !named.contains(id)).map(|(_, _, path)| path).collect())
     }
 
     /// All blocks that the chains of the store name now.

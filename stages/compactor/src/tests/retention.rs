@@ -77,7 +77,10 @@ fn orphans_are_deleted_when_they_are_old() {
         let young = named(fixture.now(), 2);
         store.put(&young, "an upload that goes on".into()).await.unwrap();
         assert!(fixture.files().await.contains(&old));
-        tokio::time::sleep(Duration::from_secs(14 * 60 * 60)).await;
+        tokio::time::sleep(Duration::from_secs(10 * 60 * 60)).await;
+        assert!(fixture.files().await.contains(&old), "by the newest file it is not old yet");
+        store.put(&named(fixture.now(), 3), "another upload".into()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(8 * 60 * 60)).await;
         let files = fixture.files().await;
         assert!(!files.contains(&old) && files.contains(&young) && files.contains(&foreign));
         fixture.stop().await;
