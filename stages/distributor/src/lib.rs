@@ -8,6 +8,7 @@ mod body;
 mod config;
 mod encoding;
 mod error;
+mod fail_points;
 mod grpc;
 mod http;
 mod inflight;
@@ -31,6 +32,7 @@ use vivace_log::SharedLog;
 
 pub use config::Config;
 pub use error::DistributorError;
+pub use fail_points::FAIL_POINTS;
 pub use metrics::Metrics;
 
 use crate::intake::Intake;

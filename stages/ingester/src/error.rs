@@ -7,6 +7,7 @@ use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
 use vivace_model::{ErrorKind, Offset, OffsetRange};
+use vivace_runtime::Injected;
 
 /// Why an ingester ended.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,8 @@ pub(crate) enum PipelineError {
          be taken for ones stored long ago. Use a topic of another name, or delete the ledger folder of this one"
     )]
     Recreated { end: Offset, watermarks: OffsetRange },
+    #[error(transparent)]
+    Injected(#[from] Injected),
     #[error("failed to build a block of offsets {offsets}")]
     Block { offsets: OffsetRange, source: BlockError },
 }
@@ -58,6 +61,7 @@ impl PipelineError {
         match self {
             Self::Log { source, .. } => source.kind(),
             Self::Ledger(source) => source.kind(),
+            Self::Injected(_) => ErrorKind::Unavailable,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Recreated { .. } | Self::Block { .. } => ErrorKind::Corrupt,
         }

@@ -21,6 +21,7 @@ use vivace_log::NewRecord;
 use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
 
 use crate::error::{PipelineError, causes};
+use crate::fail_points;
 use crate::holding::{Holding, Piece, Rows};
 use crate::metrics::observe;
 use crate::rejected::{self, RejectedRecord};
@@ -115,6 +116,7 @@ impl Storer {
                 set = self.sets.recv() => {
                     let Some(frozen) = set else { return Ok(()) };
                     let sealed = self.seal(frozen).await;
+                    fail_points::SEALED.pass().await?;
                     let stored = self.store(sealed).await?;
                     let listed = self.list(stored).await?;
                     self.finish(&listed).await;
@@ -143,11 +145,13 @@ impl Storer {
                 stored.extend(uploads.next().await);
             }
             let (meta, file) = self.encode(tenant, block, offsets).await?;
+            fail_points::UPLOADING.pass().await?;
             uploads.push_back(self.upload(meta, file));
         }
         while let Some(meta) = uploads.next().await {
             stored.push(meta);
         }
+        fail_points::UPLOADED.pass().await?;
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;
         observe(&self.shared.metrics().store_seconds, started.elapsed());
@@ -213,8 +217,10 @@ impl Storer {
         let started = Instant::now();
         let StoredSet { frozen, offsets, blocks, rejected } = stored;
         let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected };
+        fail_points::LISTING.pass().await?;
         self.state =
             append(&self.shared, self.partition, &self.chain, &self.state, body, offsets.start).await?;
+        fail_points::LISTED.pass().await?;
         observe(&self.shared.metrics().list_seconds, started.elapsed());
         let FrozenSet { piece, slot } = frozen;
         self.holding.listed(&piece);

@@ -5,6 +5,7 @@
 
 mod client;
 mod demo;
+mod probe;
 mod process;
 mod servers;
 mod settings;
@@ -54,6 +55,8 @@ enum Command {
     QueryFrontend,
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
+    /// Writes traces at a steady small rate and reads them back by id, by search and by exact counts, all the time.
+    Probe(probe::Arguments),
     #[command(flatten)]
     Ask(Question),
 }
@@ -67,7 +70,7 @@ impl Command {
             Self::Ingester => Stages { ingester: true, ..Stages::NONE },
             Self::Querier => Stages { querier: true, ..Stages::NONE },
             Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
-            Self::Ask(_) => Stages::NONE,
+            Self::Probe(_) | Self::Ask(_) => Stages::NONE,
         }
     }
 }
@@ -102,6 +105,9 @@ fn start(command: Command) -> Result<()> {
     }
     init_telemetry(&settings.telemetry)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
+    if let Command::Probe(arguments) = command {
+        return runtime.block_on(probe::run(arguments, list));
+    }
     let demo = matches!(command, Command::Demo);
     let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());
     // Blocking work that hangs (a dead disk) must not keep the process.
