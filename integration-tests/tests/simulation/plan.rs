@@ -104,5 +104,6 @@ fn log_faults(dice: &mut ChaCha8Rng) -> vivace_log::memory::Faults {
         read_failed: often(0.1),
         append_delay_max: Duration::from_millis(often(150.0) as u64),
         read_delay_max: Duration::from_millis(often(150.0) as u64),
+        watermarks_failed: often(0.3),
     }
 }

@@ -223,7 +223,13 @@ impl Log for MemoryLog {
     }
 
     async fn watermarks(&self, topic: &str, partition: Partition) -> Result<OffsetRange, LogError> {
-        Ok(self.shared.state.lock().partition(topic, partition)?.watermarks())
+        let mut state = self.shared.state.lock();
+        let chance = state.faults.watermarks_failed;
+        // No throw where there is no chance, so that runs without this fault stay as they were.
+        if chance > 0.0 && state.dice.random_bool(chance) {
+            return Err(unavailable("watermarks"));
+        }
+        Ok(state.partition(topic, partition)?.watermarks())
     }
 
     async fn read(

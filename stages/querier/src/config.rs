@@ -31,6 +31,12 @@ settings! {
         search_rows_max: usize = 250_000,
         /// Memory for the recent data of one search; one that needs more is refused.
         search_recent_bytes_max: ByteSize = ByteSize::mib(256),
+        /// The log is asked for the end of a partition that long, so that an answer has all that was acknowledged before
+        /// it was asked for. Without it a query fails (503).
+        log_end_wait: Duration = Duration::from_secs(5),
+        /// While the log does not tell its end, answer with what blocks and owners hold instead of failing. Such an
+        /// answer may lack the newest spans, and nothing in it says so: for outages of the log only.
+        answer_without_log: bool = false,
         /// While nobody serves a partition's recent data, wait that long for a new owner; then read the log.
         owner_wait: Duration = Duration::from_secs(2),
         /// An owner that has not answered for that long counts as gone.
@@ -66,6 +72,7 @@ impl Config {
         check(self.search_job_pieces_max > 0, "SEARCH_JOB_PIECES_MAX", "must be at least 1")?;
         check(self.search_rows_max > 0, "SEARCH_ROWS_MAX", "must be at least 1")?;
         check(self.search_recent_bytes_max.0 > 0, "SEARCH_RECENT_BYTES_MAX", "must be more than 0")?;
+        check(!self.log_end_wait.is_zero(), "LOG_END_WAIT", "must be more than 0")?;
         check(!self.owner_timeout.is_zero(), "OWNER_TIMEOUT", "must be more than 0")
     }
 }

@@ -52,6 +52,12 @@ pub enum JobError {
         /// What the log said.
         source: LogError,
     },
+    /// The log did not tell in time where a partition ends.
+    #[error("the log does not tell where partition {partition} ends, so the newest spans may be missing")]
+    NoEnd {
+        /// The partition.
+        partition: Partition,
+    },
     /// The log gives no records although it must have some.
     #[error("the log of partition {partition} gives nothing from offset {offset} on")]
     LogSilent {
@@ -91,7 +97,11 @@ impl JobError {
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
-            Self::Busy | Self::LogSilent { .. } | Self::Injected(_) | Self::Stopped => ErrorKind::Unavailable,
+            Self::Busy
+            | Self::NoEnd { .. }
+            | Self::LogSilent { .. }
+            | Self::Injected(_)
+            | Self::Stopped => ErrorKind::Unavailable,
         }
     }
 

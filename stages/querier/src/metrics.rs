@@ -61,6 +61,8 @@ pub struct Metrics {
     pub(crate) jobs_running: Gauge,
     recent: Family<RecentLabels, Counter>,
     pub(crate) owner_failures: Counter,
+    /// Answers given although the log did not tell its end.
+    pub(crate) without_end: Counter,
     pub(crate) log_bytes: Counter,
 }
 
@@ -76,6 +78,7 @@ impl Metrics {
             jobs_running: Gauge::default(),
             recent: Family::default(),
             owner_failures: Counter::default(),
+            without_end: Counter::default(),
             log_bytes: Counter::default(),
         };
         registry.register("vivace_querier_jobs", "Jobs by source and outcome", metrics.jobs.clone());
@@ -87,6 +90,8 @@ impl Metrics {
         registry.register("vivace_querier_recent_answers", help, metrics.recent.clone());
         let help = "Questions that an owner did not answer";
         registry.register("vivace_querier_owner_failures", help, metrics.owner_failures.clone());
+        let help = "Answers that may lack the newest spans, because the log did not tell its end";
+        registry.register("vivace_querier_answers_without_log_end", help, metrics.without_end.clone());
         let help = "Bytes of records read from the log for queries";
         registry.register("vivace_querier_log_read_bytes", help, metrics.log_bytes.clone());
         metrics

@@ -2,7 +2,7 @@
 //! Owns: the order in which places are tried: the owner, a new owner, the log itself.
 //! Does not own: who owns a partition (`owners`), how an ingester is reached (`recent_services`).
 //! Guarantee: an answer holds every record from the asked offset up to its `through`, each once, and `through` is not
-//! below the end of the log when the job began, if the log could tell it.
+//! below the end of the log when the job began. Only where the settings say so, an answer is given without that end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tracing::{debug, warn};
 use vivace_log::{Record, SharedLog};
-use vivace_model::{Offset, Partition};
+use vivace_model::{ErrorKind, Offset, Partition};
 use vivace_proto::internal::{PartStream, RecentService};
 
 use crate::metrics::{Metrics, RecentOutcome};
@@ -24,8 +24,8 @@ use crate::{Config, JobError, RecentServices, tail};
 /// First pause before an owner that is behind the log is asked again; it doubles each time.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
 
-/// The log is asked for its end that long; without it, the owner's answer has to do.
-const END_WAIT: Duration = Duration::from_secs(1);
+/// Pause before the log is asked for its end again.
+const END_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a job about recent data begins.
 #[derive(Clone, Copy, Debug)]
@@ -98,13 +98,14 @@ impl Recent {
         from: From,
     ) -> Result<Found<Q::Answer>, JobError> {
         // Taken first: what was acknowledged before the question has to be in the answer.
-        let end = match tokio::time::timeout(END_WAIT, self.end(from.partition)).await {
-            Ok(Ok(end)) => Some(end),
-            Ok(Err(error)) => {
-                debug!(partition = %from.partition, %error, "failed to learn the end of the log");
+        let end = match self.end(from.partition).await {
+            Ok(end) => Some(end),
+            Err(error) if self.config.answer_without_log => {
+                warn!(partition = %from.partition, %error, "answer may lack the newest spans");
+                self.metrics.without_end.inc();
                 None
             }
-            Err(_) => None,
+            Err(error) => return Err(error),
         };
         if !from.log_only
             && let Some(found) = self.ask_owners(question, from, end).await?
@@ -222,9 +223,21 @@ impl Recent {
         Ok(Found { answer, through: range.end })
     }
 
+    /// The end of the log; asked for until the log tells it, for as long as is set.
     async fn end(&self, partition: Partition) -> Result<Offset, JobError> {
-        let watermarks = self.log.watermarks(&self.topic, partition).await;
-        watermarks.map(|range| range.end).map_err(|source| JobError::Log { partition, source })
+        let late = Instant::now() + self.config.log_end_wait;
+        loop {
+            let error = match timeout_at(late, self.log.watermarks(&self.topic, partition)).await {
+                Ok(Ok(range)) => return Ok(range.end),
+                Ok(Err(source)) => JobError::Log { partition, source },
+                Err(_) => return Err(JobError::NoEnd { partition }),
+            };
+            if error.kind() != ErrorKind::Unavailable || Instant::now() + END_PAUSE >= late {
+                return Err(error);
+            }
+            debug!(%partition, %error, "failed to learn the end of the log, asking again");
+            tokio::time::sleep(END_PAUSE).await;
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Faults {
     pub append_duplicated: f64,
     /// Chance of a read that fails.
     pub read_failed: f64,
+    /// Chance of a question for the watermarks that fails.
+    pub watermarks_failed: f64,
 }
 
 /// When an append fails.

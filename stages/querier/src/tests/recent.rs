@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use vivace_log::memory::Faults;
 use vivace_model::Offset;
 use vivace_proto::internal::RecentSource;
 use vivace_proto::internal::trace_job::Source;
@@ -100,6 +101,32 @@ async fn an_owner_that_hangs_or_sends_nothing_counts_as_gone() {
         let answered = fixture.recent(0).await.unwrap();
         assert_eq!(answered.names, ["a"]);
     }
+}
+
+/// What the owner has may be less than what was acknowledged: only the end of the log tells.
+#[tokio::test(start_paused = true)]
+async fn without_the_end_of_the_log_there_is_no_answer_unless_that_is_set() {
+    let ingester = FakeIngester::new(|_, _| Ok(vec![part("a", 1)]));
+    let fixture = Fixture::new(Config::default(), &[("local", &ingester)]).await;
+    fixture.announce(Some("local")).await;
+    fixture.append(&[&[(7, "a")], &[(7, "b")]]).await;
+    let faults = Faults { watermarks_failed: 1.0, ..Faults::default() };
+    fixture.handle.set_faults(faults);
+    let started = Instant::now();
+    let status = fixture.recent(0).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{}", status.message());
+    assert!(started.elapsed() <= Config::default().log_end_wait, "{:?}", started.elapsed());
+    let (answered, ()) = tokio::join!(fixture.recent(0), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        fixture.handle.set_faults(Faults::default());
+    });
+    assert_eq!(answered.unwrap().names, ["a", "b"], "the log was back in time");
+
+    let config = Config { answer_without_log: true, ..Config::default() };
+    let fixture = Fixture::new(config, &[("local", &ingester)]).await;
+    fixture.announce(Some("local")).await;
+    fixture.handle.set_faults(faults);
+    assert_eq!(fixture.recent(0).await.unwrap().names, ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
