@@ -34,6 +34,8 @@ pub struct Tally {
     pub sent: u64,
     /// Acknowledged.
     pub acknowledged: u64,
+    /// Sent and not acknowledged: they may be there or not.
+    pub refused: u64,
     /// Found by id, whole, after they were acknowledged.
     pub found_by_id: u64,
     /// Found by search, whole, after they were acknowledged.
@@ -141,6 +143,7 @@ impl Metrics {
         Tally {
             sent: self.sent.get(),
             acknowledged: self.acknowledged.get(),
+            refused: self.refused.get(),
             found_by_id: self.found_by_id.get(),
             found_by_search: self.found_by_search.get(),
             found_again: self.found_again.get(),

@@ -97,11 +97,9 @@ impl JobError {
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
-            Self::Busy
-            | Self::NoEnd { .. }
-            | Self::LogSilent { .. }
-            | Self::Injected(_)
-            | Self::Stopped => ErrorKind::Unavailable,
+            Self::Busy | Self::NoEnd { .. } | Self::LogSilent { .. } | Self::Injected(_) | Self::Stopped => {
+                ErrorKind::Unavailable
+            }
         }
     }
 
