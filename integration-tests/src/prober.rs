@@ -35,6 +35,12 @@ impl Prober {
         self.probe.tally()
     }
 
+    /// The newest reason why there was no answer; empty when there always was one.
+    #[must_use]
+    pub fn last_error(&self) -> String {
+        self.probe.last_error()
+    }
+
     /// Checks that no answer was wrong so far.
     ///
     /// # Errors

@@ -130,7 +130,7 @@ impl Step {
     pub(crate) const fn pass(self) -> u32 {
         match self {
             Self::Fetching => 10,
-            Self::TakingIn | Self::Answering => 30,
+            Self::TakingIn | Self::Answering => 20,
             Self::Uploading | Self::Listing | Self::Committing => 3,
         }
     }

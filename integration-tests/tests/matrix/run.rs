@@ -24,7 +24,7 @@ const REACHED_LIMIT: Duration = Duration::from_secs(45);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 /// Without an error for so many looks in a row, all is well.
 const CALM_LOOKS: u32 = 3;
-const LOOK_EVERY: Duration = Duration::from_millis(400);
+const LOOK_EVERY: Duration = Duration::from_millis(700);
 
 /// A cluster that is probed all the time.
 pub(crate) struct Run {
@@ -49,12 +49,13 @@ impl Run {
         let prober = Prober::start(Config {
             otlp: cluster.otlp(),
             api: cluster.frontend.api(),
-            traces_per_second: 20.0,
+            traces_per_second: 10.0,
             round: Duration::from_secs(10),
             rounds_max: 10_000,
             traces_kept_max: 200_000,
             answer_timeout: Duration::from_secs(10),
-            patience: RECOVERY_LIMIT,
+            // A question may begin with an outage and end with the recovery from it.
+            patience: RECOVERY_LIMIT + REACHED_LIMIT,
             missing_after: Duration::from_secs(15),
             ..Config::default()
         })?;
@@ -272,7 +273,11 @@ impl Run {
                 && now.found_by_search > last.found_by_search
                 && now.counts > last.counts;
             calm = if well { calm + 1 } else { 0 };
-            ensure!(started.elapsed() < RECOVERY_LIMIT, "still no calm after {RECOVERY_LIMIT:?}: {now:?}");
+            ensure!(
+                started.elapsed() < RECOVERY_LIMIT,
+                "no calm after {RECOVERY_LIMIT:?}: {last:?} {now:?}, last error {}",
+                self.prober.last_error()
+            );
             last = now;
         }
         Ok(started.elapsed().saturating_sub(LOOK_EVERY * CALM_LOOKS))

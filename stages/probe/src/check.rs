@@ -31,6 +31,8 @@ pub(crate) struct Checker {
     pub(crate) patience: Duration,
     pub(crate) missing_after: Duration,
     pub(crate) faults: Mutex<VecDeque<String>>,
+    /// The newest reason why there was no answer.
+    pub(crate) last_error: Mutex<String>,
 }
 
 /// How a question is asked.
@@ -149,6 +151,7 @@ impl Checker {
     fn give_up(&self, started: Instant, error: &ApiError) -> bool {
         self.metrics.errors.inc();
         debug!(error = error as &dyn std::error::Error, "no answer yet");
+        *self.last_error.lock() = error.to_string();
         let over = started.elapsed() > self.patience;
         if over {
             self.metrics.unanswered.inc();

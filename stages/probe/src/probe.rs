@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +45,8 @@ impl Probe {
             instance: format!("{:016x}", rand::random::<u64>()),
             patience: config.patience,
             missing_after: config.missing_after,
-            faults: Mutex::new(VecDeque::new()),
+            faults: Mutex::default(),
+            last_error: Mutex::default(),
         };
         Ok(Self { config, sender, checker: Arc::new(checker) })
     }
@@ -61,6 +61,12 @@ impl Probe {
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         self.checker.faults.lock().iter().cloned().collect()
+    }
+
+    /// The newest reason why there was no answer; empty when there always was one.
+    #[must_use]
+    pub fn last_error(&self) -> String {
+        self.checker.last_error.lock().clone()
     }
 
     /// Sends and asks until `shutdown`, then waits for the answers that are open and counts once more.
