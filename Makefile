@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test check bench bench-search bench-parts
+.PHONY: help setup run demo test check simulate bench bench-search bench-parts
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ test: ## install what the tests need and run all of them
 check: setup ## formatting and lints, as CI wants them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+simulate: setup ## many seeds of the simulation, SEEDS=5000 by default
+	SEEDS=$${SEEDS:-5000} cargo test --workspace --test simulation -- --nocapture what_was
 
 bench: setup ## what a whole server costs, from OTLP to blocks and lookups: the table in the README
 	cargo build --profile dist --locked --package vivace --package vivace-bench --bins

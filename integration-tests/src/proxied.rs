@@ -46,6 +46,8 @@ pub struct ProxiedCluster {
     pub querier: Vivace,
     /// Speaks the API.
     pub frontend: Vivace,
+    /// Two compactors; the first one fails.
+    pub compactors: Vec<Vivace>,
     partitions: u32,
     log: Arc<KafkaLog>,
 }
@@ -59,6 +61,8 @@ pub enum KafkaLine {
     Ingester,
     /// Of the querier and the query-frontend.
     Querier,
+    /// Of the first compactor.
+    Compactor,
     /// Of all others.
     Others,
 }
@@ -72,6 +76,8 @@ pub struct Timing {
     pub session_timeout: Duration,
     /// Blocks are sealed at that age, and kept in memory no longer than that.
     pub block_age: Duration,
+    /// Files of replaced blocks are deleted after so long.
+    pub grace: Duration,
 }
 
 impl ProxiedCluster {
@@ -80,7 +86,7 @@ impl ProxiedCluster {
     /// # Errors
     /// When anything does not start.
     pub async fn start(timing: Timing) -> anyhow::Result<Self> {
-        let (kafka, s3) = futures::try_join!(KafkaBroker::start_with_lines(4), S3Server::start())?;
+        let (kafka, s3) = futures::try_join!(KafkaBroker::start_with_lines(5), S3Server::start())?;
         let s3_front = S3Proxy::start(&s3.endpoint()).await?;
         let s3_line = TcpProxy::start(&s3_front.address()).await?;
         let options = |name: &str, stage, line: KafkaLine| {
@@ -105,9 +111,20 @@ impl ProxiedCluster {
         let frontend = options("query-frontend", Stage::QueryFrontend, KafkaLine::Querier)
             .set(settings::QUERIERS, jobs_line.address());
         let mut frontend = Vivace::launch(frontend)?;
+        let compactor = |name: &str, line| {
+            let options = options(name, Stage::Compactor, line)
+                .set("VIVACE_COMPACTOR_INPUTS_MIN", "6")
+                .set("VIVACE_COMPACTOR_LOOK_EVERY", "2s")
+                .set("VIVACE_COMPACTOR_GRACE", millis(timing.grace));
+            Vivace::launch(options)
+        };
+        let mut compactors = vec![
+            compactor("compactor-0", KafkaLine::Compactor)?,
+            compactor("compactor-1", KafkaLine::Others)?,
+        ];
         let mut ingesters = vec![failing, other];
-        for ingester in &mut ingesters {
-            ingester.wait_ready().await?;
+        for process in ingesters.iter_mut().chain(&mut compactors) {
+            process.wait_ready().await?;
         }
         querier.wait_ready().await?;
         frontend.wait_ready().await?;
@@ -126,6 +143,7 @@ impl ProxiedCluster {
             ingesters,
             querier,
             frontend,
+            compactors,
             partitions,
             log,
         })
@@ -188,7 +206,7 @@ impl ProxiedCluster {
         self.distributor.running()?;
         self.querier.running()?;
         self.frontend.running()?;
-        self.ingesters.iter_mut().try_for_each(Vivace::running)
+        self.ingesters.iter_mut().chain(&mut self.compactors).try_for_each(Vivace::running)
     }
 }
 

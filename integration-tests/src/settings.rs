@@ -15,6 +15,8 @@ pub enum Stage {
     Querier,
     /// Speaks the API.
     QueryFrontend,
+    /// Merges blocks.
+    Compactor,
 }
 
 impl Stage {
@@ -26,6 +28,7 @@ impl Stage {
             Self::Ingester => Some("ingester"),
             Self::Querier => Some("querier"),
             Self::QueryFrontend => Some("query-frontend"),
+            Self::Compactor => Some("compactor"),
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 pub(crate) enum Target {
     Distributor,
     Ingester,
+    Compactor,
     Querier,
     Broker,
     ObjectStore,
@@ -42,10 +43,12 @@ pub(crate) enum Step {
     Fetching,
     /// An ingester puts a block.
     Uploading,
-    /// An ingester puts a ledger entry.
+    /// An ingester, or compactor, puts a ledger entry.
     Listing,
     /// An ingester commits offsets.
     Committing,
+    /// A compactor merges blocks.
+    Merging,
     /// A querier runs a job.
     Answering,
 }
@@ -59,13 +62,14 @@ pub(crate) struct Cell {
 }
 
 impl Target {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Distributor, Self::Ingester, Self::Querier, Self::Broker, Self::ObjectStore];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Distributor, Self::Ingester, Self::Compactor, Self::Querier, Self::Broker, Self::ObjectStore];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Distributor => "distributor",
             Self::Ingester => "ingester",
+            Self::Compactor => "compactor",
             Self::Querier => "querier",
             Self::Broker => "broker",
             Self::ObjectStore => "object-store",
@@ -100,8 +104,15 @@ impl Fault {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::TakingIn, Self::Fetching, Self::Uploading, Self::Listing, Self::Committing, Self::Answering];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::TakingIn,
+        Self::Fetching,
+        Self::Uploading,
+        Self::Listing,
+        Self::Committing,
+        Self::Merging,
+        Self::Answering,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -110,28 +121,33 @@ impl Step {
             Self::Uploading => "uploading",
             Self::Listing => "listing",
             Self::Committing => "committing",
+            Self::Merging => "merging",
             Self::Answering => "answering",
         }
     }
 
     /// The fail points before and after it.
-    pub(crate) const fn points(self) -> [&'static str; 2] {
+    pub(crate) const fn points(self, target: Target) -> [&'static str; 2] {
         match self {
+            Self::Listing if matches!(target, Target::Compactor) => ["compactor.merged", "compactor.listed"],
             Self::TakingIn => ["distributor.appending", "distributor.appended"],
             Self::Fetching => ["ingester.fetched", "ingester.decoded"],
             Self::Uploading => ["ingester.uploading", "ingester.uploaded"],
             Self::Listing => ["ingester.listing", "ingester.listed"],
             Self::Committing => ["ingester.committing", "ingester.committed"],
+            Self::Merging => ["compactor.merging", "compactor.merged"],
             Self::Answering => ["querier.started", "querier.answered"],
         }
     }
 
     /// The pass at which the point acts: by then the process has found its place.
-    pub(crate) const fn pass(self) -> u32 {
+    pub(crate) const fn pass(self, target: Target) -> u32 {
         match self {
+            Self::Listing if matches!(target, Target::Compactor) => 1,
             Self::Fetching => 10,
             Self::TakingIn | Self::Answering => 20,
             Self::Uploading | Self::Listing | Self::Committing => 3,
+            Self::Merging => 1,
         }
     }
 }
@@ -158,24 +174,25 @@ impl Cell {
     /// The mark of the table's note that says why not.
     pub(crate) const fn possible(self) -> Result<(), &'static str> {
         use Fault::{ErrorAfter, ErrorBefore, Sigkill, Sigterm, SlowAfter, Zombie};
-        use Step::{Answering, Committing, Fetching, Listing, TakingIn, Uploading};
+        use Step::{Answering, Committing, Fetching, Listing, Merging, TakingIn, Uploading};
         match (self.target, self.step) {
             (Target::Distributor, TakingIn)
             | (Target::Ingester, Fetching | Uploading | Listing | Committing)
+            | (Target::Compactor, Merging | Listing)
             | (Target::Querier, Answering) => Ok(()),
             // What a reader sees while a block becomes visible.
             (Target::Querier, Listing) => match self.fault {
                 Sigkill | Zombie | Fault::Cut => Ok(()),
                 _ => Err("a"),
             },
-            (Target::Distributor | Target::Ingester | Target::Querier, _) => Err("a"),
-            (Target::Broker, TakingIn | Answering) => Err("b"),
+            (Target::Distributor | Target::Ingester | Target::Compactor | Target::Querier, _) => Err("a"),
+            (Target::Broker, TakingIn | Merging | Answering) => Err("b"),
             (Target::Broker, _) => match self.fault {
                 ErrorBefore | ErrorAfter => Err("c"),
                 SlowAfter => Err("d"),
                 _ => Ok(()),
             },
-            (Target::ObjectStore, Uploading | Listing | Answering) => match self.fault {
+            (Target::ObjectStore, Uploading | Listing | Merging | Answering) => match self.fault {
                 Sigkill | Sigterm => Err("e"),
                 _ => Ok(()),
             },
@@ -185,12 +202,13 @@ impl Cell {
 
     /// The cells that a quick run looks at: of each target the most telling.
     pub(crate) fn telling(self) -> bool {
-        const TELLING: [&str; 9] = [
+        const TELLING: [&str; 10] = [
             "distributor/sigkill/taking-in",
             "ingester/sigkill/uploading",
             "ingester/sigkill/listing",
             "ingester/zombie/listing",
             "ingester/error-after/listing",
+            "compactor/sigkill/listing",
             "querier/sigkill/answering",
             "broker/cut/committing",
             "object-store/cut/uploading",

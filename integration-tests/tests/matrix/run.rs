@@ -9,8 +9,12 @@ use vivace_probe::{Config, Tally};
 
 use crate::cell::{Cell, Fault, Step, Target};
 
-const TIMING: Timing =
-    Timing { partitions: 4, session_timeout: Duration::from_secs(3), block_age: Duration::from_millis(1000) };
+const TIMING: Timing = Timing {
+    partitions: 4,
+    session_timeout: Duration::from_secs(3),
+    block_age: Duration::from_secs(1),
+    grace: Duration::from_secs(20),
+};
 /// How long an outage lasts, and how long a step is held for it.
 const OUTAGE: Duration = Duration::from_secs(3);
 const HELD_MILLIS: u64 = 2500;
@@ -79,8 +83,8 @@ impl Run {
     pub(crate) async fn finish(mut self) -> anyhow::Result<Tally> {
         let spans_each = u64::from(Config::default().spans_per_trace);
         let tally = self.prober.finish().await?;
-        for ingester in &mut self.cluster.ingesters {
-            ingester.sigterm().await?;
+        for process in self.cluster.ingesters.iter_mut().chain(&mut self.cluster.compactors) {
+            process.sigterm().await?;
         }
         let chains = vivace_integration_tests::read_ledger(&self.cluster.store()?).await?;
         let rows: u64 = chains.values().map(|chain| chain.rows).sum();
@@ -91,9 +95,8 @@ impl Run {
 
     async fn fault(&mut self, cell: Cell) -> anyhow::Result<()> {
         match (cell.target, cell.step) {
-            (Target::Distributor, _) => self.own_fault(cell).await,
-            (Target::Ingester, _) => self.own_fault(cell).await,
-            (Target::Querier, Step::Answering) => self.own_fault(cell).await,
+            (Target::Distributor | Target::Ingester | Target::Compactor, _)
+            | (Target::Querier, Step::Answering) => self.own_fault(cell).await,
             (Target::ObjectStore, Step::Answering) => self.store_fault(cell).await,
             _ => {
                 self.hold(cell.step).await?;
@@ -106,25 +109,28 @@ impl Run {
         }
     }
 
-    /// Lets the first ingester stay in a step for a while.
+    /// Lets the first ingester, or compactor, stay in a step for a while.
     async fn hold(&mut self, step: Step) -> anyhow::Result<()> {
-        let [before, _] = step.points();
-        let ingester = &mut self.cluster.ingesters[0];
-        arm(ingester, &format!("{before}=sleep({HELD_MILLIS})@{}", step.pass())).await?;
-        reached(ingester, step.pass()).await
+        let target = if step == Step::Merging { Target::Compactor } else { Target::Ingester };
+        let [before, _] = step.points(target);
+        let pass = step.pass(target);
+        let process = self.process(target);
+        arm(process, &format!("{before}=sleep({HELD_MILLIS})@{pass}")).await?;
+        reached(process, pass).await
     }
 
     fn process(&mut self, target: Target) -> &mut Vivace {
         match target {
             Target::Distributor => &mut self.cluster.distributor,
             Target::Querier => &mut self.cluster.querier,
+            Target::Compactor => &mut self.cluster.compactors[0],
             _ => &mut self.cluster.ingesters[0],
         }
     }
 
     /// A fault of a process of ours, at a step of its own.
     async fn own_fault(&mut self, cell: Cell) -> anyhow::Result<()> {
-        let ([before, after], pass) = (cell.step.points(), cell.step.pass());
+        let ([before, after], pass) = (cell.step.points(cell.target), cell.step.pass(cell.target));
         let process = self.process(cell.target);
         let millis = SLOW.as_millis();
         match cell.fault {
@@ -169,6 +175,10 @@ impl Run {
             Target::Querier => {
                 cluster.set_kafka(Some(KafkaLine::Querier), state);
                 cluster.jobs_line.set(state);
+            }
+            Target::Compactor => {
+                cluster.set_kafka(Some(KafkaLine::Compactor), state);
+                cluster.s3_line.set(state);
             }
             _ => {
                 cluster.set_kafka(Some(KafkaLine::Ingester), state);
@@ -230,7 +240,7 @@ impl Run {
     async fn store_fault(&mut self, cell: Cell) -> anyhow::Result<()> {
         let cluster = &mut self.cluster;
         let requests = match cell.step {
-            Step::Uploading => Requests::BlockPuts,
+            Step::Uploading | Step::Merging => Requests::BlockPuts,
             Step::Listing => Requests::LedgerPuts,
             _ => Requests::Reads,
         };

@@ -14,6 +14,8 @@ use crate::world::World;
 
 /// Longest time that a crashed ingester stays away.
 const AWAY_MAX: Duration = Duration::from_secs(6);
+/// A machine's clock is wrong by that many seconds at most.
+const CLOCK_JUMP_MAX: i64 = 2 * 60 * 60;
 /// Longest outage of the store.
 const OUTAGE_MAX: Duration = Duration::from_secs(12);
 /// Invariants are looked at that often, at least.
@@ -73,7 +75,7 @@ impl Chaos {
     async fn strike(&mut self, nodes: &mut [Node]) {
         let victim = self.dice.random_range(0..nodes.len());
         let (topic, group) = (&self.world.topics.spans, &self.world.plan.ingester.group);
-        match self.dice.random_range(0..10) {
+        match self.dice.random_range(0..11) {
             0..=2 => {
                 nodes[victim].crash();
                 let back = self.later(AWAY_MAX);
@@ -94,6 +96,11 @@ impl Chaos {
                 }
             }
             8 => self.begin_outage(),
+            9 => {
+                let seconds = self.dice.random_range(-CLOCK_JUMP_MAX..=CLOCK_JUMP_MAX);
+                self.world.journal.note(format_args!("the clock of node {victim} jumps to {seconds} s"));
+                nodes[victim].clock.jump(seconds);
+            }
             _ => self.truncate().await,
         }
     }

@@ -22,7 +22,7 @@ use vivace_runtime::Readiness;
 use crate::plan::dice;
 use crate::sabotage::Sabotage;
 use crate::sluggish::SluggishLog;
-use crate::world::World;
+use crate::world::{MachineClock, World};
 
 /// A question may be on its way that long, and so may its answer.
 const NETWORK_DELAY_MAX: Duration = Duration::from_millis(40);
@@ -38,6 +38,7 @@ pub(crate) struct Node {
     lives: u64,
     running: Option<Running>,
     service: Arc<NodeService>,
+    pub(crate) clock: Arc<MachineClock>,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,8 @@ impl Node {
         let dice = Mutex::new(dice(world.plan.seed, &format!("network {index}")));
         let forgets = world.plan.sabotage == Some(Sabotage::IngestersForget);
         let service = NodeService { dice, forgets, calm: Mutex::new(false), ingester: Mutex::new(None) };
-        Self { world: Arc::clone(world), index, lives: 0, running: None, service: Arc::new(service) }
+        let (service, clock) = (Arc::new(service), MachineClock::new(&world.clock));
+        Self { world: Arc::clone(world), index, lives: 0, running: None, service, clock }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -85,7 +87,7 @@ impl Node {
         let environment = Environment {
             log: Arc::new(log),
             store: world.shared_store(),
-            clock: Arc::<crate::world::SimulatedClock>::clone(&world.clock),
+            clock: Arc::<MachineClock>::clone(&self.clock),
             random: Arc::new(random),
             compute: Compute::Inline,
             metrics: world.metrics.clone(),

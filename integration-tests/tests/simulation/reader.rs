@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use vivace_block::{BlockReader, ReaderConfig};
 use vivace_ledger::ViewKeeper;
-use vivace_model::{Clock, Offset, Partition};
+use vivace_model::{Clock, Offset, Overrides, Partition};
 use vivace_proto::tempopb::TraceByIdResponse;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
-use vivace_runtime::{BuildInfo, Readiness};
+use vivace_runtime::{BuildInfo, Readiness, Watched};
 
 use crate::node::Node;
 use crate::plan::dice;
@@ -71,6 +71,7 @@ impl QueryPath {
             clock,
             log,
             ledger_topic: world.topics.ledger.clone(),
+            overrides: Watched::fixed(Overrides::default()),
             querier: Some(querier.service()),
             multitenancy_enabled: true,
             build: BuildInfo::new("0"),
@@ -178,10 +179,11 @@ impl Asked {
             }
             Err(error) => {
                 self.failed += 1;
-                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention
-                // shorter than the time that the store takes to show a new entry, as some seeds have it.
-                let stale =
-                    error.contains("older than what is held") || error.contains("was not answered within");
+                // Crashes and rebalances may make an answer late, but only the store can make it fail; or a retention, in
+                // memory or in the log, shorter than the time that the store takes to show a new entry, as some seeds
+                // have it.
+                let late = ["older than what is held", "no longer holds offset", "was not answered within"];
+                let stale = late.iter().any(|late| error.contains(late));
                 if !error.contains("faulty error") && !stale {
                     world.fail(format_args!("reader {index} has no answer about {what}: {error}"));
                 }

@@ -1,6 +1,7 @@
 //! What all parts of a run share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -30,6 +31,31 @@ impl Clock for SimulatedClock {
     fn now(&self) -> UnixNanos {
         let passed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         UnixNanos(EPOCH.0 + passed)
+    }
+}
+
+/// The clock of one machine, which may be wrong, and jump.
+#[derive(Debug)]
+pub(crate) struct MachineClock {
+    right: Arc<SimulatedClock>,
+    /// Nanoseconds by which it is ahead.
+    ahead: AtomicI64,
+}
+
+impl MachineClock {
+    pub(crate) fn new(right: &Arc<SimulatedClock>) -> Arc<Self> {
+        Arc::new(Self { right: Arc::clone(right), ahead: AtomicI64::new(0) })
+    }
+
+    /// Sets it that many seconds ahead of the right time, or behind.
+    pub(crate) fn jump(&self, seconds: i64) {
+        self.ahead.store(seconds * 1_000_000_000, Ordering::Relaxed);
+    }
+}
+
+impl Clock for MachineClock {
+    fn now(&self) -> UnixNanos {
+        UnixNanos(self.right.now().0.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
     }
 }
 

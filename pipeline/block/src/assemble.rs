@@ -3,8 +3,8 @@
 //! Does not own: which rows belong together, how columns are read.
 //! Guarantee: each span once, whatever pieces it is in; no value is lost.
 
-mod columns;
-mod conflicts;
+pub(crate) mod columns;
+pub(crate) mod conflicts;
 mod piece;
 
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub const ASSEMBLE_COLUMNS: [&str; 7] =
     [TRACE_ID, SPAN_ID, PARENT_SPAN_ID, START_TIME, DURATION_NANOS, KIND, NAME];
 
 /// A row: the number of its piece, and the row there.
-type Pick = (usize, usize);
+pub(crate) type Pick = (usize, usize);
 
 /// Structure of the traces: nested sets, and where the root of each row's trace is.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ mod value;
 pub(crate) use self::items::ItemBuilder;
 pub(crate) use self::nested::list;
 pub use self::seal::{BlockStats, Needle, SealedBlock};
+pub(crate) use self::seal::{NEEDLE_DISTINCT_MIN, NEEDLE_SHARE};
 pub(crate) use self::sources::{NULL, dictionary_column};
 pub(crate) use self::value::AnyValue;
 

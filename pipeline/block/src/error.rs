@@ -47,6 +47,20 @@ pub enum BlockError {
         /// What is wrong with the value.
         reason: String,
     },
+    /// The store did not take a file, or did not say so.
+    #[error("failed to write block {path}")]
+    Write {
+        /// Its path in the store.
+        path: Path,
+        /// What the store said.
+        source: Arc<object_store::Error>,
+    },
+    /// Who decides which traces are kept could not.
+    #[error("failed to decide which traces to keep")]
+    Keep {
+        /// What it said.
+        source: Arc<dyn Error + Send + Sync>,
+    },
     /// Rows could not be made into columns or a file.
     #[error("failed to encode a block")]
     Encode {
@@ -61,10 +75,12 @@ impl BlockError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             // Look again with a fresh View.
-            Self::Missing { .. } | Self::Read { .. } => ErrorKind::Unavailable,
-            Self::Corrupt { .. } | Self::ColumnType { .. } | Self::Value { .. } | Self::Encode { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::Missing { .. } | Self::Read { .. } | Self::Write { .. } => ErrorKind::Unavailable,
+            Self::Corrupt { .. }
+            | Self::ColumnType { .. }
+            | Self::Value { .. }
+            | Self::Keep { .. }
+            | Self::Encode { .. } => ErrorKind::Corrupt,
         }
     }
 

@@ -11,10 +11,16 @@ mod spans;
 mod tests;
 
 use arrow::array::RecordBatch;
-use vivace_proto::otlp::trace::TracesData;
+use vivace_proto::otlp::trace::{Span, TracesData};
 
 use crate::BlockError;
-use crate::groups::Groups;
+use crate::groups::{Groups, ScopeAt};
+
+/// The span of each row, and its place among the groups of resources and scopes, which are added as needed.
+pub(crate) fn to_spans(batch: &RecordBatch, groups: &mut Groups) -> Result<Vec<(ScopeAt, Span)>, BlockError> {
+    let places = origins::read(batch, groups)?;
+    Ok(places.into_iter().zip(spans::read(batch)?).collect())
+}
 
 /// Makes one message of all rows, whatever block each batch is from. Spans of equal resources and scopes come under one,
 /// attributes in the order of their columns and then of their overflow lists; resources, scopes and statuses are never
@@ -27,8 +33,7 @@ use crate::groups::Groups;
 pub fn to_traces_data(batches: &[RecordBatch]) -> Result<TracesData, BlockError> {
     let mut groups = Groups::default();
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        let places = origins::read(batch, &mut groups)?;
-        for (place, span) in places.into_iter().zip(spans::read(batch)?) {
+        for (place, span) in to_spans(batch, &mut groups)? {
             groups.push(place, span);
         }
     }

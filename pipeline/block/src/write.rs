@@ -8,12 +8,12 @@ mod runs;
 #[cfg(test)]
 mod tests;
 mod value;
+mod writer;
 
 use std::io::Write;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -23,11 +23,12 @@ use parquet::file::properties::{
 };
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
-use vivace_model::{OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
 use self::flat::{DICTIONARY_BYTES_MAX, FlatEncoder};
 use self::value::BOUND_LENGTH_MAX;
-use crate::columns::{BlockStats, SealedBlock};
+pub(crate) use self::writer::BlockWriter;
+use crate::columns::{BlockStats, Needle, SealedBlock};
 use crate::schema::{DURATION_NANOS, PARENT_SPAN_ID, SPAN_ID, START_TIME, TRACE_ID};
 use crate::{BlockConfig, BlockError};
 
@@ -45,8 +46,8 @@ pub struct Description {
     pub tenant: TenantId,
     /// The partition its records came from.
     pub partition: Partition,
-    /// Partitions that traces were hashed over.
-    pub partition_count: u32,
+    /// How its records were spread over partitions.
+    pub spread: Spread,
     /// The records it was built from.
     pub offsets: OffsetRange,
     /// Compaction level; 0 from an ingester.
@@ -61,7 +62,8 @@ impl Description {
             ("version", FORMAT_VERSION.to_string()),
             ("tenant", self.tenant.to_string()),
             ("partition", self.partition.to_string()),
-            ("partition_count", self.partition_count.to_string()),
+            ("partition_count", self.spread.partition_count.to_string()),
+            ("shard_size", self.spread.shard_size.to_string()),
             ("offset_start", self.offsets.start.to_string()),
             ("offset_end", self.offsets.end.to_string()),
             ("level", self.level.to_string()),
@@ -73,6 +75,17 @@ impl Description {
         ];
         pairs.into_iter().map(|(key, value)| KeyValue::new(format!("vivace.{key}"), value)).collect()
     }
+}
+
+/// What has to be known of a file's rows before the first of them is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// Rows of a row group at most.
+    pub(crate) group_rows: usize,
+    /// Distinct trace ids of a row group, at most.
+    pub(crate) traces: u64,
+    /// String columns with many values.
+    pub(crate) needles: Vec<Needle>,
 }
 
 /// Encodes a sealed block. CPU-bound: about 0.9 s per million spans.
@@ -88,16 +101,17 @@ pub fn write_block(
         let Some(first) = sealed.batches.first() else {
             return Err(ParquetError::General("a block has at least one row".into()));
         };
-        let properties = properties(sealed, description, config)?;
-        let mut out = Vec::with_capacity(64 * usize::try_from(sealed.stats.rows).unwrap_or(0));
-        let mut encoder = FlatEncoder::new(&properties, config.page_rows_max, config.zstd_level)?;
-        let writer = ArrowWriter::try_new(&mut out, first.schema(), Some(properties.clone()))?;
-        let (mut file, columns) = writer.into_serialized_writer()?;
-        for (index, batch) in sealed.batches.iter().enumerate() {
-            write_group(&mut file, &columns, &mut encoder, index, batch)?;
+        let layout = Layout {
+            group_rows: sealed.batches.iter().map(RecordBatch::num_rows).max().unwrap_or(1),
+            traces: sealed.stats.traces,
+            needles: sealed.needles.clone(),
+        };
+        let capacity = 64 * usize::try_from(sealed.stats.rows).unwrap_or(0);
+        let mut writer = BlockWriter::new(first.schema(), &layout, config, capacity)?;
+        for batch in &sealed.batches {
+            writer.write(batch)?;
         }
-        file.close()?;
-        Ok(out)
+        writer.finish(description, &sealed.stats)
     };
     write().map(Bytes::from).map_err(BlockError::encode)
 }
@@ -106,7 +120,7 @@ pub fn write_block(
 fn write_group<W: Write + Send>(
     file: &mut SerializedFileWriter<W>,
     columns: &ArrowRowGroupWriterFactory,
-    encoder: &mut FlatEncoder<'_>,
+    encoder: &mut FlatEncoder,
     index: usize,
     batch: &RecordBatch,
 ) -> Result<(), ParquetError> {
@@ -136,21 +150,15 @@ fn write_group<W: Write + Send>(
     Ok(())
 }
 
-fn properties(
-    sealed: &SealedBlock,
-    description: &Description,
-    config: &BlockConfig,
-) -> Result<WriterProperties, ParquetError> {
-    let group_rows = sealed.batches.iter().map(RecordBatch::num_rows).max().unwrap_or(1);
+fn properties(layout: &Layout, config: &BlockConfig) -> Result<WriterProperties, ParquetError> {
     let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("vivace ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_key_value_metadata(Some(description.metadata(&sealed.stats)))
         .set_sorting_columns(Some(vec![
             SortingColumn { column_idx: 0, descending: false, nulls_first: false },
             SortingColumn { column_idx: 3, descending: false, nulls_first: false },
         ]))
-        .set_max_row_group_row_count(Some(group_rows))
+        .set_max_row_group_row_count(Some(layout.group_rows))
         .set_data_page_row_count_limit(config.page_rows_max)
         .set_write_batch_size(config.page_rows_max.min(1024))
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(config.zstd_level)?))
@@ -167,8 +175,8 @@ fn properties(
             .set_column_dictionary_enabled(path(name), false)
             .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
     }
-    builder = filtered(builder, path(TRACE_ID), sealed.stats.traces, TRACE_ID_FALSE_POSITIVES);
-    for needle in &sealed.needles {
+    builder = filtered(builder, path(TRACE_ID), layout.traces, TRACE_ID_FALSE_POSITIVES);
+    for needle in &layout.needles {
         let column = path(&needle.column);
         if needle.plain {
             // Not by lengths and bytes apart, though that is a little smaller: pyarrow can't read it into a dictionary.

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
-use vivace_model::{BlockId, OffsetRange, Partition, TenantId, TraceId, UnixNanos, partition_of};
+use vivace_model::{BlockId, OffsetRange, Partition, Spread, TenantId, TraceId, UnixNanos};
 
 /// One block, as the ledger names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +16,9 @@ pub struct BlockMeta {
     pub date: String,
     /// The partition that its records came from.
     pub partition: Partition,
-    /// Number of partitions that its records were hashed over.
-    pub partition_count: u32,
+    /// How its records were spread over partitions: `partition_count`, and `shard_size` for a tenant that has few.
+    #[serde(flatten)]
+    pub spread: Spread,
     /// The records it was built from; for a merged block the smallest range around those of its inputs.
     pub offsets: OffsetRange,
     /// How often it was merged: 0 from an ingester.
@@ -49,11 +50,10 @@ impl BlockMeta {
         self.start_min < range.end && self.end_max >= range.start
     }
 
-    /// Whether spans of that trace can be in the block, by the partition that the trace id hashes to. Says nothing
-    /// about a topic that someone else's partitioner wrote.
+    /// Whether spans of that trace can be in the block, by the partition that the trace id hashes to.
     #[must_use]
     pub fn may_hold(&self, trace_id: &TraceId) -> bool {
-        partition_of(trace_id.as_bytes(), self.partition_count) == self.partition
+        self.spread.partition_of(&self.tenant, trace_id).is_none_or(|partition| partition == self.partition)
     }
 
     /// Order of blocks wherever they are given out: by the end of the latest span, newest first.
@@ -105,11 +105,13 @@ mod tests {
         let holders = |count| {
             (0..count).filter(move |&number| {
                 let partition = Partition(number);
-                let meta = BlockMeta { partition, partition_count: count, ..block(1, 0..10) };
+                let meta = BlockMeta { partition, spread: Spread::all(count), ..block(1, 0..10) };
                 meta.may_hold(&TraceId::from_bytes([7; 16]))
             })
         };
         assert_eq!(holders(4).count(), 1);
         assert_eq!(holders(1).count(), 1);
+        let unknown = BlockMeta { spread: Spread::UNKNOWN, ..block(1, 0..10) };
+        assert!(unknown.may_hold(&TraceId::from_bytes([7; 16])));
     }
 }

@@ -43,8 +43,12 @@ pub enum EntryBody {
     Compacted {
         /// Live blocks that stop being live.
         inputs: Vec<BlockId>,
-        /// The blocks that hold the same spans now.
+        /// The blocks that hold the same spans now, but for those that are counted below.
         outputs: Vec<BlockMeta>,
+        /// Spans left out because an equal one is in the outputs.
+        duplicates: u64,
+        /// Spans left out because their traces need not be kept any longer.
+        expired: u64,
     },
     /// The blocks are gone by retention. From a compactor.
     Expired {
@@ -172,6 +176,17 @@ mod tests {
         assert_eq!(json["body"]["blocks"][0]["tenant"], "single-tenant");
         assert_eq!(json["body"]["rejected"][0]["reason"], "truncated");
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn json_of_a_merge_says_what_was_left_out() {
+        let (inputs, outputs) = (vec![block(1, 0..9).id], vec![block(2, 0..9)]);
+        let body = EntryBody::Compacted { inputs, outputs, duplicates: 3, expired: 4 };
+        let json: serde_json::Value = serde_json::from_slice(&entry(1, body).encode()).unwrap();
+        assert_eq!(json["body"]["kind"], "compacted");
+        assert_eq!(json["body"]["inputs"][0], block(1, 0..9).id.to_string());
+        assert_eq!(json["body"]["outputs"][0]["rows"], 10);
+        assert_eq!((&json["body"]["duplicates"], &json["body"]["expired"]), (&3.into(), &4.into()));
     }
 
     #[test]

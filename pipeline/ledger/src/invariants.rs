@@ -67,9 +67,9 @@ impl ChainCheck {
                     return Err(Violation::RejectedOutside { offset: stray.offset, offsets: *offsets });
                 }
             }
-            EntryBody::Compacted { inputs, outputs } => {
+            EntryBody::Compacted { inputs, outputs, duplicates, expired } => {
                 let known = inputs.iter().filter_map(|id| self.blocks.get(id)).map(|(block, _)| block);
-                rules::check_merge(&known.collect::<Vec<_>>(), outputs)?;
+                rules::check_merge(&known.collect::<Vec<_>>(), outputs, *duplicates, *expired)?;
                 let offsets = OffsetRange { start: Offset::ZERO, end: self.end() };
                 for block in outputs {
                     rules::check_block(block, entry.partition, offsets)?;

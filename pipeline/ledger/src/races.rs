@@ -170,6 +170,8 @@ impl Writer {
         Some(EntryBody::Compacted {
             inputs: inputs.iter().map(|block| block.id).collect(),
             outputs: vec![output],
+            duplicates: 0,
+            expired: 0,
         })
     }
 }

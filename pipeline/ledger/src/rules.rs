@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
+use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::entry::ENTRY_VERSION;
 use crate::{BlockMeta, Entry, EntryBody, PartitionState, Violation};
@@ -31,13 +31,13 @@ pub(crate) fn check(state: &PartitionState, entry: &Entry) -> Result<(), Violati
                 Some(stray) => Err(Violation::RejectedOutside { offset: stray.offset, offsets: *offsets }),
             }
         }
-        EntryBody::Compacted { inputs, outputs } => {
+        EntryBody::Compacted { inputs, outputs, duplicates, expired } => {
             let replaced = live_blocks(state, inputs)?;
             for block in outputs {
                 check_block(block, state.partition(), OffsetRange { start: Offset::ZERO, end: state.end() })?;
             }
             check_fresh(state, outputs)?;
-            check_merge(&replaced, outputs)
+            check_merge(&replaced, outputs, *duplicates, *expired)
         }
         EntryBody::Expired { blocks } => live_blocks(state, blocks).map(drop),
         EntryBody::Lost { offsets } => check_follows(state.end(), *offsets),
@@ -65,7 +65,7 @@ pub(crate) fn check_block(
     let within = offsets.start <= block.offsets.start && block.offsets.end <= offsets.end;
     let reason = if block.partition != partition {
         "it is of another partition"
-    } else if block.partition.0 >= block.partition_count {
+    } else if block.spread != Spread::UNKNOWN && block.partition.0 >= block.spread.partition_count {
         "its partition is not one of those that its records were hashed over"
     } else if block.offsets.start >= block.offsets.end {
         "its offsets are empty or run backwards"
@@ -122,17 +122,23 @@ fn live_blocks<'a>(state: &'a PartitionState, ids: &[BlockId]) -> Result<Vec<&'a
     ids.iter().map(|id| live.get(id).copied().ok_or(Violation::UnknownBlock { id: *id })).collect()
 }
 
-/// A merge keeps the spans of each tenant: it may drop resent spans, never add rows or lose all of them. Blocks hashed
-/// over different numbers of partitions cannot be merged, or pruning by trace id would go wrong.
-pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Result<(), Violation> {
+/// A merge keeps the spans of each tenant, but for those that it says it left out: rows add up. Only what expired may
+/// leave nothing of a tenant. Blocks whose records were spread differently over the partitions cannot be merged, or
+/// pruning by trace id would go wrong.
+pub(crate) fn check_merge(
+    inputs: &[&BlockMeta],
+    outputs: &[BlockMeta],
+    duplicates: u64,
+    expired: u64,
+) -> Result<(), Violation> {
     struct Group {
         offsets: OffsetRange,
         before: u64,
         after: u64,
     }
-    let mut groups = BTreeMap::<(&TenantId, u32), Group>::new();
+    let mut groups = BTreeMap::<(&TenantId, Spread), Group>::new();
     for input in inputs {
-        let group = groups.entry((&input.tenant, input.partition_count)).or_insert(Group {
+        let group = groups.entry((&input.tenant, input.spread)).or_insert(Group {
             offsets: input.offsets,
             before: 0,
             after: 0,
@@ -142,7 +148,7 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
         group.before = group.before.saturating_add(input.rows);
     }
     for output in outputs {
-        let Some(group) = groups.get_mut(&(&output.tenant, output.partition_count)) else {
+        let Some(group) = groups.get_mut(&(&output.tenant, output.spread)) else {
             let reason = "no input is of its tenant and number of partitions";
             return Err(Violation::Block { id: output.id, reason });
         };
@@ -154,10 +160,14 @@ pub(crate) fn check_merge(inputs: &[&BlockMeta], outputs: &[BlockMeta]) -> Resul
         }
         group.after = group.after.saturating_add(output.rows);
     }
-    match groups.iter().find(|(_, group)| group.after == 0 || group.after > group.before) {
+    let left_out = duplicates.saturating_add(expired);
+    let sum = |rows: fn(&Group) -> u64| groups.values().map(rows).fold(0, u64::saturating_add);
+    let adds_up = sum(|group| group.before) == sum(|group| group.after).saturating_add(left_out);
+    let wrong = |group: &Group| !adds_up || group.after > group.before || (group.after == 0 && expired == 0);
+    match groups.iter().find(|(_, group)| wrong(group)) {
         None => Ok(()),
         Some(((tenant, _), Group { before, after, .. })) => {
-            Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after })
+            Err(Violation::Rows { tenant: (*tenant).clone(), before: *before, after: *after, left_out })
         }
     }
 }
@@ -245,7 +255,10 @@ mod tests {
     #[test]
     fn blocks_are_plausible() {
         assert!(broken_block(|block| block.partition = Partition(1)).contains("another partition"));
-        assert!(broken_block(|block| block.partition_count = 0).contains("hashed over"));
+        assert!(
+            broken_block(|block| block.spread = Spread { partition_count: 0, shard_size: 2 })
+                .contains("hashed over")
+        );
         assert!(broken_block(|block| block.offsets.end = Offset(31)).contains("within"));
         assert!(broken_block(|block| block.offsets.start = Offset(19)).contains("within"));
         assert!(broken_block(|block| block.offsets.end = Offset(20)).contains("empty"));
@@ -293,12 +306,23 @@ mod tests {
             Violation::Rows { before: 20, after: 21, .. }
         ));
         assert!(matches!(broken(compacted(&[1, 2], vec![])), Violation::Rows { before: 20, after: 0, .. }));
+        let with = |rows, duplicates, expired| {
+            let outputs = if rows == 0 { vec![] } else { vec![BlockMeta { rows, ..block(3, 0..20) }] };
+            let inputs = vec![block(1, 0..1).id, block(2, 0..1).id];
+            check(&two_blocks(), &entry(3, EntryBody::Compacted { inputs, outputs, duplicates, expired }))
+        };
+        assert_eq!(with(13, 3, 4), Ok(()));
+        assert_eq!(with(0, 0, 20), Ok(()));
+        assert_eq!(with(0, 15, 5), Ok(()));
+        for (rows, duplicates, expired) in [(0, 20, 0), (13, 3, 3), (13, 4, 4), (20, 1, 0), (19, 0, 0)] {
+            assert!(matches!(with(rows, duplicates, expired), Err(Violation::Rows { before: 20, .. })));
+        }
         let reason = |output| match broken(compacted(&[1], vec![output])) {
             Violation::Block { reason, .. } => reason,
             other => panic!("{other}"),
         };
         assert!(reason(BlockMeta { tenant: "b".parse().unwrap(), ..block(3, 0..10) }).contains("tenant"));
-        assert!(reason(BlockMeta { partition_count: 8, ..block(3, 0..10) }).contains("tenant"));
+        assert!(reason(BlockMeta { spread: Spread::all(8), ..block(3, 0..10) }).contains("tenant"));
         assert!(reason(block(3, 0..11)).contains("offsets"));
         assert!(reason(BlockMeta { partition: Partition(1), ..block(3, 0..10) }).contains("partition"));
     }

@@ -122,7 +122,7 @@ impl PartitionState {
         self.live()[..young].iter().filter(move |block| block.overlaps(&range) && block.tenant == *tenant)
     }
 
-    /// [`Self::blocks`] that can hold spans of that trace. Only where our own partitioner wrote the topic.
+    /// [`Self::blocks`] that can hold spans of that trace.
     pub fn blocks_of_trace<'a>(
         &'a self,
         tenant: &'a TenantId,

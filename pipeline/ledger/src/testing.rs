@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vivace_model::{BlockId, ManualClock, Offset, OffsetRange, Partition, TenantId, UnixNanos};
+use vivace_model::{BlockId, ManualClock, Offset, OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
 use object_store::ObjectStore;
 
@@ -27,7 +27,7 @@ pub(crate) fn block(number: u64, offsets: Range<u64>) -> BlockMeta {
         tenant: TenantId::default(),
         date: WRITTEN.date(),
         partition: Partition(0),
-        partition_count: 4,
+        spread: Spread::all(4),
         offsets: range(offsets),
         level: 0,
         rows: 10,
@@ -47,8 +47,12 @@ pub(crate) fn ingested(blocks: Vec<BlockMeta>, offsets: Range<u64>) -> EntryBody
     EntryBody::Ingested { offsets: range(offsets), blocks, rejected: vec![] }
 }
 
+/// Replaces blocks of ten rows; what the outputs lack are duplicates.
 pub(crate) fn compacted(inputs: &[u64], outputs: Vec<BlockMeta>) -> EntryBody {
-    EntryBody::Compacted { inputs: inputs.iter().copied().map(block_id).collect(), outputs }
+    let rows: u64 = outputs.iter().map(|output| output.rows).sum();
+    let inputs: Vec<_> = inputs.iter().copied().map(block_id).collect();
+    let duplicates = (10 * inputs.len() as u64).saturating_sub(rows);
+    EntryBody::Compacted { inputs, outputs, duplicates, expired: 0 }
 }
 
 pub(crate) fn expired(blocks: &[u64]) -> EntryBody {

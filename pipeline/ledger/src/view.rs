@@ -54,7 +54,7 @@ impl View {
     }
 
     /// [`Self::blocks`] that can hold spans of that trace: those of its partition, and older ones from when the topic
-    /// had another number of partitions. Only where our own partitioner wrote the topic.
+    /// had another number of partitions.
     pub fn blocks_of_trace<'a>(
         &'a self,
         tenant: &'a TenantId,

@@ -112,8 +112,8 @@ pub enum Violation {
         /// Why.
         reason: &'static str,
     },
-    /// A merge that made spans, or lost all of a tenant's.
-    #[error("it merges {before} rows of tenant {tenant} into {after}")]
+    /// A merge whose rows do not add up, or one that lost all of a tenant's.
+    #[error("it merges {before} rows of tenant {tenant} into {after} and leaves {left_out} out")]
     Rows {
         /// The tenant.
         tenant: TenantId,
@@ -121,6 +121,8 @@ pub enum Violation {
         before: u64,
         /// Rows of the outputs.
         after: u64,
+        /// Rows of all tenants that it says are left out.
+        left_out: u64,
     },
     /// A state that is not what the entries say.
     #[error("the state after entry {sequence} differs from its entries in {what}")]

@@ -17,6 +17,14 @@ impl BlockId {
     pub fn new(now: UnixNanos, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(now.as_millis(), &random).into_uuid())
     }
+
+    /// The time it was made with, in whole milliseconds.
+    #[must_use]
+    pub const fn made(self) -> UnixNanos {
+        // The first 48 bits of a UUID of version 7.
+        let millis = (self.0.as_u128() >> 80) as u64;
+        UnixNanos(millis.saturating_mul(1_000_000))
+    }
 }
 
 impl fmt::Display for BlockId {

@@ -9,11 +9,13 @@ mod error_kind;
 mod ids;
 mod offset;
 pub mod otlp;
+mod overrides;
 mod partitioner;
 pub mod scan;
 pub mod schema;
 mod secret;
 mod settings;
+mod spread;
 mod tenant;
 pub mod wire;
 
@@ -23,8 +25,10 @@ pub use clock::{Clock, ManualClock, SystemClock, UnixNanos};
 pub use error_kind::ErrorKind;
 pub use ids::{IdError, SpanId, TraceId};
 pub use offset::{Offset, OffsetRange, Partition};
+pub use overrides::{MatchingTraces, Overrides, RetentionOverrides, SlowTraces, TenantOverrides};
 pub use partitioner::partition_of;
 pub use secret::Secret;
+pub use spread::{Spread, TenantSpread};
 pub use tenant::{TenantError, TenantId};
 
 /// For what [`settings!`] expands to in other crates.

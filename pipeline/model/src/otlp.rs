@@ -18,7 +18,7 @@ use bytes::Bytes;
 pub use plan::Plan;
 
 use crate::wire::WireError;
-use crate::{ErrorKind, IdError, Partition, TraceId};
+use crate::{ErrorKind, IdError, Partition, TenantSpread, TraceId};
 
 /// Bounds of what a walk may put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,6 @@ impl WalkError {
 ///
 /// # Errors
 /// [`WalkError`] refuses the request as a whole.
-///
-/// # Panics
-/// If `partitions` is zero.
-pub fn walk(request: Bytes, partitions: u32, limits: Limits) -> Result<Walked, WalkError> {
-    Ok(Plan::new(request, partitions, limits)?.into_records())
+pub fn walk(request: Bytes, spread: TenantSpread, limits: Limits) -> Result<Walked, WalkError> {
+    Ok(Plan::new(request, spread, limits)?.into_records())
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod build_info;
+mod compute;
 mod config;
 mod fail_point;
 mod http;
@@ -13,9 +14,11 @@ mod readiness;
 mod signal;
 mod supervisor;
 mod telemetry;
+mod watched;
 
 pub use admin::{AdminState, SharedRegistry, admin_router, new_registry};
 pub use build_info::BuildInfo;
+pub use compute::compute;
 pub use config::{ConfigError, Environment, Setting, render};
 pub use fail_point::{FailPoint, FailPointError, Injected, arm_fail_points};
 pub use http::{CONNECTIONS_MAX, serve_http};
@@ -23,3 +26,4 @@ pub use readiness::{Readiness, ReadinessCheck};
 pub use signal::shutdown_signal;
 pub use supervisor::{BoxError, Supervisor, SupervisorError};
 pub use telemetry::{LogFormat, TelemetryConfig, TelemetryError, init_telemetry};
+pub use watched::{Watched, WatchedError};

@@ -27,6 +27,9 @@ settings! {
         append_timeout: Duration = Duration::from_secs(30),
         /// After what time senders are asked to try again, when they are told to come back later.
         retry_delay: Duration = Duration::from_secs(5),
+        /// Overrides of tenants that change how their traces are spread over partitions are followed only after that
+        /// time, so that all query-frontends have read them before.
+        overrides_settle: Duration = Duration::from_secs(120),
         /// Age at which a connection is closed gracefully, give or take a tenth, so that senders spread over
         /// distributors that were added since.
         connection_age_max: Duration = Duration::from_secs(300),

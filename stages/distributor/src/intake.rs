@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 use vivace_log::{LogError, NewRecord, SharedLog};
 use vivace_model::otlp::{Limits, RejectedSpan, SpansRecord};
-use vivace_model::{ErrorKind, TenantError, TenantId};
-use vivace_runtime::Injected;
+use vivace_model::{ErrorKind, Overrides, Spread, TenantError, TenantId, TenantSpread};
+use vivace_runtime::{Injected, Watched};
 
 use self::job::{Job, Prepared, Progress};
 use crate::body::{self, Framing, GRPC_PREFIX};
@@ -42,6 +42,8 @@ pub(crate) struct Intake {
     log: SharedLog,
     topic: String,
     partitions: u32,
+    /// How traces of single tenants are spread over them.
+    pub(crate) overrides: Watched<Overrides>,
     /// Whether each request must name its tenant.
     pub(crate) multitenancy_enabled: bool,
     limits: Limits,
@@ -73,8 +75,19 @@ impl Intake {
         let inflight = Inflight::new(config.inflight_bytes_max.as_usize(), metrics.inflight_bytes.clone());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = Arc::new(Semaphore::new(threads));
-        let multitenancy_enabled = false;
-        Self { config, metrics, log, topic, partitions, multitenancy_enabled, limits, inflight, threads }
+        let (overrides, multitenancy_enabled) = (Watched::fixed(Overrides::default()), false);
+        Self {
+            config,
+            metrics,
+            log,
+            topic,
+            partitions,
+            overrides,
+            multitenancy_enabled,
+            limits,
+            inflight,
+            threads,
+        }
     }
 
     /// The tenant of a request; `header` is the value of its tenant header.
@@ -110,11 +123,13 @@ impl Intake {
             Framing::Http { .. } => (bytes, head.encoding),
         };
         let json = head.protocol == Protocol::HttpJson;
-        let job = Job::new(bytes, encoding, json, max, self.limits, self.partitions, hold)?;
+        let named = tenant.clone().unwrap_or_default();
+        let spread = self.overrides.settled(self.config.overrides_settle).spread(&named, self.partitions);
+        let job = Job::new(bytes, encoding, json, max, self.limits, TenantSpread::new(spread, &named), hold)?;
         let Prepared { walked, spans, bytes, hold } = self.prepare(job).await?;
         self.metrics.spans_received.inc_by(spans as u64);
         self.metrics.bytes_received.inc_by(bytes as u64);
-        self.append(tenant.as_ref(), walked.records).await?;
+        self.append(tenant.as_ref(), spread, walked.records).await?;
         drop(hold);
         Ok(self.answer(&walked.rejected))
     }
@@ -137,13 +152,20 @@ impl Intake {
         }
     }
 
-    async fn append(&self, tenant: Option<&TenantId>, records: Vec<SpansRecord>) -> Result<(), RequestError> {
+    async fn append(
+        &self,
+        tenant: Option<&TenantId>,
+        spread: Spread,
+        records: Vec<SpansRecord>,
+    ) -> Result<(), RequestError> {
         if records.is_empty() {
             return Ok(());
         }
         let count = records.len() as u64;
         let tenant = tenant.map(|tenant| Bytes::copy_from_slice(tenant.as_str().as_bytes()));
-        let headers: Vec<_> = tenant.map(|tenant| (TENANT_HEADER.to_owned(), tenant)).into_iter().collect();
+        let tenant = tenant.map(|tenant| (TENANT_HEADER.to_owned(), tenant));
+        let spread = (Spread::HEADER.to_owned(), Bytes::from(spread.to_string()));
+        let headers: Vec<_> = tenant.into_iter().chain([spread]).collect();
         let new_record = |record: SpansRecord| NewRecord {
             partition: record.partition,
             key: None,

@@ -29,6 +29,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::info;
 use vivace_log::SharedLog;
+use vivace_model::Overrides;
+use vivace_runtime::Watched;
 
 pub use config::Config;
 pub use error::DistributorError;
@@ -57,6 +59,13 @@ impl Distributor {
     #[must_use]
     pub const fn multitenancy(mut self, enabled: bool) -> Self {
         self.intake.multitenancy_enabled = enabled;
+        self
+    }
+
+    /// Sets how traces of single tenants are spread over the partitions; over all of them, if it is not called.
+    #[must_use]
+    pub fn overrides(mut self, overrides: Watched<Overrides>) -> Self {
+        self.intake.overrides = overrides;
         self
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use vivace_block::{DuplicateFilter, OpenBlock};
 use vivace_log::Record;
-use vivace_model::TenantId;
+use vivace_model::{Spread, TenantId};
 
 use crate::holding::{Content, Piece, Rows};
 use crate::metrics::RejectReason;
@@ -47,6 +47,12 @@ fn tenant_of(record: &Record) -> Bytes {
     record.header(TENANT_HEADER).map(Bytes::copy_from_slice).unwrap_or_default()
 }
 
+/// What the record says of its spread. Someone else's record says nothing, and its traces may be anywhere.
+fn spread_of(record: &Record) -> Spread {
+    let header = record.header(Spread::HEADER).and_then(|header| std::str::from_utf8(header).ok());
+    header.and_then(|text| text.parse().ok()).unwrap_or(Spread::UNKNOWN)
+}
+
 fn check(shared: &Shared, record: &Record) -> Result<TenantId, (RejectReason, String)> {
     let bytes_max = shared.config.record_bytes_max;
     if record.value.len() as u64 > bytes_max.0 {
@@ -74,6 +80,9 @@ fn append(
     let appended = block.append(&record.value, seen);
     if block.is_empty() {
         content.tenants.remove(&tenant);
+    } else {
+        let spread = spread_of(record);
+        content.spreads.entry(tenant).and_modify(|known| *known = known.or(spread)).or_insert(spread);
     }
     shared.metrics().spans.inc_by(appended.spans as u64);
     shared.metrics().duplicates.inc_by(appended.duplicates as u64);

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use vivace_block::{OpenBlock, SealedBlock};
-use vivace_model::{Offset, OffsetRange, Partition, TenantId};
+use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::rejected::RejectedRecord;
 
@@ -43,6 +43,8 @@ pub(crate) struct Content {
     pub(crate) end: Offset,
     /// Spans by tenant.
     pub(crate) tenants: BTreeMap<TenantId, Rows>,
+    /// How the records of each of these tenants were spread over the partitions.
+    pub(crate) spreads: BTreeMap<TenantId, Spread>,
     /// Records, or spans of them, that could not be taken in; until they are on their topic.
     pub(crate) rejected: Vec<RejectedRecord>,
     /// When the first record was taken in.
@@ -62,7 +64,13 @@ pub(crate) struct Piece {
 
 impl Piece {
     pub(crate) fn new(start: Offset) -> Arc<Self> {
-        let content = Content { end: start, tenants: BTreeMap::new(), rejected: Vec::new(), opened: None };
+        let content = Content {
+            end: start,
+            tenants: BTreeMap::new(),
+            spreads: BTreeMap::new(),
+            rejected: Vec::new(),
+            opened: None,
+        };
         Arc::new(Self {
             start,
             content: RwLock::new(content),

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use vivace_block::{Description, SealedBlock, write_block};
 use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, Rejected};
 use vivace_log::NewRecord;
-use vivace_model::{BlockId, Offset, OffsetRange, Partition, TenantId};
+use vivace_model::{BlockId, Offset, OffsetRange, Partition, Spread, TenantId};
 
 use crate::error::{PipelineError, causes};
 use crate::fail_points;
@@ -144,7 +144,8 @@ impl Storer {
             if uploads.len() == UPLOADS_MAX {
                 stored.extend(uploads.next().await);
             }
-            let (meta, file) = self.encode(tenant, block, offsets).await?;
+            let spread = frozen.piece.content.read().spreads.get(&tenant).copied();
+            let (meta, file) = self.encode(tenant, spread.unwrap_or(Spread::UNKNOWN), block, offsets).await?;
             fail_points::UPLOADING.pass().await?;
             uploads.push_back(self.upload(meta, file));
         }
@@ -161,19 +162,14 @@ impl Storer {
     async fn encode(
         &self,
         tenant: TenantId,
+        spread: Spread,
         block: Arc<SealedBlock>,
         offsets: OffsetRange,
     ) -> Result<(BlockMeta, Bytes), PipelineError> {
         let shared = &self.shared;
         let created = shared.environment.clock.now();
-        let description = Description {
-            tenant,
-            partition: self.partition,
-            partition_count: shared.topics.partitions,
-            offsets,
-            level: 0,
-            created,
-        };
+        let description =
+            Description { tenant, partition: self.partition, spread, offsets, level: 0, created };
         let (stats, config) = (block.stats, shared.block.clone());
         let encode = move || (write_block(&block, &description, &config), description);
         let (file, description) = shared.environment.compute.run(encode).await;
@@ -183,7 +179,7 @@ impl Storer {
             tenant: description.tenant,
             date: created.date(),
             partition: self.partition,
-            partition_count: description.partition_count,
+            spread: description.spread,
             offsets,
             level: description.level,
             rows: stats.rows,

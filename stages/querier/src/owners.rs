@@ -3,10 +3,11 @@
 //! Does not own: whether an owner answers (see `recent`).
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,8 +39,9 @@ pub(crate) struct Announcement {
 pub(crate) struct Owners {
     spans_topic: String,
     table: RwLock<HashMap<Partition, Announcement>>,
-    /// Counts changes, and the first time the end of the topic was reached.
-    changes: watch::Sender<u64>,
+    /// Notified at each change. No watch channel: that wakes its receivers in random order, and simulations must repeat.
+    changes: Notify,
+    /// Whether the end of the topic was reached.
     loaded: watch::Sender<bool>,
 }
 
@@ -48,7 +50,7 @@ impl Owners {
         Self {
             spans_topic,
             table: RwLock::default(),
-            changes: watch::Sender::new(0),
+            changes: Notify::new(),
             loaded: watch::Sender::new(false),
         }
     }
@@ -82,16 +84,16 @@ impl Owners {
         version: Option<Offset>,
         deadline: Instant,
     ) -> bool {
-        let mut changes = self.changes.subscribe();
         let found = async {
             loop {
+                let mut changed = pin!(self.changes.notified());
+                // From here on no change is missed, not even one before the await.
+                changed.as_mut().enable();
                 let announced = self.get(partition);
                 if announced.is_some_and(|it| it.owner.is_some() && Some(it.version) != version) {
                     return;
                 }
-                if changes.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
+                changed.await;
             }
         };
         tokio::time::timeout_at(deadline, found).await.is_ok()
@@ -115,7 +117,7 @@ impl Owners {
         };
         let announcement = Announcement { version: record.offset, owner: owner.clone() };
         let before = self.table.write().insert(Partition(number), announcement);
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.notify_waiters();
         // Owners repeat themselves now and then.
         if before.and_then(|before| before.owner) != owner {
             let (address, instance) = owner.map(|owner| (owner.address, owner.instance)).unzip();

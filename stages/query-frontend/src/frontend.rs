@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use vivace_ledger::ViewKeeper;
 use vivace_log::SharedLog;
-use vivace_model::Clock;
+use vivace_model::{Clock, Overrides};
 use vivace_proto::internal::QuerierService;
 use vivace_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
-use vivace_runtime::{BuildInfo, ReadinessCheck};
+use vivace_runtime::{BuildInfo, ReadinessCheck, Watched};
 
 use crate::budget::Budget;
 use crate::dispatch::Dispatcher;
@@ -35,6 +35,8 @@ pub struct Parts {
     pub ledger_topic: String,
     /// The querier of this process; used if no others are set.
     pub querier: Option<QuerierService>,
+    /// How traces of single tenants are spread over partitions.
+    pub overrides: Watched<Overrides>,
     /// What "lately" means.
     pub clock: Arc<dyn Clock>,
     /// Whether requests must say whose data they ask for.
@@ -75,7 +77,7 @@ impl QueryFrontend {
         let budget = Budget::new(config.bytes_in_flight_max.as_usize());
         let dispatcher =
             Arc::new(Dispatcher::new(queriers, budget, parts.metrics.clone(), config.jobs_in_flight_max));
-        let views = Arc::new(Views::new(parts.views));
+        let views = Arc::new(Views::new(parts.views, parts.overrides));
         let searcher = Searcher {
             config: config.clone(),
             views: Arc::clone(&views),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use vivace_ledger::BlockMeta;
-use vivace_model::{Partition, TenantId, TraceId, UnixNanos, partition_of};
+use vivace_model::{Partition, Spread, TenantId, TraceId, UnixNanos};
 use vivace_proto::internal::trace_job::Source;
 use vivace_proto::internal::{BlockRef, BlocksSource, RecentSource};
 
@@ -21,11 +21,10 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// The partitions that may hold the trace: for each number of partitions that the topic has or had, one.
-    pub(crate) fn partitions(&self, counts: &BTreeSet<u32>, present: u32) -> BTreeSet<Partition> {
-        let hashed = counts.iter().filter(|count| **count > 0);
-        let all = hashed.map(|&count| partition_of(self.trace_id.as_bytes(), count));
-        all.filter(|partition| partition.0 < present).collect()
+    /// The partitions that the trace hashes to: for each way in which records of the tenant are or were spread, one.
+    /// Blocks of unknown spread may hold it wherever they are.
+    pub(crate) fn partitions(&self, spreads: &BTreeSet<Spread>) -> BTreeSet<Partition> {
+        spreads.iter().filter_map(|spread| spread.partition_of(&self.tenant, &self.trace_id)).collect()
     }
 
     /// The jobs for one partition. With `pruning`, blocks that the trace's id does not hash to are left out.

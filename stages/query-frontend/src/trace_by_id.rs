@@ -2,15 +2,15 @@
 //! Owns: the limits of one trace.
 //! Does not own: planning a partition anew when its View was too old (`replan`), HTTP, which form the answer takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use prost::Message;
 use tokio::sync::Semaphore;
 use vivace_block::{Combined, TraceCombiner};
-use vivace_ledger::PartitionState;
-use vivace_model::{Offset, Partition};
+use vivace_ledger::{PartitionState, View};
+use vivace_model::{Offset, Partition, Spread};
 use vivace_proto::internal::trace_job::Source;
 use vivace_proto::internal::{JobMetrics, TraceJob};
 use vivace_proto::otlp::trace::TracesData;
@@ -55,19 +55,35 @@ impl TraceFinder {
             // OTLP's word for "none": no span has it.
             return Ok(Found::default());
         }
-        let present = view.partitions().len() as u32;
-        let counts = self.views.partition_counts(&view);
         let jobs = Semaphore::new(self.config.query_jobs_max);
-        let asked = questions.iter().flat_map(|question| {
-            let pruned = self.config.partition_pruning.then(|| question.partitions(&counts, present));
-            let concerned = move |state: &&PartitionState| {
-                pruned.as_ref().is_none_or(|pruned| pruned.contains(&state.partition()))
-            };
-            view.partitions().iter().filter(concerned).map(move |state| (question, state.clone()))
-        });
-        let asked = asked.map(|(question, state)| self.ask_partition(question, state, &jobs));
-        let answers = try_join_all(asked).await?;
+        let (likely, others): (Vec<_>, Vec<_>) = questions
+            .iter()
+            .flat_map(|question| {
+                let concerned = self.concerned(question, &view);
+                let states = view.partitions().iter();
+                states.map(move |state| (concerned.contains(&state.partition()), question, state.clone()))
+            })
+            .partition(|(concerned, ..)| *concerned);
+        let ask = |asked: Vec<(bool, _, PartitionState)>| {
+            let asked = asked.into_iter();
+            try_join_all(asked.map(|(_, question, state)| self.ask_partition(question, state, &jobs)))
+        };
+        let mut answers = ask(likely).await?;
+        // Who spread it otherwise a moment ago may not have told us yet. Only a trace that is not there costs that.
+        if answers.iter().flat_map(|answer| &answer.answers).all(|answer| answer.metrics.spans == 0) {
+            answers.extend(ask(others).await?);
+        }
         self.combine(answers).await
+    }
+
+    /// The partitions where the trace is to be expected.
+    fn concerned(&self, question: &Question, view: &View) -> BTreeSet<Partition> {
+        let all = || view.partitions().iter().map(PartitionState::partition).collect();
+        if !self.config.partition_pruning {
+            return all();
+        }
+        let spreads = self.views.spreads(view, &question.tenant);
+        if spreads.contains(&Spread::UNKNOWN) { all() } else { question.partitions(&spreads) }
     }
 
     /// The answers of all jobs of one partition, by one state of its ledger.
@@ -133,7 +149,7 @@ impl TraceFinder {
         let (combined, too_large) = if bytes <= INLINE_BYTES_MAX {
             work()?
         } else {
-            tokio::task::spawn_blocking(work).await.map_err(|_| QueryError::Stopped)??
+            vivace_runtime::compute(work).await.map_err(|_| QueryError::Stopped)??
         };
         if cut || too_large {
             let limit = self.config.trace_bytes_max;

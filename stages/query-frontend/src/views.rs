@@ -2,7 +2,7 @@
 //! Owns: when the ledger is read: at start, at every hint, regularly, and when someone found the View too old.
 //! Does not own: reading it (vivace-ledger).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use vivace_ledger::{PartitionState, View, ViewKeeper};
 use vivace_log::{LogError, Record, SharedLog};
-use vivace_model::Partition;
+use vivace_model::{Overrides, Partition, Spread, TenantId};
+use vivace_runtime::Watched;
 
 use crate::QueryError;
 
@@ -28,18 +29,21 @@ struct Hint {
     sequence: u64,
 }
 
+type TenantSpreads = HashMap<TenantId, BTreeSet<Spread>>;
+
 /// The newest View.
 #[derive(Debug)]
 pub(crate) struct Views {
     keeper: ViewKeeper,
+    overrides: Watched<Overrides>,
     loaded: watch::Sender<bool>,
-    /// Over how many partitions the blocks of each partition were hashed, as of a sequence.
-    counts: Mutex<Vec<(u64, BTreeSet<u32>)>>,
+    /// How records of each tenant were spread, by the blocks of each partition, as of a sequence.
+    spreads: Mutex<Vec<(u64, TenantSpreads)>>,
 }
 
 impl Views {
-    pub(crate) fn new(keeper: ViewKeeper) -> Self {
-        Self { keeper, loaded: watch::Sender::new(false), counts: Mutex::default() }
+    pub(crate) fn new(keeper: ViewKeeper, overrides: Watched<Overrides>) -> Self {
+        Self { keeper, overrides, loaded: watch::Sender::new(false), spreads: Mutex::default() }
     }
 
     /// Name of the spans topic.
@@ -64,20 +68,23 @@ impl Views {
         drop(loaded.wait_for(|loaded| *loaded).await);
     }
 
-    /// All numbers of partitions that blocks of the View were hashed over, with the present one. Looks only at
-    /// partitions that changed since the last call.
-    pub(crate) fn partition_counts(&self, view: &View) -> BTreeSet<u32> {
-        let mut known = self.counts.lock();
-        known.resize_with(view.partitions().len(), || (u64::MAX, BTreeSet::new()));
+    /// How records of a tenant are and were spread: by the overrides of lately, and by all blocks of the View. Looks only
+    /// at partitions that changed since the last call.
+    pub(crate) fn spreads(&self, view: &View, tenant: &TenantId) -> BTreeSet<Spread> {
+        let mut known = self.spreads.lock();
+        known.resize_with(view.partitions().len(), || (u64::MAX, TenantSpreads::new()));
         for (known, state) in known.iter_mut().zip(view.partitions()) {
             if known.0 != state.sequence() {
-                let counts = state.live().iter().map(|block| block.partition_count).collect();
-                *known = (state.sequence(), counts);
+                *known = (state.sequence(), TenantSpreads::new());
+                for block in state.live() {
+                    known.1.entry(block.tenant.clone()).or_default().insert(block.spread);
+                }
             }
         }
-        let mut all: BTreeSet<u32> = known.iter().flat_map(|(_, counts)| counts.iter().copied()).collect();
-        all.extend(u32::try_from(view.partitions().len()));
-        all
+        let stored = known.iter().filter_map(|(_, spreads)| spreads.get(tenant)).flatten().copied();
+        let present = view.partitions().len() as u32;
+        let set = self.overrides.lately().into_iter().map(|overrides| overrides.spread(tenant, present));
+        stored.chain(set).collect()
     }
 
     /// Keeps the View fresh until shutdown.

@@ -4,7 +4,9 @@
 //! Does not own: what any stage does.
 
 mod client;
+mod compactor;
 mod demo;
+mod overrides;
 mod probe;
 mod process;
 mod servers;
@@ -53,6 +55,12 @@ enum Command {
     Querier,
     /// Runs the query-frontend: serves the query API.
     QueryFrontend,
+    /// Runs the compactor: merges blocks, deletes what need not be kept.
+    Compactor {
+        /// Only print what would be merged, expired and deleted now; nothing is changed. Needs no Kafka.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
     /// Writes traces at a steady small rate and reads them back by id, by search and by exact counts, all the time.
@@ -70,6 +78,7 @@ impl Command {
             Self::Ingester => Stages { ingester: true, ..Stages::NONE },
             Self::Querier => Stages { querier: true, ..Stages::NONE },
             Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
+            Self::Compactor { .. } => Stages { compactor: true, ..Stages::NONE },
             Self::Probe(_) | Self::Ask(_) => Stages::NONE,
         }
     }
@@ -92,7 +101,7 @@ fn complain(line: &str) {
     eprintln!("{line}");
 }
 
-#[allow(clippy::print_stdout, reason = "`vivace config` is asked to print")]
+#[allow(clippy::print_stdout, reason = "`vivace config` and dry runs are asked to print")]
 fn start(command: Command) -> Result<()> {
     if let Command::Ask(question) = command {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -107,6 +116,12 @@ fn start(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     if let Command::Probe(arguments) = command {
         return runtime.block_on(probe::run(arguments, list));
+    }
+    if let Command::Compactor { dry_run: true } = command {
+        for line in runtime.block_on(compactor::dry_run(&settings))? {
+            println!("{line}");
+        }
+        return Ok(());
     }
     let demo = matches!(command, Command::Demo);
     let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());

@@ -7,21 +7,22 @@ use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tracing::info;
 use vivace_block::BlockReader;
+use vivace_compactor::Compactor;
 use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
 use vivace_log::{LogConfig, Measured, SharedLog};
-use vivace_model::{Clock, SystemClock};
+use vivace_model::{Clock, Overrides, SystemClock};
 use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
 use vivace_runtime::{
-    AdminState, BuildInfo, FailPoint, Readiness, Setting, SharedRegistry, Supervisor, admin_router,
+    AdminState, BuildInfo, FailPoint, Readiness, Setting, SharedRegistry, Supervisor, Watched, admin_router,
     arm_fail_points, new_registry, serve_http, shutdown_signal,
 };
 
 use crate::settings::Settings;
-use crate::{demo, servers, storage};
+use crate::{compactor, demo, overrides, servers, storage};
 
 /// Stop what takes spans in first, then what stores them, then what answers: in the order the data flows.
 const PHASE_INTAKE: u8 = 0;
@@ -36,16 +37,17 @@ pub(crate) struct Stages {
     pub(crate) ingester: bool,
     pub(crate) querier: bool,
     pub(crate) query_frontend: bool,
+    pub(crate) compactor: bool,
 }
 
 impl Stages {
     pub(crate) const NONE: Self =
-        Self { distributor: false, ingester: false, querier: false, query_frontend: false };
+        Self { distributor: false, ingester: false, querier: false, query_frontend: false, compactor: false };
     pub(crate) const ALL: Self =
-        Self { distributor: true, ingester: true, querier: true, query_frontend: true };
+        Self { distributor: true, ingester: true, querier: true, query_frontend: true, compactor: true };
 
     const fn is_all(self) -> bool {
-        self.distributor && self.ingester && self.querier && self.query_frontend
+        self.distributor && self.ingester && self.querier && self.query_frontend && self.compactor
     }
 
     /// One line for each that runs.
@@ -55,6 +57,7 @@ impl Stages {
             (self.ingester, "ingester"),
             (self.querier, "querier"),
             (self.query_frontend, "query-frontend"),
+            (self.compactor, "compactor"),
         ];
         names.iter().filter(|(runs, _)| *runs).map(|(_, name)| format!("{name}\n")).collect()
     }
@@ -78,6 +81,7 @@ struct Common {
     clock: Arc<dyn Clock>,
     registry: SharedRegistry,
     readiness: Readiness,
+    overrides: Watched<Overrides>,
     build: BuildInfo,
     /// All stages are here and reach each other without the network.
     embedded: bool,
@@ -105,11 +109,13 @@ impl Process {
         let registry = new_registry(&build);
         // Ports first: a port that is taken should stop the start before anything is touched.
         let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
-        // Alone in its process, a distributor is asked nothing over gRPC.
+        // Alone in its process, a distributor or a compactor is asked nothing over gRPC.
         let grpc = match stages.ingester || stages.querier || stages.query_frontend {
             true => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
             false => None,
         };
+        let overrides = overrides::open(&settings.process)?;
+        overrides.register(&mut registry.lock(), "vivace_overrides");
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
         let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
@@ -118,8 +124,19 @@ impl Process {
         }
         let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let common =
-            Common { settings, stages, log, store, clock, registry, readiness, build, embedded, address };
+        let common = Common {
+            settings,
+            stages,
+            log,
+            store,
+            clock,
+            registry,
+            readiness,
+            overrides,
+            build,
+            embedded,
+            address,
+        };
         common.start(&mut supervisor, http, grpc, list, demo).await?;
         supervisor.run_until(shutdown_signal()).await?;
         info!("stopped");
@@ -129,7 +146,13 @@ impl Process {
 
 /// The fail points of all stages.
 fn fail_points() -> Vec<&'static FailPoint> {
-    [vivace_distributor::FAIL_POINTS, vivace_ingester::FAIL_POINTS, vivace_querier::FAIL_POINTS].concat()
+    [
+        vivace_distributor::FAIL_POINTS,
+        vivace_ingester::FAIL_POINTS,
+        vivace_compactor::FAIL_POINTS,
+        vivace_querier::FAIL_POINTS,
+    ]
+    .concat()
 }
 
 impl Common {
@@ -159,6 +182,8 @@ impl Common {
             recent = recent.with_local(self.address.clone(), data);
             supervisor.spawn_ordered(PHASE_STORE, "ingester", |shutdown| ingester.run(shutdown));
         }
+        let (overrides, every) = (self.overrides.clone(), self.settings.process.overrides_reload);
+        supervisor.spawn("overrides", move |shutdown| overrides.follow(every, shutdown));
         let mut local_querier = None;
         if self.stages.querier {
             let querier = self.querier(recent);
@@ -176,6 +201,11 @@ impl Common {
             let ready = self.readiness.check("query-frontend");
             supervisor
                 .spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
+        }
+        if self.stages.compactor {
+            let compactor = self.compactor()?;
+            let ready = self.readiness.check("compactor");
+            supervisor.spawn_ordered(PHASE_STORE, "compactor", |shutdown| compactor.run(ready, shutdown));
         }
         if self.stages.distributor {
             let distributor = self.distributor().await?;
@@ -225,7 +255,8 @@ impl Common {
             topics.partitions,
             metrics,
         );
-        let bound = distributor.multitenancy(process.multitenancy_enabled).bind().await?;
+        let distributor = distributor.multitenancy(process.multitenancy_enabled);
+        let bound = distributor.overrides(self.overrides.clone()).bind().await?;
         self.readiness.check("distributor").ready();
         Ok(bound)
     }
@@ -244,6 +275,11 @@ impl Common {
         let Settings { ingester, block, topics, .. } = self.settings.clone();
         let ready = self.readiness.check("ingester");
         Ok(Ingester::new(ingester, block, topics, environment, self.address.clone(), ready)?)
+    }
+
+    fn compactor(&self) -> Result<Compactor> {
+        let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
+        compactor::new(&self.settings, &self.log, &self.store, &self.overrides, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {
@@ -273,6 +309,7 @@ impl Common {
             ),
             log: Arc::clone(&self.log),
             ledger_topic: topics.ledger,
+            overrides: self.overrides.clone(),
             querier,
             clock: Arc::clone(&self.clock),
             multitenancy_enabled: process.multitenancy_enabled,

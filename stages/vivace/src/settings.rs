@@ -26,6 +26,10 @@ settings! {
         advertise_address: String = String::new(),
         /// Whether every request must name its tenant in `X-Scope-OrgID`. If not, all is one tenant's.
         multitenancy_enabled: bool = false,
+        /// YAML file of what is set for single tenants. Empty: nothing is.
+        overrides_file: PathBuf = PathBuf::new(),
+        /// How often that file is looked at for changes.
+        overrides_reload: Duration = Duration::from_secs(10),
         /// How long all stages together may take to finish after SIGTERM.
         shutdown_grace: Duration = Duration::from_secs(45),
         /// For tests only: where this process is to fail, as `NAME=ACTION@PASSES;…` with the action `kill`, `stop`, `error` or
@@ -48,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) ingester: vivace_ingester::Config,
     pub(crate) querier: vivace_querier::Config,
     pub(crate) query_frontend: vivace_query_frontend::Config,
+    pub(crate) compactor: vivace_compactor::Config,
 }
 
 /// Loads one crate's settings.
@@ -75,6 +80,7 @@ impl Settings {
             ingester: load!(environment, vivace_ingester::Config),
             querier: load!(environment, vivace_querier::Config),
             query_frontend: load!(environment, vivace_query_frontend::Config),
+            compactor: load!(environment, vivace_compactor::Config),
         };
         settings
             .agree()
@@ -107,6 +113,11 @@ impl Settings {
                 "VIVACE_SHUTDOWN_GRACE must not be below what VIVACE_DISTRIBUTOR_SHUTDOWN_* allow".into()
             );
         }
+        if self.distributor.overrides_settle < 2 * self.process.overrides_reload {
+            return Err(
+                "VIVACE_DISTRIBUTOR_OVERRIDES_SETTLE must be at least twice VIVACE_OVERRIDES_RELOAD".into()
+            );
+        }
         Ok(())
     }
 }
@@ -115,6 +126,9 @@ impl ProcessConfig {
     fn validate(&self) -> Result<(), String> {
         if self.shutdown_grace.is_zero() {
             return Err("VIVACE_SHUTDOWN_GRACE must be more than zero".into());
+        }
+        if self.overrides_reload.is_zero() {
+            return Err("VIVACE_OVERRIDES_RELOAD must be more than zero".into());
         }
         if !self.advertise_address.is_empty() && !self.advertise_address.contains(':') {
             return Err("VIVACE_ADVERTISE_ADDRESS must be host:port".into());

@@ -52,7 +52,7 @@ fn wrong_settings_stop_the_start_with_one_line() {
 
 #[test]
 fn a_stage_of_its_own_needs_kafka() {
-    for stage in ["distributor", "ingester", "querier", "query-frontend"] {
+    for stage in ["distributor", "ingester", "querier", "query-frontend", "compactor"] {
         let line = refusal(&[stage], &[]);
         assert!(line.contains("VIVACE_KAFKA_BROKERS"), "{line}");
     }

@@ -13,7 +13,7 @@ use crate::columns::{NULL, dictionary_column};
 use crate::complete::complete;
 
 /// A column of each piece, in the same type; none where it is not there.
-pub(super) fn of(
+pub(crate) fn of(
     batches: &[&RecordBatch],
     name: &str,
     data_type: &DataType,
@@ -24,7 +24,7 @@ pub(super) fn of(
 }
 
 /// The values of the picks.
-pub(super) fn gather(
+pub(crate) fn gather(
     name: &str,
     arrays: &[Option<ArrayRef>],
     data_type: &DataType,
@@ -50,7 +50,7 @@ pub(super) fn gather(
 
 /// The strings of the picks, as a dictionary in which each is once. Each string of a piece is looked up once, however
 /// many rows have it.
-pub(super) fn texts(arrays: &[Option<ArrayRef>], picks: impl Iterator<Item = Option<Pick>>) -> ArrayRef {
+pub(crate) fn texts(arrays: &[Option<ArrayRef>], picks: impl Iterator<Item = Option<Pick>>) -> ArrayRef {
     let dictionaries: Vec<_> = arrays
         .iter()
         .map(|array| {

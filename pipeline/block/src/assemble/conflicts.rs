@@ -107,11 +107,12 @@ impl Moved {
         for (piece, (list, batch)) in lists.iter_mut().zip(batches).enumerate() {
             let moved =
                 self.list.iter().filter(|moved| moved.piece == piece && moved.scope.overflow() == name);
-            let moved: Vec<&MovedColumn> = moved.collect();
+            let moved: Vec<(&str, &ArrayRef)> =
+                moved.map(|moved| (moved.key.as_str(), &moved.array)).collect();
             if !moved.is_empty() {
                 let mut picked = vec![false; batch.num_rows()];
                 picks.iter().filter(|pick| pick.0 == piece).for_each(|pick| picked[pick.1] = true);
-                let with = with_moved(list.as_ref(), &moved, &picked);
+                let with = with_moved(list.as_ref(), &moved, &picked, |_| true);
                 *list = Some(with.map_err(|error| BlockError::value(name, error.to_string()))?);
             }
         }
@@ -119,11 +120,13 @@ impl Moved {
     }
 }
 
-/// A piece's list of each picked row, with its own items first.
-fn with_moved(
+/// A piece's list of each picked row: first those of its own items that `kept` says yes to, then the values of the
+/// columns that are moved, given with their keys.
+pub(crate) fn with_moved(
     own: Option<&ArrayRef>,
-    moved: &[&MovedColumn],
+    moved: &[(&str, &ArrayRef)],
     picked: &[bool],
+    kept: impl Fn(usize) -> bool,
 ) -> Result<ArrayRef, arrow::error::ArrowError> {
     let own = own.map(|own| own.as_list::<i32>());
     let mut items = ItemBuilder::default();
@@ -131,12 +134,14 @@ fn with_moved(
     for (row, length) in lengths.iter_mut().enumerate().filter(|(row, _)| picked[*row]) {
         if let Some(own) = own.filter(|own| own.is_valid(row)) {
             let offsets = own.value_offsets();
-            places.extend((offsets[row]..offsets[row + 1]).map(|item| (0, item as usize)));
-            *length += own.value_length(row) as usize;
+            let before = places.len();
+            let items = offsets[row] as usize..offsets[row + 1] as usize;
+            places.extend(items.filter(|item| kept(*item)).map(|item| (0, item)));
+            *length += places.len() - before;
         }
-        for column in moved {
-            if let Some(value) = value(&column.array, row) {
-                items.append(&column.key, value);
+        for (key, array) in moved {
+            if let Some(value) = value(array, row) {
+                items.append(key, value);
                 places.push((1, added));
                 added += 1;
                 *length += 1;

@@ -46,8 +46,8 @@ pub struct Needle {
 }
 
 /// A string column with at least this many distinct values, and one in [`NEEDLE_SHARE`] of its rows, gets a bloom filter.
-const NEEDLE_DISTINCT_MIN: usize = 1024;
-const NEEDLE_SHARE: usize = 16;
+pub(crate) const NEEDLE_DISTINCT_MIN: usize = 1024;
+pub(crate) const NEEDLE_SHARE: usize = 16;
 
 impl OpenBlock {
     /// Sorts the spans, computes nested sets and roots, and chooses the columns. CPU-bound: about 0.4 s per million

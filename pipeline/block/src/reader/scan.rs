@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Field;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::file::statistics::Statistics;
@@ -91,6 +92,25 @@ impl BlockScan {
     #[must_use]
     pub fn start_bounds(&self, group: usize) -> Option<(UnixNanos, UnixNanos)> {
         self.block.start_bounds(group)
+    }
+
+    /// Where the block lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.block.path
+    }
+
+    /// The columns of attributes, and in how many rows of the block each has a value.
+    pub(crate) fn promoted(&self) -> impl Iterator<Item = (&Field, u64)> {
+        let block = &*self.block;
+        block.index.schema.fields().iter().enumerate().filter_map(|(column, field)| {
+            AttributeScope::parse_column(field.name())?;
+            let leaf = block.leaves[column].start;
+            let rows = (0..self.row_groups()).map(|group| {
+                let nulls = block.statistics(group, leaf).and_then(Statistics::null_count_opt);
+                (block.rows(group) as u64).saturating_sub(nulls.unwrap_or(0))
+            });
+            Some((field.as_ref(), rows.sum()))
+        })
     }
 
     /// Bytes read from the store so far, descriptions of the block included.
@@ -177,6 +197,25 @@ impl BlockScan {
             Some(rows) => checked(rows, self.rows(group))?,
         };
         let wanted = projection::wanted(&self.block, group, projection, &rows).await?;
+        self.read(group, wanted, rows).await
+    }
+
+    /// All columns that have a value, of those rows of the row group.
+    pub(crate) async fn all_columns(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+    ) -> Result<RecordBatch, BlockError> {
+        let columns = 0..self.block.leaves.len();
+        self.read(group, columns.collect(), vec![rows]).await
+    }
+
+    async fn read(
+        &self,
+        group: usize,
+        wanted: Vec<usize>,
+        rows: Vec<Range<usize>>,
+    ) -> Result<RecordBatch, BlockError> {
         let index = &self.block.index.leaves(group);
         let leaves: Vec<usize> = wanted
             .iter()

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::chunk::{Chunk, ChunkBuilder};
@@ -26,8 +26,8 @@ const SMALL: usize = 1 << 10;
 const NONE: u32 = u32::MAX;
 
 /// Encodes one chunk after the other and keeps its memory.
-pub(super) struct FlatEncoder<'a> {
-    properties: &'a WriterProperties,
+pub(super) struct FlatEncoder {
+    properties: WriterPropertiesPtr,
     page_rows_max: usize,
     compressor: zstd::bulk::Compressor<'static>,
     /// Of each value that is there, its number in the chunk's dictionary.
@@ -111,9 +111,9 @@ impl PageRows {
     }
 }
 
-impl<'a> FlatEncoder<'a> {
+impl FlatEncoder {
     pub(super) fn new(
-        properties: &'a WriterProperties,
+        properties: WriterPropertiesPtr,
         page_rows_max: usize,
         zstd_level: i32,
     ) -> Result<Self, ParquetError> {

@@ -44,10 +44,9 @@ fn properties() -> WriterProperties {
 }
 
 fn ours(batch: &RecordBatch) -> Bytes {
-    let properties = properties();
     let mut out = Vec::new();
-    let mut encoder = FlatEncoder::new(&properties, PAGE_ROWS, 1).unwrap();
-    let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties.clone())).unwrap();
+    let mut encoder = FlatEncoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
+    let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
     let (mut file, columns) = writer.into_serialized_writer().unwrap();
     write_group(&mut file, &columns, &mut encoder, 0, batch).unwrap();
     file.close().unwrap();

@@ -16,7 +16,7 @@ use object_store::{
 };
 use prost::Message;
 use vivace_block::{BlockConfig, Description, DuplicateFilter, OpenBlock, write_block};
-use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId, UnixNanos};
+use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId, TraceId, UnixNanos};
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, KeyValue};
 use vivace_proto::otlp::trace::span::Event;
@@ -146,7 +146,7 @@ pub(crate) fn file(data: &TracesData, config: &BlockConfig) -> Vec<u8> {
     let description = Description {
         tenant: TenantId::default(),
         partition: Partition(0),
-        partition_count: 1,
+        spread: Spread::all(1),
         offsets: OffsetRange::new(Offset(0), Offset(1)),
         level: 0,
         created: UnixNanos(0),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::pack::Packer;
 use super::scan::{ByteRange, Scan, SpanPlace};
 use super::{Limits, RejectedSpan, WalkError};
-use crate::Partition;
+use crate::{Partition, TenantSpread};
 
 /// A checked request and how it splits into records. Its memory is in proportion to the number of spans.
 #[derive(Debug)]
@@ -53,13 +53,9 @@ impl Plan {
     ///
     /// # Errors
     /// [`WalkError`] refuses the request as a whole.
-    ///
-    /// # Panics
-    /// If `partitions` is zero.
-    pub fn new(request: Bytes, partitions: u32, limits: Limits) -> Result<Self, WalkError> {
-        assert!(partitions > 0, "a topic has at least one partition");
-        let mut scan = Scan::new(&request, partitions)?;
-        let spans = sorted_by_partition(std::mem::take(&mut scan.spans), partitions);
+    pub fn new(request: Bytes, spread: TenantSpread, limits: Limits) -> Result<Self, WalkError> {
+        let mut scan = Scan::new(&request, spread)?;
+        let spans = sorted_by_partition(std::mem::take(&mut scan.spans), spread.partition_count());
         let mut packer = Packer::new(&scan, &request, limits);
         for span in &spans {
             packer.add(span)?;

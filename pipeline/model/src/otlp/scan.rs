@@ -3,7 +3,7 @@
 use super::WalkError;
 use super::check::{Kind, check_field, check_message};
 use crate::wire::{Fields, WireError};
-use crate::{Partition, SpanId, TraceId, partition_of};
+use crate::{Partition, SpanId, TenantSpread, TraceId};
 
 /// Bytes `[start, end)` of the request.
 #[derive(Clone, Copy, Debug)]
@@ -62,22 +62,23 @@ pub(super) struct SpanPlace {
 }
 
 /// What a request holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scan {
     pub(super) resources: Vec<Header>,
     pub(super) scopes: Vec<Scope>,
     /// In the order of the request.
     pub(super) spans: Vec<SpanPlace>,
     fragments: Vec<ByteRange>,
-    partitions: u32,
+    spread: TenantSpread,
 }
 
 impl Scan {
-    pub(super) fn new(request: &[u8], partitions: u32) -> Result<Self, WalkError> {
+    pub(super) fn new(request: &[u8], spread: TenantSpread) -> Result<Self, WalkError> {
         if u32::try_from(request.len()).is_err() {
             return Err(WalkError::TooLarge { bytes: request.len() });
         }
-        let mut scan = Self { partitions, ..Self::default() };
+        let (resources, scopes, spans, fragments) = Default::default();
+        let mut scan = Self { resources, scopes, spans, fragments, spread };
         let wire = |source| WalkError::Wire { message: "TracesData", source };
         let mut fields = Fields::new(request);
         while let Some(field) = fields.next() {
@@ -176,7 +177,7 @@ impl Scan {
             let what = "parent span";
             return Err(wrong(crate::IdError::Length { what, expected: 8, actual: parent.len() }));
         }
-        let partition = partition_of(trace_id.as_bytes(), self.partitions);
+        let partition = self.spread.partition_of(trace_id.as_bytes());
         self.spans.push(SpanPlace { field: place, scope, partition, index: index as u32 });
         Ok(())
     }

@@ -29,14 +29,14 @@ fn request_of(spans: Vec<Span>) -> ExportTraceServiceRequest {
 }
 
 fn walk_spans(spans: Vec<Span>, limits: Limits) -> Result<Walked, WalkError> {
-    walk(Bytes::from(request_of(spans).encode_to_vec()), 4, limits)
+    walk(Bytes::from(request_of(spans).encode_to_vec()), TenantSpread::all(4), limits)
 }
 
 #[test]
 fn empty_requests_make_no_records() {
     let no_spans = request_of(Vec::new()).encode_to_vec();
     for bytes in [Vec::new(), no_spans] {
-        let walked = walk(Bytes::from(bytes), 4, NO_LIMITS).unwrap();
+        let walked = walk(Bytes::from(bytes), TenantSpread::all(4), NO_LIMITS).unwrap();
         assert_eq!((walked.records.len(), walked.rejected.len()), (0, 0));
     }
 }
@@ -44,7 +44,7 @@ fn empty_requests_make_no_records() {
 #[test]
 fn a_request_that_is_one_record_is_not_copied() {
     let request = Bytes::from(request_of(vec![one_span(), one_span()]).encode_to_vec());
-    let walked = walk(request.clone(), 4, NO_LIMITS).unwrap();
+    let walked = walk(request.clone(), TenantSpread::all(4), NO_LIMITS).unwrap();
     assert_eq!(walked.records.len(), 1);
     assert_eq!(walked.records[0].value.as_ptr(), request.as_ptr());
     assert_eq!(walked.records[0].spans, 2);
@@ -78,7 +78,7 @@ fn of_ids_given_twice_the_last_counts() {
     message.extend([1; 3]);
     message.extend(one_span().encode_to_vec());
     let request = nest(1, &nest(2, &nest(2, &message)));
-    let walked = walk(Bytes::from(request), 64, NO_LIMITS).unwrap();
+    let walked = walk(Bytes::from(request), TenantSpread::all(64), NO_LIMITS).unwrap();
     assert_eq!(walked.records[0].partition, partition_of(&[7; 16], 64));
 }
 
@@ -93,7 +93,7 @@ fn headers_are_copied_from_wherever_they_stand() {
     let message =
         [&resource("a"), &spans(1)[..], &resource("b"), &unknown, &spans(2), &nest(3, b"url")].concat();
     let request = Bytes::from(nest(1, &message));
-    let walked = walk(request.clone(), 64, NO_LIMITS).unwrap();
+    let walked = walk(request.clone(), TenantSpread::all(64), NO_LIMITS).unwrap();
     assert_eq!(walked.records.len(), 2, "two partitions");
     let decoded = TracesData::decode(request).unwrap();
     assert_eq!(
@@ -131,14 +131,14 @@ fn a_large_resource_cannot_blow_up_the_output() {
         Some(Resource { attributes: vec![attribute], ..Resource::default() });
     let request = Bytes::from(request.encode_to_vec());
     let limits = Limits { record_bytes_max: 10_200, output_bytes_max: 50_000 };
-    assert_eq!(walk(request, 4, limits), Err(WalkError::OutputTooLarge { max: 50_000 }));
+    assert_eq!(walk(request, TenantSpread::all(4), limits), Err(WalkError::OutputTooLarge { max: 50_000 }));
 }
 
 #[test]
 fn wrong_structure_refuses_the_request() {
     let span_field = |field: &[u8]| {
         let message = [&one_span().encode_to_vec(), field].concat();
-        walk(Bytes::from(nest(1, &nest(2, &nest(2, &message)))), 4, NO_LIMITS)
+        walk(Bytes::from(nest(1, &nest(2, &nest(2, &message)))), TenantSpread::all(4), NO_LIMITS)
     };
     for (field, message) in [
         (&[0x28, 1][..], "malformed OTLP Span: protobuf field 5 has the wrong wire type"), // name as a number

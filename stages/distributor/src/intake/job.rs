@@ -1,6 +1,7 @@
 //! The work on one request between its last byte and its records, which may move to another thread half-way.
 
 use bytes::Bytes;
+use vivace_model::TenantSpread;
 use vivace_model::otlp::{Limits, Plan, Walked};
 
 use crate::encoding::{Encoding, Inflate};
@@ -19,7 +20,7 @@ pub(super) struct Job {
     input: Input,
     json: bool,
     limits: Limits,
-    partitions: u32,
+    spread: TenantSpread,
     hold: Hold,
 }
 
@@ -55,7 +56,7 @@ impl Job {
         json: bool,
         max: usize,
         limits: Limits,
-        partitions: u32,
+        spread: TenantSpread,
         hold: Hold,
     ) -> Result<Self, RequestError> {
         let input = match encoding {
@@ -65,7 +66,7 @@ impl Job {
                 Input::Compressed { inflate: Inflate::new(encoding, bytes, max)?, small }
             }
         };
-        Ok(Self { input, json, limits, partitions, hold })
+        Ok(Self { input, json, limits, spread, hold })
     }
 
     /// Goes on to the end; if `inline`, only as far as that takes little time.
@@ -100,7 +101,7 @@ impl Job {
             bytes = protobuf.into();
         }
         let size = bytes.len();
-        let plan = Plan::new(bytes, self.partitions, self.limits)?;
+        let plan = Plan::new(bytes, self.spread, self.limits)?;
         let (spans, output) = (plan.spans(), plan.output_bytes());
         self.hold.grow(output)?;
         let walked = plan.into_records();

@@ -5,7 +5,7 @@ use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
 use vivace_distributor::Config;
-use vivace_model::ByteSize;
+use vivace_model::{ByteSize, Spread};
 
 use crate::support::{Mood, Stage, many, request, rpc_status, span, spans_of};
 
@@ -26,7 +26,8 @@ async fn spans_reach_the_log_in_every_compression() {
     assert_eq!(stage.log.spans().await, expected);
     let records = stage.log.records().await;
     assert_eq!(records.len(), 3 * 8, "one record for each partition and request");
-    assert!(records.iter().all(|record| record.headers.is_empty() && record.key.is_none()));
+    let spread = [(Spread::HEADER.to_owned(), "8".into())];
+    assert!(records.iter().all(|record| record.headers == spread && record.key.is_none()));
     assert_eq!(stage.metric("spans_received_total"), 600);
     assert_eq!(stage.metric("bytes_received_total"), 3 * sent.encoded_len() as i64);
     assert_eq!(stage.metric("records_appended_total"), 24);
@@ -119,7 +120,7 @@ async fn tenants_are_required_when_there_are_many() {
     request.metadata_mut().insert("x-scope-orgid", "team-a".parse().unwrap());
     client.export(request).await.unwrap();
     let records = stage.log.records().await;
-    assert_eq!(records[0].headers, [("x-scope-orgid".to_owned(), "team-a".into())]);
+    assert_eq!(records[0].headers[0], ("x-scope-orgid".to_owned(), "team-a".into()));
     assert_eq!(stage.metric(r#"requests_total{protocol="grpc",outcome="tenant"}"#), 4);
 }
 
@@ -129,7 +130,7 @@ async fn tenants_are_ignored_when_there_is_one() {
     let mut request = Request::new(many(1));
     request.metadata_mut().insert("x-scope-orgid", "a/b".parse().unwrap());
     stage.client().await.export(request).await.unwrap();
-    assert!(stage.log.records().await[0].headers.is_empty());
+    assert!(stage.log.records().await[0].headers.iter().all(|(name, _)| name == Spread::HEADER));
 }
 
 /// Posts a body that no gRPC client would send, and gives the status.

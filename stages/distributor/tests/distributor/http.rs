@@ -1,12 +1,13 @@
 //! OTLP over HTTP.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
 use vivace_distributor::Config;
-use vivace_model::ByteSize;
+use vivace_model::{ByteSize, Overrides, Spread, TenantOverrides, TraceId};
 
 use crate::support::{Mood, Stage, gzip, many, request, rpc_status, span, spans_of};
 
@@ -176,5 +177,31 @@ async fn tenants_are_required_when_there_are_many() {
     assert_eq!(post().header("X-Scope-OrgID", "team-b").send().await.unwrap().status(), 200);
     let records = stage.log.records().await;
     assert_eq!(records.len(), 1);
-    assert_eq!(records[0].headers, [("x-scope-orgid".to_owned(), "team-b".into())]);
+    assert_eq!(records[0].headers[0], ("x-scope-orgid".to_owned(), "team-b".into()));
+}
+
+#[tokio::test]
+async fn traces_of_a_small_tenant_go_to_its_partitions() {
+    let small = TenantOverrides { shard_size: Some(2), ..TenantOverrides::default() };
+    let tenants = [("small".parse().unwrap(), small)].into();
+    let overrides = Overrides { tenants, ..Overrides::default() };
+    let stage = Stage::start_overridden(overrides.clone()).await;
+    for (tenant, header, partitions) in [("small", "8/2", 2), ("large", "8", 8)] {
+        let before = stage.log.records().await.len();
+        let post = stage.post(many(100).encode_to_vec()).header("X-Scope-OrgID", tenant);
+        assert_eq!(post.send().await.unwrap().status(), 200);
+        let records = stage.log.records().await.split_off(before);
+        assert_eq!(records.len(), partitions);
+        let spread = (Spread::HEADER.to_owned(), header.into());
+        assert!(records.iter().all(|record| record.headers[1] == spread));
+        let (tenant, spread) = (tenant.parse().unwrap(), header.parse::<Spread>().unwrap());
+        for record in records {
+            let traces = TracesData::decode(record.value).unwrap();
+            let scopes = traces.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+            for span in scopes.flat_map(|scope| scope.spans) {
+                let trace_id = TraceId::new(&span.trace_id).unwrap();
+                assert_eq!(spread.partition_of(&tenant, &trace_id), Some(record.partition));
+            }
+        }
+    }
 }

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use vivace_distributor::{Config, Distributor, DistributorError, Metrics};
 use vivace_log::{Log, LogError, Membership, NewRecord, Reader, TopicSpec};
-use vivace_model::{Offset, OffsetRange, Partition, partition_of};
+use vivace_model::{Offset, OffsetRange, Overrides, Partition, partition_of};
+use vivace_runtime::Watched;
 
 pub(crate) const PARTITIONS: u32 = 8;
 
@@ -130,15 +131,20 @@ impl Stage {
 
     /// Starts with these settings but on ports of its own.
     pub(crate) async fn start_with(config: Config) -> Self {
-        Self::start_as(config, false).await
+        Self::start_as(config, false, Overrides::default()).await
     }
 
     /// A stage that knows many tenants.
     pub(crate) async fn start_multitenant() -> Self {
-        Self::start_as(Config::default(), true).await
+        Self::start_overridden(Overrides::default()).await
     }
 
-    async fn start_as(config: Config, multitenancy: bool) -> Self {
+    /// A stage that knows many tenants, some better than others.
+    pub(crate) async fn start_overridden(overrides: Overrides) -> Self {
+        Self::start_as(Config::default(), true, overrides).await
+    }
+
+    async fn start_as(config: Config, multitenancy: bool, overrides: Overrides) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { grpc_listen: any_port, http_listen: any_port, ..config };
         let log = Arc::new(TestLog {
@@ -150,8 +156,9 @@ impl Stage {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let shared: Arc<dyn Log> = Arc::<TestLog>::clone(&log);
-        let distributor =
-            Distributor::new(config, shared, "spans".into(), PARTITIONS, metrics).multitenancy(multitenancy);
+        let distributor = Distributor::new(config, shared, "spans".into(), PARTITIONS, metrics)
+            .multitenancy(multitenancy)
+            .overrides(Watched::fixed(overrides));
         let bound = distributor.bind().await.unwrap();
         let (grpc, http) = (bound.grpc_address(), bound.http_address());
         let shutdown = CancellationToken::new();

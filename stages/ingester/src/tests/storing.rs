@@ -5,7 +5,7 @@ use prost::Message;
 use tonic::Code;
 use vivace_ledger::EntryBody;
 use vivace_log::Log;
-use vivace_model::{Offset, Partition, UnixNanos};
+use vivace_model::{Offset, Partition, Spread, UnixNanos};
 use vivace_proto::otlp::trace::{Span, TracesData};
 use vivace_proto::owners::Owner;
 
@@ -18,7 +18,7 @@ async fn records_become_listed_blocks_and_the_commit_follows() {
     rig.append_spans(0..10).await;
     let state = rig.listed(10).await;
     let [block] = state.live() else { panic!("one block expected: {state:?}") };
-    assert_eq!((block.rows, block.traces, block.partition_count, block.level), (10, 1, 1, 0));
+    assert_eq!((block.rows, block.traces, block.spread, block.level), (10, 1, Spread::UNKNOWN, 0));
     assert_eq!((block.offsets.start, block.offsets.end), (Offset(0), Offset(10)));
     assert_eq!(block.start_min, UnixNanos(1_780_000_000_000_000_000));
     let file = rig.store.inner().head(&block.path()).await.unwrap();
@@ -27,6 +27,28 @@ async fn records_become_listed_blocks_and_the_commit_follows() {
     assert_eq!(rig.committed(), Some(Offset(10)));
     let hints = rig.handle.records(&rig.topics.ledger, P);
     assert_eq!(hints[0].value, r#"{"partition":0,"sequence":1}"#);
+}
+
+/// What a block says is what pruning goes by, so it must be right for every record in it.
+#[tokio::test(start_paused = true)]
+async fn a_block_says_how_its_records_were_spread_if_all_were_alike() {
+    for (spreads, expected) in [
+        (["1", "1"], Spread::all(1)),
+        (["1/1", "1/1"], Spread { partition_count: 1, shard_size: 1 }),
+        (["1", "2"], Spread::UNKNOWN),
+        (["1", "nonsense"], Spread::UNKNOWN),
+    ] {
+        let rig = Rig::start(config()).await;
+        let records = (0..10).map(|number| {
+            let mut record = record(&[number]);
+            let spread = spreads[usize::from(number == 7)];
+            record.headers.push((Spread::HEADER.to_owned(), spread.into()));
+            record
+        });
+        rig.append(records.collect()).await;
+        let state = rig.listed(10).await;
+        assert_eq!(state.live()[0].spread, expected, "{spreads:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

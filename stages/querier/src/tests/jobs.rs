@@ -3,7 +3,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tonic::{Code, Request};
 use vivace_block::{BlockConfig, Description, DuplicateFilter, OpenBlock, write_block};
-use vivace_model::{Offset, OffsetRange, TenantId, UnixNanos};
+use vivace_model::{Offset, OffsetRange, Spread, TenantId, UnixNanos};
 use vivace_proto::internal::querier_server::Querier as _;
 use vivace_proto::internal::trace_job::Source;
 use vivace_proto::internal::{BlockRef, BlocksSource, RecentSource, TraceJob};
@@ -21,7 +21,7 @@ async fn store(fixture: &Fixture, path: &str, spans: &[(u8, &str)]) -> BlockRef 
     let description = Description {
         tenant,
         partition: PARTITION,
-        partition_count: 4,
+        spread: Spread::all(4),
         offsets: OffsetRange::new(Offset(0), Offset(1)),
         level: 0,
         created: UnixNanos(1),

@@ -10,7 +10,7 @@ use vivace_block::{
     BlockConfig, Description, DuplicateFilter, OpenBlock, decode_batches, encode_batch, write_block,
 };
 use vivace_model::scan::Projection;
-use vivace_model::{ByteSize, Offset, OffsetRange, TenantId, UnixNanos};
+use vivace_model::{ByteSize, Offset, OffsetRange, Spread, TenantId, UnixNanos};
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{
@@ -86,7 +86,7 @@ async fn store(fixture: &Fixture, path: &str, spans: &[Made], rows: usize) -> Sc
     let description = Description {
         tenant: TenantId::default(),
         partition: PARTITION,
-        partition_count: 4,
+        spread: Spread::all(4),
         offsets: OffsetRange::new(Offset(0), Offset(1)),
         level: 0,
         created: UnixNanos(1),

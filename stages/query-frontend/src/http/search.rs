@@ -234,7 +234,7 @@ where
     let encoded = if bytes <= INLINE_BYTES_MAX {
         encode()
     } else {
-        tokio::task::spawn_blocking(encode).await.map_err(|_| QueryError::Stopped)?
+        vivace_runtime::compute(encode).await.map_err(|_| QueryError::Stopped)?
     };
     // Memory takes everything.
     let encoded = encoded.map_err(|_| QueryError::Stopped)?;

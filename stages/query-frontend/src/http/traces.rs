@@ -110,7 +110,7 @@ async fn filtered(mut found: Found, filter: TraceFilter, id: TraceId) -> Result<
         (found.trace, found.spans) = filter.apply(&found.trace, &id)?;
         Ok::<_, QueryError>(found)
     };
-    let mut found = tokio::task::spawn_blocking(work).await.map_err(|_| QueryError::Stopped)??;
+    let mut found = vivace_runtime::compute(work).await.map_err(|_| QueryError::Stopped)??;
     if found.spans < spans && found.truncated.is_none() {
         let left_out = spans - found.spans;
         found.truncated = Some(format!("{left_out} spans that the filter does not match are left out"));
@@ -156,7 +156,7 @@ async fn protobuf(message: impl Message + 'static, spans: usize, held: Held) -> 
     let bytes = if spans <= SPANS_INLINE_MAX {
         encode()
     } else {
-        tokio::task::spawn_blocking(encode).await.map_err(|_| QueryError::Stopped)?
+        vivace_runtime::compute(encode).await.map_err(|_| QueryError::Stopped)?
     };
     Ok(response(Format::Protobuf, bytes.into()))
 }

@@ -69,7 +69,7 @@ impl Searcher {
             }
         }
         let totals = run.totals();
-        let finish = tokio::task::spawn_blocking(move || merger.finish());
+        let finish = vivace_runtime::compute(move || merger.finish());
         let finished = finish.await.map_err(|_| QueryError::Stopped)?.map_err(told)?;
         Ok(FoundSeriesSet { grid: *grid, finished, totals })
     }

@@ -1,6 +1,6 @@
 use prost::Message;
 use serde_json::json;
-use vivace_model::{ByteSize, Partition, TenantId, partition_of};
+use vivace_model::{ByteSize, Overrides, Partition, TenantId, TenantOverrides, TraceId, partition_of};
 use vivace_proto::tempopb::{PartialStatus, Trace, TraceByIdResponse};
 
 use super::fixture::{Fixture, Options, PARTITIONS, TRACE, TRACE_HEX, home, names, part, span, traces};
@@ -143,6 +143,40 @@ async fn blocks_from_a_time_of_fewer_partitions_are_found() {
     fixture.ingest(home(), 1, &traces(vec![span("new", 20)])).await;
     fixture.refresh().await;
     assert_eq!(fixture.names().await, ["old", "new"]);
+}
+
+/// Some distributor spread the trace as no block and no overrides that we know of say.
+#[tokio::test(start_paused = true)]
+async fn a_trace_that_is_not_where_it_should_be_is_looked_for_everywhere() {
+    let elsewhere = Partition((home().0 + 1) % PARTITIONS);
+    let fixture = Fixture::new(Options::default()).await;
+    fixture.append(elsewhere, &[traces(vec![span("recent", 10)])]).await;
+    assert_eq!(fixture.names().await, ["recent"]);
+    let fixture = Fixture::new(Options::default()).await;
+    fixture.ingest(home(), 1, &traces(vec![span("a", 10)])).await;
+    fixture.ingest_as(elsewhere, 0, &TenantId::default(), 1, &traces(vec![span("foreign", 20)])).await;
+    fixture.refresh().await;
+    assert_eq!(
+        fixture.names().await,
+        ["a", "foreign"],
+        "a block of someone else's records may hold any trace"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_tenant_is_looked_for_where_its_traces_go_and_went() {
+    let small = TenantOverrides { shard_size: Some(1), ..TenantOverrides::default() };
+    let overrides = Overrides { defaults: small, ..Overrides::default() };
+    let now = overrides.spread(&TenantId::default(), PARTITIONS);
+    let shard = now.partition_of(&TenantId::default(), &TraceId::from_bytes(TRACE)).unwrap();
+    let fixture = Fixture::new(Options { overrides, ..Options::default() }).await;
+    fixture.append(shard, &[traces(vec![span("now", 20)])]).await;
+    assert_ne!(home(), shard, "the test is of use only where these differ");
+    fixture.ingest(home(), 1, &traces(vec![span("before", 10)])).await;
+    fixture.refresh().await;
+    assert_eq!(fixture.names().await, ["before", "now"]);
+    let answer = fixture.get(&v1(), &[]).await;
+    assert_eq!(answer.header("x-vivace-complete-through").split(',').count(), 2, "of {PARTITIONS}");
 }
 
 #[tokio::test(start_paused = true)]

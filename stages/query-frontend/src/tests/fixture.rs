@@ -23,7 +23,8 @@ use vivace_ledger::{BlockMeta, Chain, EntryBody, Proposal, ViewKeeper};
 use vivace_log::memory::MemoryHandle;
 use vivace_log::{MemoryLog, NewRecord, Retention, SharedLog, TopicSpec};
 use vivace_model::{
-    BlockId, Clock, ManualClock, Offset, OffsetRange, Partition, TenantId, UnixNanos, partition_of,
+    BlockId, Clock, ManualClock, Offset, OffsetRange, Overrides, Partition, Spread, TenantId, UnixNanos,
+    partition_of,
 };
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::{PartStream, QuerierService, RecentTracePart, RecentTraceRequest};
@@ -34,7 +35,7 @@ use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 use vivace_proto::owners::Owner;
 use vivace_proto::tempopb::Trace;
 use vivace_querier::{Querier, RecentServices};
-use vivace_runtime::{BuildInfo, Readiness};
+use vivace_runtime::{BuildInfo, Readiness, Watched};
 
 use crate::{Config, Metrics, Parts, QueryFrontend, StreamingApi};
 
@@ -117,6 +118,7 @@ pub(super) struct Options {
     /// Answers the jobs instead of a real querier.
     pub(super) fake: Option<QuerierService>,
     pub(super) multitenancy: bool,
+    pub(super) overrides: Overrides,
     /// Leaves the query-frontend as it is before its ledger was read.
     pub(super) not_started: bool,
 }
@@ -150,6 +152,7 @@ impl Fixture {
         let parts = Parts {
             views: views.clone(),
             log: Arc::clone(&log),
+            overrides: Watched::fixed(options.overrides),
             ledger_topic: LEDGER.into(),
             querier: Some(options.fake.unwrap_or_else(|| querier.service())),
             clock: Arc::clone(&clock),
@@ -244,7 +247,7 @@ impl Fixture {
         let description = Description {
             tenant: tenant.clone(),
             partition,
-            partition_count,
+            spread: Spread::all(partition_count),
             offsets,
             level: 0,
             created: NOW,
@@ -257,7 +260,7 @@ impl Fixture {
             tenant,
             date: NOW.date(),
             partition,
-            partition_count,
+            spread: Spread::all(partition_count),
             offsets,
             level: 0,
             rows: sealed.stats.rows,

@@ -201,7 +201,7 @@ proptest! {
     #[test]
     fn walking_regroups_as_decoding_does(request in request(), partitions in 1_u32..9, limits in limits()) {
         let bytes = Bytes::from(request.encode_to_vec());
-        let walked = walk(bytes, partitions, limits).unwrap();
+        let walked = walk(bytes, TenantSpread::all(partitions), limits).unwrap();
         assert_bounded(&walked, limits);
         assert_same_spans(&request, &walked, partitions);
 
@@ -233,7 +233,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_refused_or_bounded(bytes: Vec<u8>, partitions in 1_u32..9, limits in limits()) {
-        if let Ok(walked) = walk(Bytes::from(bytes), partitions, limits) {
+        if let Ok(walked) = walk(Bytes::from(bytes), TenantSpread::all(partitions), limits) {
             assert_bounded(&walked, limits);
         }
     }
@@ -247,7 +247,7 @@ proptest! {
     ) {
         let mut bytes = request.encode_to_vec();
         mutate(&mut bytes, changes);
-        if let Ok(walked) = walk(Bytes::from(bytes.clone()), partitions, limits) {
+        if let Ok(walked) = walk(Bytes::from(bytes.clone()), TenantSpread::all(partitions), limits) {
             assert_bounded(&walked, limits);
             // A decoder also checks UTF-8 and so may refuse what the walk takes.
             if let Ok(request) = TracesData::decode(&bytes[..]) {

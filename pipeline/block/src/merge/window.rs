@@ -1,0 +1,142 @@
+//! Whole traces that are next in the order of ids: which rows they have, in which order, and their structure.
+//! Owns: putting the pieces of a trace together. Does not own: equal spans (`same`), reading, columns.
+//! Guarantee: rows of a trace in one piece keep their structure; that of others is worked out over all their rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::same::drop_repeated;
+use super::source::Source;
+use super::target::Target;
+use crate::BlockError;
+use crate::nested_set::Numbering;
+
+/// A row: the number of its source, and the row there.
+pub(super) type Place = (u32, u32);
+/// No row.
+pub(super) const NOWHERE: Place = (u32::MAX, u32::MAX);
+
+/// Rows of a source.
+pub(super) type Taken = (Arc<Source>, Range<usize>);
+
+/// Whole traces, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) sources: Vec<Arc<Source>>,
+    /// All rows in their order.
+    pub(super) rows: Vec<Place>,
+    /// Rows of each trace.
+    pub(super) traces: Vec<Range<usize>>,
+    /// Left, right and parent of each row's nested set.
+    pub(super) nested: [Vec<i32>; 3],
+    /// The row of each row's trace's root, or any row that knows it; [`NOWHERE`] if there is none.
+    pub(super) roots: Vec<Place>,
+    /// Rows that were left out because an equal one is there.
+    pub(super) duplicates: u64,
+}
+
+/// Rows of one trace in one source.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    trace: [u8; 16],
+    source: u32,
+    start: u32,
+    end: u32,
+}
+
+impl Window {
+    /// The traces of these rows, all of them whole.
+    pub(super) fn new(taken: Vec<Taken>, target: &Target) -> Result<Self, BlockError> {
+        let mut runs = Vec::new();
+        let mut window = Self::default();
+        for (number, (source, rows)) in taken.into_iter().enumerate() {
+            let mut start = rows.start;
+            for same in source.traces()[rows].chunk_by(|a, b| a == b) {
+                let end = start + same.len();
+                let source = number as u32;
+                runs.push(Run { trace: same[0], source, start: start as u32, end: end as u32 });
+                start = end;
+            }
+            window.sources.push(source);
+        }
+        let key = |run: &Run| (u128::from_be_bytes(run.trace), run.source);
+        runs.sort_unstable_by_key(key);
+        let mut suspects = Vec::new();
+        let mut in_one_piece = Vec::new();
+        for runs in runs.chunk_by(|a, b| a.trace == b.trace) {
+            window.add(runs, &mut suspects);
+            in_one_piece.push(runs.len() == 1);
+        }
+        if !suspects.is_empty() {
+            let repeated = drop_repeated(&window.sources, &window.rows, &suspects, target)?;
+            window.leave_out(&repeated, &mut in_one_piece);
+        }
+        window.structure(&in_one_piece);
+        Ok(window)
+    }
+
+    /// Adds a trace; rows that may be equal are added to the suspects.
+    fn add(&mut self, runs: &[Run], suspects: &mut Vec<Range<usize>>) {
+        let first = self.rows.len();
+        for run in runs {
+            self.rows.extend((run.start..run.end).map(|row| (run.source, row)));
+        }
+        let sources = &self.sources;
+        let key = |&(source, row): &Place| {
+            let source = &sources[source as usize];
+            (source.starts()[row as usize] as u64, source.spans()[row as usize])
+        };
+        let rows = &mut self.rows[first..];
+        if runs.len() > 1 {
+            rows.sort_unstable_by_key(|place| (key(place), *place));
+        }
+        let mut at = first;
+        for same in rows.chunk_by(|a, b| key(a) == key(b)) {
+            if same.len() > 1 {
+                suspects.push(at..at + same.len());
+            }
+            at += same.len();
+        }
+        self.traces.push(first..at);
+    }
+
+    /// Leaves rows out that are equal to others.
+    fn leave_out(&mut self, repeated: &[bool], in_one_piece: &mut [bool]) {
+        let mut kept = Vec::with_capacity(self.rows.len());
+        for (rows, whole) in self.traces.iter_mut().zip(in_one_piece) {
+            let first = kept.len();
+            let before = rows.len();
+            kept.extend(rows.clone().filter(|row| !repeated[*row]).map(|row| self.rows[row]));
+            *rows = first..kept.len();
+            *whole &= rows.len() == before;
+        }
+        self.duplicates += (self.rows.len() - kept.len()) as u64;
+        self.rows = kept;
+    }
+
+    fn structure(&mut self, in_one_piece: &[bool]) {
+        let mut numbering = Numbering::default();
+        let nested: Vec<[&[i32]; 3]> = self.sources.iter().map(|source| source.nested()).collect();
+        let [left, right, parent] = &mut self.nested;
+        for (rows, whole) in self.traces.iter().zip(in_one_piece) {
+            let rows = &self.rows[rows.clone()];
+            if *whole {
+                for &(source, row) in rows {
+                    let [lefts, rights, parents] = nested[source as usize];
+                    left.push(lefts[row as usize]);
+                    right.push(rights[row as usize]);
+                    parent.push(parents[row as usize]);
+                }
+                self.roots.extend(rows);
+                continue;
+            }
+            let sources = &self.sources;
+            let nodes = rows.iter().map(|&(source, row)| {
+                let source = &sources[source as usize];
+                (source.spans()[row as usize], source.parent(row as usize))
+            });
+            let root = numbering.number(nodes, left, right, parent).map_or(NOWHERE, |root| rows[root]);
+            self.roots.resize(self.roots.len() + rows.len(), root);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One partition, as long as it is ours: look, do what there is to do, delete what is due, wait.
+//! Owns: when to look, and what is left alone for a while because it failed.
+//! Does not own: what there is to do (`plan`), doing it (`job`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use vivace_block::BlockError;
+use vivace_ledger::{Chain, PartitionState};
+use vivace_log::LogError;
+use vivace_model::{BlockId, ErrorKind, Offset, Partition};
+
+use crate::error::{JobError, causes};
+use crate::fail_points;
+use crate::job::{Work, delete};
+use crate::plan::{Job, backlog, plan};
+use crate::shared::{Backoff, Shared};
+
+/// Blocks that cannot be read are tried again after this time, for somebody may have repaired them.
+const AVOID_TIME: Duration = Duration::from_secs(60 * 60);
+/// Hints to read at once.
+const HINT_BYTES: usize = 64 << 10;
+
+/// Works on one partition until it is stopped.
+#[derive(Debug)]
+pub(crate) struct PartitionWork {
+    shared: Arc<Shared>,
+    partition: Partition,
+    chain: Chain,
+    stop: CancellationToken,
+    /// Blocks that nothing could be done with, and until when.
+    avoid: HashMap<BlockId, Instant>,
+    /// Retired blocks whose files are gone. Nothing else says so; to delete them again does no harm.
+    deleted: HashSet<BlockId>,
+}
+
+impl PartitionWork {
+    pub(crate) fn new(shared: Arc<Shared>, partition: Partition, stop: CancellationToken) -> Self {
+        let chain = shared.chain(partition);
+        Self { shared, partition, chain, stop, avoid: HashMap::new(), deleted: HashSet::new() }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut known = None;
+        let mut backoff = Backoff::new();
+        let mut hints = Hints { partition: self.partition, reader: None };
+        while !self.stop.is_cancelled() {
+            let seen = end_of_hints(&self.shared, self.partition).await;
+            let worked = self.work(known.take()).await;
+            let stop = self.stop.clone();
+            match worked {
+                Ok(state) => {
+                    known = Some(state);
+                    backoff = Backoff::new();
+                    if let Some(seen) = seen {
+                        self.shared.dealt_with(self.partition, seen);
+                    }
+                    let pause = self.shared.config.look_every;
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {}
+                        () = hints.next(&self.shared) => {}
+                        () = sleep(pause) => {}
+                    }
+                }
+                Err(error) => {
+                    self.judge(&error);
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {}
+                        () = backoff.wait(&self.shared) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does all that there is to do now.
+    async fn work(&mut self, known: Option<PartitionState>) -> Result<PartitionState, Failed> {
+        let read = match &known {
+            Some(known) => self.chain.refresh(known).await,
+            None => self.chain.load().await,
+        };
+        let mut state = read.map_err(|error| Failed { error: error.into(), blocks: Vec::new() })?;
+        loop {
+            let jobs = self.plan(&state);
+            let now = self.shared.environment.clock.now();
+            self.shared.metrics().set_backlog(self.partition, backlog(&jobs, now));
+            self.delete_retired(&state).await;
+            let Some(job) = jobs.first().filter(|_| !self.stop.is_cancelled()) else {
+                return Ok(state);
+            };
+            let permit = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(state),
+                permit = self.shared.merges.acquire() => permit,
+            };
+            // What was planned may be old after waiting; appending finds out.
+            let work =
+                Work { shared: Arc::clone(&self.shared), chain: self.chain.clone(), stop: self.stop.clone() };
+            let done = work.run(&state, job).await;
+            drop(permit);
+            state = done.map_err(|error| {
+                let blocks = job.blocks().iter().map(|block| (block.id, block.path())).collect();
+                Failed { error, blocks }
+            })?;
+        }
+    }
+
+    fn plan(&mut self, state: &PartitionState) -> Vec<Job> {
+        let now = Instant::now();
+        self.avoid.retain(|_, until| *until > now);
+        let avoid = self.avoid.keys().copied().collect();
+        let environment = &self.shared.environment;
+        let retention = environment.retention.as_ref();
+        plan(state, environment.clock.now(), &self.shared.config, &|tenant| retention(tenant), &avoid)
+    }
+
+    /// Deletes the files of blocks that were retired long enough ago that no query reads them any more.
+    async fn delete_retired(&mut self, state: &PartitionState) {
+        let now = self.shared.environment.clock.now();
+        let grace = self.shared.config.grace;
+        self.deleted.retain(|id| state.retired().iter().any(|retired| retired.block.id == *id));
+        let due = state.retired().iter().filter(|retired| now.since(retired.at) > grace);
+        let due: HashMap<_, _> = due
+            .filter(|retired| !self.deleted.contains(&retired.block.id))
+            .map(|retired| (retired.block.path(), retired.block.id))
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        if fail_points::DELETING.pass().await.is_err() {
+            return;
+        }
+        let gone = delete(&self.shared, due.keys().cloned().collect()).await;
+        self.shared.metrics().deleted.inc_by(gone.len() as u64);
+        info!(partition = %self.partition, files = gone.len(), "files of replaced and expired blocks deleted");
+        self.deleted.extend(gone.iter().filter_map(|path| due.get(path)));
+    }
+
+    /// Notes a failure: what cannot be read is left alone for a while, so that the rest goes on.
+    fn judge(&mut self, failed: &Failed) {
+        let (partition, causes) = (self.partition, causes(&failed.error));
+        if failed.error.kind() == ErrorKind::Unavailable {
+            warn!(%partition, error = causes, "compaction failed, trying again");
+            return;
+        }
+        let damaged = match &failed.error {
+            JobError::Merge { source: BlockError::Corrupt { path, .. }, .. } => Some(path),
+            JobError::Merge { .. } | JobError::Ledger(_) | JobError::Injected(_) => None,
+        };
+        let until = Instant::now() + AVOID_TIME;
+        let blocks = failed.blocks.iter().filter(|(_, path)| damaged.is_none_or(|damaged| damaged == path));
+        self.avoid.extend(blocks.map(|(id, _)| (*id, until)));
+        error!(%partition, blocks = failed.blocks.len(), error = causes, "blocks cannot be compacted, leaving them alone for an hour");
+    }
+}
+
+/// A failure, and the blocks of the job that failed.
+#[derive(Debug)]
+struct Failed {
+    error: JobError,
+    blocks: Vec<(BlockId, object_store::path::Path)>,
+}
+
+/// The records that tell of new entries. They only save time.
+#[derive(Debug)]
+struct Hints {
+    partition: Partition,
+    reader: Option<Box<dyn vivace_log::Reader>>,
+}
+
+impl Hints {
+    /// Waits for a hint. Safe to drop.
+    async fn next(&mut self, shared: &Shared) {
+        let read = match &mut self.reader {
+            Some(reader) => reader.next(HINT_BYTES).await.map(drop),
+            None => self.open(shared).await,
+        };
+        if let Err(error) = read {
+            self.reader = None;
+            miss(self.partition, &error);
+            // The regular look finds what is missed.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn open(&mut self, shared: &Shared) -> Result<(), LogError> {
+        let log = &shared.environment.log;
+        let end = log.watermarks(&shared.topics.ledger, self.partition).await?.end;
+        let reader = self.reader.insert(log.read(&shared.topics.ledger, self.partition, end).await?);
+        reader.next(HINT_BYTES).await.map(drop)
+    }
+}
+
+/// The end of the hints now.
+async fn end_of_hints(shared: &Shared, partition: Partition) -> Option<Offset> {
+    let watermarks = shared.environment.log.watermarks(&shared.topics.ledger, partition).await;
+    watermarks.inspect_err(|error| miss(partition, error)).ok().map(|watermarks| watermarks.end)
+}
+
+fn miss(partition: Partition, error: &LogError) {
+    warn!(%partition, error = causes(error), "cannot read hints, looking regularly");
+}

@@ -1,0 +1,142 @@
+//! What all partitions of a compactor share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use vivace_block::{BlockConfig, BlockReader, ReaderConfig};
+use vivace_ledger::Chain;
+use vivace_log::{SharedLog, TopicsConfig};
+use vivace_model::{ByteSize, Clock, Offset, Partition};
+
+use crate::{Config, Metrics, Random, RetentionOf};
+
+/// First wait after a failure.
+const WAIT_MIN: Duration = Duration::from_millis(200);
+/// Longest wait between two attempts.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What a compactor works with but does not own. All of it can be replaced in tests.
+#[derive(Clone)]
+pub struct Environment {
+    /// The message log.
+    pub log: SharedLog,
+    /// Where blocks and the ledger lie.
+    pub store: Arc<dyn ObjectStore>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Random numbers.
+    pub random: Arc<Random>,
+    /// How long each tenant's traces are kept.
+    pub retention: RetentionOf,
+    /// What is counted and measured.
+    pub metrics: Metrics,
+    /// What is counted of the ledger.
+    pub ledger_metrics: vivace_ledger::Metrics,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment")
+            .field("log", &self.log)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all partitions of a compactor share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) block: BlockConfig,
+    pub(crate) topics: TopicsConfig,
+    pub(crate) environment: Environment,
+    pub(crate) reader: BlockReader,
+    /// Merges that may run.
+    pub(crate) merges: Semaphore,
+    /// Up to where hints were dealt with and may be committed.
+    commits: Mutex<BTreeMap<Partition, Offset>>,
+    committed: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        block: BlockConfig,
+        topics: TopicsConfig,
+        environment: Environment,
+    ) -> Self {
+        // Each block is read once: nothing is worth remembering beyond the merge at hand.
+        let small = ByteSize::mib(4);
+        let reader = ReaderConfig {
+            filter_cache_bytes: small,
+            index_cache_bytes: small,
+            runs_cache_bytes: small,
+            facts_cache_bytes: small,
+            ..ReaderConfig::default()
+        };
+        let reader =
+            BlockReader::new(Arc::clone(&environment.store), reader, vivace_block::Metrics::default());
+        let merges = Semaphore::new(config.merges_max);
+        let (commits, committed) = (Mutex::default(), Notify::new());
+        Self { config, block, topics, environment, reader, merges, commits, committed }
+    }
+
+    pub(crate) const fn metrics(&self) -> &Metrics {
+        &self.environment.metrics
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        &self.environment.random
+    }
+
+    pub(crate) fn chain(&self, partition: Partition) -> Chain {
+        let Environment { store, clock, ledger_metrics, .. } = &self.environment;
+        Chain::new(Arc::clone(store), &self.topics.spans, partition, Arc::clone(clock))
+            .with_metrics(ledger_metrics.clone())
+    }
+
+    /// Notes that the hints below `offset` were dealt with.
+    pub(crate) fn dealt_with(&self, partition: Partition, offset: Offset) {
+        self.commits.lock().insert(partition, offset);
+        self.committed.notify_one();
+    }
+
+    /// Waits until there is something to commit. Safe to drop.
+    pub(crate) async fn commits(&self) {
+        loop {
+            let notified = self.committed.notified();
+            if !self.commits.lock().is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    pub(crate) fn take_commits(&self) -> BTreeMap<Partition, Offset> {
+        std::mem::take(&mut self.commits.lock())
+    }
+}
+
+/// Waits that double, each cut by a random part.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) const fn new() -> Self {
+        Self { next: WAIT_MIN }
+    }
+
+    /// Waits after one more failure.
+    pub(crate) async fn wait(&mut self, shared: &Shared) {
+        let wait = shared.random().jitter(self.next);
+        self.next = (self.next * 2).min(WAIT_MAX);
+        shared.metrics().retries.inc();
+        tokio::time::sleep(wait).await;
+    }
+}
