@@ -190,7 +190,8 @@ impl Vivace {
         Ok(())
     }
 
-    /// Stops it well if it runs, and starts it again with these fail points; waits until it is ready.
+    /// Stops it well if it runs, and starts it again with these fail points; does not wait until it is ready, for it may fail
+    /// before.
     ///
     /// # Errors
     /// When it does not stop or start.
@@ -199,8 +200,7 @@ impl Vivace {
             self.sigterm().await?;
         }
         self.reconfigure(|options| options.set(settings::FAIL_POINTS, points));
-        self.spawn()?;
-        self.wait_ready().await
+        self.spawn()
     }
 
     /// Waits until it ends by a signal, as by a fail point.

@@ -3,7 +3,8 @@
 //! none may be wrong, and when a fault is over, lag and errors go away in bounded time.
 //!
 //! `VIVACE_MATRIX` chooses cells: none for the telling ones, `all`, `missing` for those without a good result yet, or parts
-//! of names such as `ingester/zombie,broker`. Results are kept in `target/fault-matrix.jsonl`, the table beside it.
+//! of names such as `ingester/zombie,broker`. Results are kept in `target/fault-matrix.jsonl`;
+//! `VIVACE_MATRIX_PAGE` names the page that gets the table.
 
 mod cell;
 mod run;
@@ -40,6 +41,9 @@ async fn every_acknowledged_span_is_found_once_whatever_fails() {
             eprintln!("matrix: {cell} ({} of {})", number + 1, cells.len());
             let outcome = run.cell(*cell).await;
             results.note(*cell, &outcome).expect("results can be kept");
+            if let Ok(page) = std::env::var("VIVACE_MATRIX_PAGE") {
+                results.publish(&page).expect("the page can be written");
+            }
             match outcome {
                 Ok(outcome) => eprintln!("matrix: {cell}: {outcome:.1?}"),
                 Err(error) => panic!("{cell}: {error:#}"),

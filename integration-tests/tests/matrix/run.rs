@@ -300,7 +300,8 @@ async fn arm(process: &mut Vivace, points: &str) -> anyhow::Result<()> {
 
 /// Starts a process that has ended, without fail points.
 async fn disarm(process: &mut Vivace) -> anyhow::Result<()> {
-    process.restart_failing("").await
+    process.restart_failing("").await?;
+    process.wait_ready().await
 }
 
 /// Waits until a fail point acted at that pass.

@@ -13,6 +13,9 @@ use vivace_model::{Clock, SystemClock};
 use crate::cell::{Cell, Fault, NOTES, Step, Target};
 use crate::run::Outcome;
 
+/// Where the table begins on its page.
+const MARK: &str = "<!-- table -->";
+
 /// Results below the build's folder, one a line.
 #[derive(Debug)]
 pub(crate) struct Results {
@@ -52,6 +55,13 @@ impl Results {
     /// Whether a cell went well when it ran last.
     pub(crate) fn good(&self, cell: Cell) -> bool {
         self.newest().get(&cell.to_string()).is_some_and(|result| result["ok"] == true)
+    }
+
+    /// Puts the table into a page of the documentation, in place of all that follows its mark.
+    pub(crate) fn publish(&self, page: &str) -> anyhow::Result<()> {
+        let text = fs::read_to_string(page).with_context(|| format!("cannot read {page}"))?;
+        let (head, _) = text.split_once(MARK).with_context(|| format!("{page} has no {MARK}"))?;
+        Ok(fs::write(page, format!("{head}{MARK}\n\n{}", self.table()))?)
     }
 
     /// The table in Markdown.

@@ -169,3 +169,68 @@ impl Checker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::routing::get;
+    use prometheus_client::registry::Registry;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use vivace_model::{SystemClock, TraceId};
+
+    use super::*;
+
+    /// A server that finds and counts as many spans as it is told to.
+    async fn checker(spans: &Arc<AtomicU64>, tasks: &mut JoinSet<()>) -> Checker {
+        let search = |State(spans): State<Arc<AtomicU64>>| async move {
+            let (id, matched) = (TraceId::from_bytes([7; 16]), spans.load(Ordering::SeqCst));
+            format!(r#"{{"traces":[{{"traceID":"{id}","spanSets":[{{"spans":[],"matched":{matched}}}]}}]}}"#)
+        };
+        let count = |State(spans): State<Arc<AtomicU64>>| async move {
+            format!(r#"{{"series":[{{"labels":[],"value":{}}}]}}"#, spans.load(Ordering::SeqCst))
+        };
+        let routes = Router::new().route("/api/search", get(search)).route("/api/metrics/query", get(count));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = routes.with_state(Arc::clone(spans));
+        tasks.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Checker {
+            api: Api::new(&format!("http://{address}"), None, Duration::from_secs(60)).unwrap(),
+            book: Book::new(10, 10),
+            metrics: Metrics::new(&mut Registry::default()),
+            clock: Arc::new(SystemClock),
+            instance: "test".into(),
+            patience: Duration::ZERO,
+            missing_after: Duration::ZERO,
+            faults: Mutex::default(),
+            last_error: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_are_right_only_if_they_are_exact() {
+        let (spans, mut tasks) = (Arc::new(AtomicU64::new(4)), JoinSet::new());
+        let checker = checker(&spans, &mut tasks).await;
+        let sent = Sent { id: TraceId::from_bytes([7; 16]), round: 0, spans: 4, started: SystemClock.now() };
+        assert_eq!(checker.count().await, None, "nothing was sent");
+        checker.book.sending(&sent);
+        checker.book.acknowledged(&sent);
+        assert_eq!(checker.count().await, Some(Verdict::Whole));
+        assert_eq!(checker.find(&sent, Way::Search).await, Verdict::Whole);
+        for (found, tally) in [(3, [1, 1, 1, 0]), (5, [2, 1, 1, 1])] {
+            spans.store(found, Ordering::SeqCst);
+            assert_eq!(checker.count().await, Some(Verdict::Not));
+            assert_eq!(checker.find(&sent, Way::Search).await, Verdict::Not);
+            let now = checker.metrics.tally();
+            assert_eq!([now.miscounts, now.late, now.missing, now.twice], tally);
+        }
+        assert_eq!(checker.find(&sent, Way::Id).await, Verdict::Not, "the server knows no traces by id");
+        assert_eq!(checker.metrics.tally().unanswered, 1);
+        assert!(checker.last_error.lock().contains("404"), "{}", checker.last_error.lock());
+        tasks.shutdown().await;
+    }
+}
