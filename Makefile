@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test check simulate bench bench-search bench-merge bench-parts
+.PHONY: help setup run demo test matrix check simulate bench bench-search bench-merge bench-parts
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +19,9 @@ demo: setup ## the same, with traces of a small shop coming in
 
 test: ## install what the tests need and run all of them
 	scripts/test.sh
+
+matrix: ## the whole fault matrix, about half an hour: the table in docs/fault-matrix.md
+	scripts/matrix.sh
 
 check: setup ## formatting and lints, as CI wants them
 	cargo fmt --all --check

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ struct Inner {
     acknowledged: usize,
     /// Spans of all requests, as often as they were sent.
     attempted: usize,
+    /// How often requests were refused, by the name of the gRPC code.
+    refusals: BTreeMap<String, usize>,
 }
 
 impl Acknowledged {
@@ -42,6 +44,17 @@ impl Acknowledged {
         let mut inner = self.inner.lock();
         inner.attempted += spans.len();
         inner.resent.extend(spans);
+    }
+
+    /// Notes a refusal with that code.
+    pub fn refused(&self, code: &str) {
+        *self.inner.lock().refusals.entry(code.to_owned()).or_default() += 1;
+    }
+
+    /// How often requests were refused, by the name of the gRPC code.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<String, usize> {
+        self.inner.lock().refusals.clone()
     }
 
     /// Notes that a request was answered with OK.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::{Context, bail, ensure};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
@@ -5,37 +7,31 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
 use vivace_model::TraceId;
+use vivace_probe::Api;
 
 use crate::canonical::{Canonical, canonical};
 use crate::canonical_json::canonical_from_json;
 
-/// Tempo's answer to a question for one trace, from its published field numbers: the tests are a client like any
-/// other and do not use Vivace's own messages.
-#[derive(Clone, PartialEq, Message)]
-pub struct TraceByIdResponse {
-    /// The trace; empty when there is none of that id, but never absent.
-    #[prost(message, optional, tag = "1")]
-    pub trace: Option<TracesData>,
-    /// 0: complete, 1: partial.
-    #[prost(int32, tag = "3")]
-    pub status: i32,
-    /// Why it is partial.
-    #[prost(string, tag = "4")]
-    pub message: String,
-}
+/// Longest wait for one answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
-/// Asks for traces by id, as Grafana does.
+/// Asks for traces by id in every form, as Grafana does.
 #[derive(Clone, Debug)]
 pub struct TraceClient {
+    api: Api,
     http: reqwest::Client,
     base: String,
 }
 
 impl TraceClient {
     /// A client of the API at `http://host:port`.
+    ///
+    /// # Panics
+    /// When that is no address.
     #[must_use]
     pub fn new(base: &str) -> Self {
-        Self { http: reqwest::Client::new(), base: base.to_owned() }
+        let api = Api::new(base, None, ANSWER_LIMIT).expect("the tests make addresses of loopback");
+        Self { api, http: reqwest::Client::new(), base: base.to_owned() }
     }
 
     /// `/api/v2/traces/{id}` in protobuf. No such trace: a trace without spans.
@@ -43,16 +39,7 @@ impl TraceClient {
     /// # Errors
     /// When the answer is no success, is partial or is not as Tempo forms it.
     pub async fn trace(&self, id: TraceId) -> anyhow::Result<TracesData> {
-        let answer = self.get(&format!("/api/v2/traces/{id}"), "application/protobuf").await?;
-        ensure!(
-            answer.status() == StatusCode::OK,
-            "v2 answered {}: {}",
-            answer.status(),
-            answer.text().await?
-        );
-        let response = TraceByIdResponse::decode(answer.bytes().await?)?;
-        ensure!(response.status == 0, "v2 is partial: {}", response.message);
-        response.trace.context("v2 answered without a trace, which Grafana cannot stand")
+        Ok(self.api.trace(id).await?)
     }
 
     /// `/api/traces/{id}` in protobuf; none when it answers 404.

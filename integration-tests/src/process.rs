@@ -18,6 +18,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Process {
     name: String,
     log: PathBuf,
+    /// Where in the log its own output begins; before it is that of an earlier start.
+    log_start: u64,
     child: Child,
 }
 
@@ -29,6 +31,7 @@ impl Process {
     /// When the program or its log cannot be opened.
     pub fn spawn(name: &str, command: &Command, log: &Path) -> anyhow::Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log).context("cannot open a log")?;
+        let log_start = output.metadata()?.len();
         let mut guarded = Command::new("setpriv");
         guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -42,7 +45,7 @@ impl Process {
         }
         guarded.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = guarded.spawn().with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+        Ok(Self { name: name.to_owned(), log: log.to_owned(), log_start, child })
     }
 
     /// Asks it to stop.
@@ -50,10 +53,61 @@ impl Process {
     /// # Errors
     /// When the signal cannot be sent.
     pub fn sigterm(&self) -> anyhow::Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Lets it stand still.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn sigstop(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on after [`Self::sigstop`].
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn sigcont(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
-        anyhow::ensure!(status.success(), "cannot signal {} with pid {pid}", self.name);
+        let status = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", signal, &pid]).status()?;
+        anyhow::ensure!(status.success(), "cannot send {signal} to {} with pid {pid}", self.name);
         Ok(())
+    }
+
+    /// Waits until it stands still.
+    ///
+    /// # Errors
+    /// When it still runs after `limit`.
+    pub async fn stopped(&self, limit: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + limit;
+        let path = format!("/proc/{}/stat", self.child.id());
+        // The state follows the name, which ends with the last bracket.
+        while !fs::read_to_string(&path)?.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T")) {
+            if Instant::now() >= deadline {
+                bail!("{} does not stand still after {limit:?}", self.name);
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Memory that it has in use now, and the most that it ever had, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory_bytes(&self) -> anyhow::Result<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let field = |key: &str| {
+            let rest = status.lines().find_map(|line| line.strip_prefix(key))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let [now, most] = ["VmRSS:", "VmHWM:"].map(|key| field(key).map(|kib| kib << 10));
+        Ok((now.context("no VmRSS")?, most.context("no VmHWM")?))
     }
 
     /// Kills it at once and waits until it is gone.
@@ -100,7 +154,7 @@ impl Process {
     /// When it ends before, or `limit` passes.
     pub async fn printed(&mut self, text: &str, limit: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
-        while !fs::read_to_string(&self.log).unwrap_or_default().contains(text) {
+        while !self.output().contains(text) {
             self.running()?;
             if Instant::now() >= deadline {
                 bail!("{} did not print {text:?} within {limit:?}", self.name);
@@ -110,9 +164,16 @@ impl Process {
         Ok(())
     }
 
-    fn tail(&self) -> String {
+    /// All that it has printed.
+    #[must_use]
+    pub fn output(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let start = usize::try_from(self.log_start).unwrap_or(usize::MAX).min(text.len());
+        String::from_utf8_lossy(&text[start..]).into_owned()
+    }
+
+    fn tail(&self) -> String {
+        let text = self.output();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }

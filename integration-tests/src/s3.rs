@@ -58,11 +58,22 @@ impl S3Server {
         format!("s3://{BUCKET}/{prefix}")
     }
 
+    /// The server's process.
+    pub const fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// The variables that lead an S3 client to this server.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
+        Self::environment_at(&self.endpoint())
+    }
+
+    /// The variables that lead an S3 client to this server by way of `endpoint` (`http://host:port`).
+    #[must_use]
+    pub fn environment_at(endpoint: &str) -> Vec<(String, String)> {
         [
-            ("AWS_ENDPOINT", self.endpoint()),
+            ("AWS_ENDPOINT", endpoint.to_owned()),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),

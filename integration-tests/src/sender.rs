@@ -60,7 +60,8 @@ impl Sender {
                 Err(status) if Instant::now() > deadline => {
                     return Err(status).with_context(|| format!("not acknowledged in {attempt} tries"));
                 }
-                Err(_) => {
+                Err(status) => {
+                    self.noted.refused(&format!("{:?}", status.code()));
                     self.noted.resending(&spans);
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);

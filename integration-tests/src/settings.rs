@@ -15,6 +15,8 @@ pub enum Stage {
     Querier,
     /// Speaks the API.
     QueryFrontend,
+    /// Merges blocks.
+    Compactor,
 }
 
 impl Stage {
@@ -26,6 +28,7 @@ impl Stage {
             Self::Ingester => Some("ingester"),
             Self::Querier => Some("querier"),
             Self::QueryFrontend => Some("query-frontend"),
+            Self::Compactor => Some("compactor"),
         }
     }
 
@@ -87,6 +90,12 @@ pub(crate) const STORAGE_FOLDER: &str = "data/store";
 
 /// Name of the topic that takes the spans.
 pub(crate) const SPANS_TOPIC: &str = "vivace.spans";
+
+/// Where a process fails.
+pub(crate) const FAIL_POINTS: &str = "VIVACE_FAIL_POINTS";
+
+/// By which address other stages reach a process.
+pub(crate) const ADVERTISE_ADDRESS: &str = "VIVACE_ADVERTISE_ADDRESS";
 
 pub(crate) fn loopback(port: u16) -> String {
     format!("127.0.0.1:{port}")

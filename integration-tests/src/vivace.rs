@@ -84,15 +84,23 @@ impl Vivace {
     /// # Errors
     /// When the binary is missing.
     pub fn launch(options: VivaceOptions) -> anyhow::Result<Self> {
+        let mut vivace = Self::prepare(options)?;
+        vivace.spawn()?;
+        Ok(vivace)
+    }
+
+    /// Chooses its ports and folder, and does not start it yet.
+    ///
+    /// # Errors
+    /// When there are no free ports.
+    pub fn prepare(options: VivaceOptions) -> anyhow::Result<Self> {
         let ports = Ports {
             otlp_grpc: free_port()?,
             otlp_http: free_port()?,
             http: free_port()?,
             grpc: free_port()?,
         };
-        let mut vivace = Self { options, process: None, ports, folder: tempfile::tempdir()? };
-        vivace.spawn()?;
-        Ok(vivace)
+        Ok(Self { options, process: None, ports, folder: tempfile::tempdir()? })
     }
 
     /// Starts it and waits until it is ready.
@@ -205,6 +213,38 @@ impl Vivace {
         ensure!(status.success(), "{} stopped with {status}", self.options.name);
         self.process = None;
         Ok(())
+    }
+
+    /// Stops it well if it runs, and starts it again with these fail points; does not wait until it is ready, for it may fail
+    /// before.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub async fn restart_failing(&mut self, points: &str) -> anyhow::Result<()> {
+        if self.process.is_some() {
+            self.sigterm().await?;
+        }
+        self.reconfigure(|options| options.set(settings::FAIL_POINTS, points));
+        self.spawn()
+    }
+
+    /// Waits until it ends by a signal, as by a fail point.
+    ///
+    /// # Errors
+    /// When it does not, or ends otherwise.
+    pub async fn killed(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let status = self.process()?.exited(limit).await?;
+        ensure!(status.code().is_none(), "{} ended by itself: {status}", self.options.name);
+        self.process = None;
+        Ok(())
+    }
+
+    /// The process, for its signals and output.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&mut self) -> anyhow::Result<&mut Process> {
+        self.process.as_mut().with_context(|| format!("{} does not run", self.options.name))
     }
 
     /// Checks that it has not ended by itself.

@@ -7,6 +7,7 @@ use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
 use vivace_model::ErrorKind;
+use vivace_runtime::Injected;
 
 /// Why a compactor ended.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ pub(crate) enum JobError {
     Merge { inputs: usize, source: BlockError },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Injected(#[from] Injected),
 }
 
 impl JobError {
@@ -62,6 +65,7 @@ impl JobError {
         match self {
             Self::Merge { source, .. } => source.kind(),
             Self::Ledger(source) => source.kind(),
+            Self::Injected(_) => ErrorKind::Unavailable,
         }
     }
 }

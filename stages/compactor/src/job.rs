@@ -17,6 +17,7 @@ use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Pr
 use vivace_model::{BlockId, OffsetRange, UnixNanos};
 
 use crate::error::{JobError, causes};
+use crate::fail_points;
 use crate::metrics::Outcome;
 use crate::plan::Job;
 use crate::retention::Judge;
@@ -90,7 +91,13 @@ impl Work {
         let started = Instant::now();
         let mut named = Vec::new();
         let merged = {
-            let work = self.write(inputs, now, &mut named);
+            let work = async {
+                fail_points::MERGING.pass().await?;
+                let merged = self.write(inputs, now, &mut named).await;
+                let merged = merged.map_err(|source| JobError::Merge { inputs: inputs.len(), source })?;
+                fail_points::MERGED.pass().await?;
+                Ok(merged)
+            };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => None,
@@ -105,9 +112,9 @@ impl Work {
         };
         let outcome = match merged {
             Some(Ok(outcome)) => outcome,
-            Some(Err(source)) => {
+            Some(Err(error)) => {
                 self.drop_files(files(&named)).await;
-                return Err(JobError::Merge { inputs: inputs.len(), source });
+                return Err(error);
             }
             None => {
                 self.drop_files(files(&named)).await;
@@ -124,6 +131,7 @@ impl Work {
         };
         match self.append(state, body).await {
             Ok(Appended::Done(state)) => {
+                fail_points::LISTED.pass().await?;
                 self.count(&state, inputs, &outputs, &outcome, started);
                 Ok((Outcome::Done, state))
             }

@@ -9,6 +9,7 @@
 mod config;
 mod dry_run;
 mod error;
+mod fail_points;
 mod group;
 mod job;
 mod metrics;
@@ -32,6 +33,7 @@ use vivace_runtime::ReadinessCheck;
 
 pub use config::Config;
 pub use error::CompactorError;
+pub use fail_points::FAIL_POINTS;
 pub use metrics::Metrics;
 pub use random::Random;
 pub use retention::{Retention, RetentionOf, TraceFilter};

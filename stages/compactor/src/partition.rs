@@ -15,6 +15,7 @@ use vivace_log::LogError;
 use vivace_model::{BlockId, ErrorKind, Offset, Partition};
 
 use crate::error::{JobError, causes};
+use crate::fail_points;
 use crate::job::{Work, delete};
 use crate::plan::{Job, backlog, plan};
 use crate::shared::{Backoff, Shared};
@@ -132,6 +133,9 @@ impl PartitionWork {
         if due.is_empty() {
             return;
         }
+        if fail_points::DELETING.pass().await.is_err() {
+            return;
+        }
         let gone = delete(&self.shared, due.keys().cloned().collect()).await;
         self.shared.metrics().deleted.inc_by(gone.len() as u64);
         info!(partition = %self.partition, files = gone.len(), "files of replaced and expired blocks deleted");
@@ -147,7 +151,7 @@ impl PartitionWork {
         }
         let damaged = match &failed.error {
             JobError::Merge { source: BlockError::Corrupt { path, .. }, .. } => Some(path),
-            JobError::Merge { .. } | JobError::Ledger(_) => None,
+            JobError::Merge { .. } | JobError::Ledger(_) | JobError::Injected(_) => None,
         };
         let until = Instant::now() + AVOID_TIME;
         let blocks = failed.blocks.iter().filter(|(_, path)| damaged.is_none_or(|damaged| damaged == path));

@@ -68,6 +68,8 @@ pub(crate) enum RequestError {
     Busy,
     #[error("the message log cannot take more at the moment; try again later")]
     LogFull,
+    #[error("the disk of the message log is full; try again later")]
+    LogDiskFull(#[source] LogError),
     #[error("the message log did not acknowledge the spans; try again")]
     Log(#[source] LogError),
     #[error("the message log did not acknowledge the spans within {}s; try again", .0.as_secs_f64())]
@@ -82,6 +84,9 @@ impl From<LogError> for RequestError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Full => Self::LogFull,
+            LogError::Storage { ref source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Self::LogDiskFull(error)
+            }
             // No retry makes it fit: the limits of distributor and log contradict each other.
             LogError::TooLarge { .. } => Self::LogRefused(error),
             // A missing topic too: whoever puts that right should not have lost spans meanwhile.
@@ -106,6 +111,7 @@ impl RequestError {
             | Self::Slow(_)
             | Self::Busy
             | Self::LogFull
+            | Self::LogDiskFull(_)
             | Self::Log(_)
             | Self::LogSlow(_) => ErrorKind::Unavailable,
             Self::LogRefused(_) | Self::Task(_) => ErrorKind::Corrupt,
@@ -159,7 +165,7 @@ impl RequestError {
             Self::Disconnected(_) => Outcome::Cancelled,
             Self::Slow(_) => Outcome::Slow,
             Self::Busy => Outcome::Busy,
-            Self::LogFull => Outcome::LogFull,
+            Self::LogFull | Self::LogDiskFull(_) => Outcome::LogFull,
             Self::Log(_) | Self::LogSlow(_) => Outcome::LogUnavailable,
             Self::LogRefused(_) | Self::Task(_) => Outcome::Internal,
         }

@@ -16,17 +16,17 @@ use tracing::{debug, warn};
 use vivace_log::{LogError, NewRecord, SharedLog};
 use vivace_model::otlp::{Limits, RejectedSpan, SpansRecord};
 use vivace_model::{ErrorKind, Overrides, Spread, TenantError, TenantId, TenantSpread};
-use vivace_runtime::Watched;
+use vivace_runtime::{Injected, Watched};
 
 use self::job::{Job, Prepared, Progress};
 use crate::body::{self, Framing, GRPC_PREFIX};
 use crate::config::Config;
 use crate::encoding::Encoding;
 use crate::error::RequestError;
-use crate::grpc;
 use crate::inflight::Inflight;
 use crate::metrics::{Metrics, Protocol, RejectReason, RejectedLabels};
 use crate::rpc::{ExportTraceServiceResponse, PartialSuccess, RpcStatus};
+use crate::{fail_points, grpc};
 
 /// Name of the header with the tenant: of requests, and of records.
 pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
@@ -174,10 +174,15 @@ impl Intake {
         };
         let records = records.into_iter().map(new_record).collect();
         let started = Instant::now();
-        let appended = timeout(self.config.append_timeout, self.log.append(&self.topic, records)).await;
+        let append = async {
+            fail_points::APPENDING.pass().await.map_err(injected)?;
+            self.log.append(&self.topic, records).await?;
+            fail_points::APPENDED.pass().await.map_err(injected)
+        };
+        let appended = timeout(self.config.append_timeout, append).await;
         self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
         match appended {
-            Ok(Ok(_offsets)) => {
+            Ok(Ok(())) => {
                 self.metrics.records_appended.inc_by(count);
                 Ok(())
             }
@@ -225,4 +230,8 @@ impl Intake {
         let retry_delay = retry.then_some(self.config.retry_delay);
         RpcStatus { code: error.code(), message: error.to_string(), retry_delay }
     }
+}
+
+fn injected(source: Injected) -> LogError {
+    LogError::Unavailable { action: "failed to append".into(), source: source.into() }
 }

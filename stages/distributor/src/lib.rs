@@ -8,6 +8,7 @@ mod body;
 mod config;
 mod encoding;
 mod error;
+mod fail_points;
 mod grpc;
 mod http;
 mod inflight;
@@ -33,6 +34,7 @@ use vivace_runtime::Watched;
 
 pub use config::Config;
 pub use error::DistributorError;
+pub use fail_points::FAIL_POINTS;
 pub use metrics::Metrics;
 
 use crate::intake::Intake;

@@ -16,6 +16,7 @@ use vivace_ledger::BlockMeta;
 use vivace_model::{BlockId, OffsetRange, Partition, Spread, TenantId};
 
 use crate::error::PipelineError;
+use crate::fail_points;
 use crate::retry::Backoff;
 use crate::shared::Shared;
 
@@ -48,6 +49,7 @@ pub(crate) async fn store(
         }
         let spread = spreads.get(&tenant).copied().unwrap_or(Spread::UNKNOWN);
         let (meta, file) = encode(shared, origin, (tenant, spread), block).await?;
+        fail_points::UPLOADING.pass().await?;
         uploads.push_back(upload(shared, meta, file));
     }
     while let Some(meta) = uploads.next().await {

@@ -7,6 +7,7 @@ use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
 use vivace_model::{ErrorKind, Offset, OffsetRange, Partition};
+use vivace_runtime::Injected;
 
 /// Why an ingester ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,8 @@ pub(crate) enum PipelineError {
          deleted and made anew, say so by `vivace replay --new-topic --partition {partition}`"
     )]
     Replaced { partition: Partition, end: Offset },
+    #[error(transparent)]
+    Injected(#[from] Injected),
     #[error("failed to build a block of offsets {offsets}")]
     Block { offsets: OffsetRange, source: BlockError },
 }
@@ -63,6 +66,7 @@ impl PipelineError {
         match self {
             Self::Log { source, .. } => source.kind(),
             Self::Ledger(source) => source.kind(),
+            Self::Injected(_) => ErrorKind::Unavailable,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Recreated { .. } | Self::Replaced { .. } | Self::Block { .. } => ErrorKind::Corrupt,
         }

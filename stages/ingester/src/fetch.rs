@@ -15,13 +15,13 @@ use vivace_log::{LogError, Reader, Record};
 use vivace_model::{ErrorKind, Partition};
 
 use crate::budget::{Charge, Pressure};
-use crate::decode;
 use crate::error::PipelineError;
 use crate::holding::{Holding, Memory};
 use crate::metrics::SealCause;
 use crate::retry::Backoff;
 use crate::shared::Shared;
 use crate::store::FrozenSet;
+use crate::{decode, fail_points};
 
 /// What is open is sealed when it takes this part of the partition's share of the memory: beside it, sets wait to be
 /// stored and listed ones are kept.
@@ -101,7 +101,7 @@ impl Fetcher {
                     return Ok(FetchEnd::Drained);
                 }
                 Step::Seal(cause, slot) => self.seal(cause, slot),
-                Step::Take(Ok(records)) => self.take_in(records).await,
+                Step::Take(Ok(records)) => self.take_in(records).await?,
                 Step::Take(Err(LogError::OffsetOutOfRange { .. })) => {
                     self.seal_rest(SealCause::Gap).await;
                     return Ok(FetchEnd::Gap);
@@ -174,7 +174,8 @@ impl Fetcher {
         }
     }
 
-    async fn take_in(&mut self, records: Vec<Record>) {
+    async fn take_in(&mut self, records: Vec<Record>) -> Result<(), PipelineError> {
+        fail_points::FETCHED.pass().await?;
         self.backoff = Backoff::new();
         if self.retry_at.take().is_some() {
             self.shared.status.serving(self.partition);
@@ -187,6 +188,7 @@ impl Fetcher {
             seen
         };
         self.seen = Some(self.shared.environment.compute.run(decode).await);
+        Ok(fail_points::DECODED.pass().await?)
     }
 
     fn seal(&mut self, cause: SealCause, slot: OwnedSemaphorePermit) {

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vivace_log::{Assignment, LogError, Membership};
 use vivace_model::{ErrorKind, Partition};
+use vivace_runtime::Injected;
 
 use crate::error::{IngesterError, causes};
+use crate::fail_points;
 use crate::pipeline::Pipeline;
 use crate::retry::Backoff;
 use crate::shared::Shared;
@@ -175,7 +177,13 @@ impl Group {
 
     async fn commit(&self, membership: &mut dyn Membership) {
         for (partition, offset) in self.shared.commits.take() {
-            match timeout(COMMIT_TIMEOUT, membership.commit(partition, offset)).await {
+            let commit = membership.commit(partition, offset);
+            let commit = async move {
+                fail_points::COMMITTING.pass().await.map_err(injected)?;
+                commit.await?;
+                fail_points::COMMITTED.pass().await.map_err(injected)
+            };
+            match timeout(COMMIT_TIMEOUT, commit).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(%partition, %offset, error = causes(&error), "offset not committed"),
                 Err(_) => warn!(%partition, %offset, "offset not committed in time"),
@@ -223,4 +231,8 @@ impl Group {
         }
         self.pipelines.shutdown().await;
     }
+}
+
+fn injected(source: Injected) -> LogError {
+    LogError::Unavailable { action: "failed to commit".into(), source: source.into() }
 }

@@ -98,7 +98,9 @@ impl From<PipelineError> for ReplayError {
             error @ (PipelineError::Recreated { .. } | PipelineError::Replaced { .. }) => {
                 Self::Refused(error.to_string())
             }
-            error @ (PipelineError::Fenced { .. } | PipelineError::Block { .. }) => {
+            error @ (PipelineError::Fenced { .. }
+            | PipelineError::Block { .. }
+            | PipelineError::Injected(_)) => {
                 let kind = error.kind();
                 Self::Build(Box::new(error), kind)
             }

@@ -18,6 +18,7 @@ use vivace_model::{Offset, OffsetRange, Partition, TenantId};
 
 use crate::blocks::{self, Origin};
 use crate::error::{PipelineError, causes};
+use crate::fail_points;
 use crate::holding::{Holding, Piece, Rows};
 use crate::metrics::observe;
 use crate::rejected::{self, RejectedRecord};
@@ -108,6 +109,7 @@ impl Storer {
                 set = self.sets.recv() => {
                     let Some(frozen) = set else { return Ok(()) };
                     let sealed = self.seal(frozen).await;
+                    fail_points::SEALED.pass().await?;
                     let stored = self.store(sealed).await?;
                     let listed = self.list(stored).await?;
                     self.finish(&listed).await;
@@ -133,6 +135,7 @@ impl Storer {
         let incarnation = self.state.incarnation();
         let origin = Origin { partition: self.partition, incarnation, offsets };
         let stored = blocks::store(&self.shared, origin, &spreads, blocks).await?;
+        fail_points::UPLOADED.pass().await?;
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;
         observe(&self.shared.metrics().store_seconds, started.elapsed());
@@ -145,8 +148,10 @@ impl Storer {
         let StoredSet { frozen, offsets, blocks, rejected } = stored;
         let last = frozen.piece.content.read().last;
         let body = EntryBody::Ingested { offsets, blocks: blocks.clone(), rejected, last };
+        fail_points::LISTING.pass().await?;
         self.state =
             append(&self.shared, self.partition, &self.chain, &self.state, body, offsets.start).await?;
+        fail_points::LISTED.pass().await?;
         observe(&self.shared.metrics().list_seconds, started.elapsed());
         let FrozenSet { piece, slot } = frozen;
         self.holding.listed(&piece);

@@ -2,6 +2,7 @@ use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
 use vivace_model::{ErrorKind, Offset, Partition};
+use vivace_runtime::Injected;
 use vivace_traceql::EvalError;
 
 /// Why a job has no answer.
@@ -77,6 +78,9 @@ pub enum JobError {
         /// The limit.
         bytes_max: usize,
     },
+    /// A test wants it so.
+    #[error(transparent)]
+    Injected(#[from] Injected),
     /// The work was stopped from outside.
     #[error("job was stopped")]
     Stopped,
@@ -93,7 +97,7 @@ impl JobError {
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
-            Self::Busy | Self::NoEnd { .. } | Self::LogSilent { .. } | Self::Stopped => {
+            Self::Busy | Self::NoEnd { .. } | Self::LogSilent { .. } | Self::Injected(_) | Self::Stopped => {
                 ErrorKind::Unavailable
             }
         }

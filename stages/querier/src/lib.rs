@@ -12,6 +12,7 @@ mod blocks;
 mod compute;
 mod config;
 mod error;
+mod fail_points;
 mod metrics;
 mod owners;
 mod querier;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use config::Config;
 pub use error::JobError;
+pub use fail_points::FAIL_POINTS;
 pub use metrics::Metrics;
 pub use querier::{Parts, Querier};
 pub use recent_services::RecentServices;

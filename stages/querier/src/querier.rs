@@ -22,7 +22,7 @@ use crate::owners::Owners;
 use crate::recent::{Found, From, Outages, Recent};
 use crate::recent_trace::TraceQuestion;
 use crate::search::{SearchAnswer, Searcher};
-use crate::{Config, JobError, Metrics, RecentServices, blocks};
+use crate::{Config, JobError, Metrics, RecentServices, blocks, fail_points};
 
 /// What a querier works with.
 #[derive(Debug)]
@@ -140,6 +140,7 @@ impl Querier {
 
     async fn answer(&self, job: TraceJob, source: JobSource) -> Result<(Answer, Slot), JobError> {
         let slot = self.admit().await?;
+        fail_points::STARTED.pass().await?;
         let tenant: TenantId = job.tenant.parse().map_err(|error| JobError::Invalid(format!("{error}")))?;
         let bytes: [u8; 16] = job
             .trace_id
@@ -170,12 +171,15 @@ impl Querier {
                 answer
             }
         };
+        fail_points::ANSWERED.pass().await?;
         Ok((answer, slot))
     }
 
     async fn found(&self, job: SearchJob) -> Result<(SearchAnswer, Slot), JobError> {
         let slot = self.admit().await?;
+        fail_points::STARTED.pass().await?;
         let answer = self.0.searcher.run(&self.0.recent, job).await?;
+        fail_points::ANSWERED.pass().await?;
         Ok((answer, slot))
     }
 }

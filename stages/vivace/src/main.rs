@@ -8,6 +8,7 @@ mod compactor;
 mod demo;
 mod operator;
 mod overrides;
+mod probe;
 mod process;
 mod servers;
 mod settings;
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Prints every setting with its value, default, unit and meaning, as a file of variables.
     Config,
+    /// Writes traces at a steady small rate and reads them back by id, by search and by exact counts, all the time.
+    Probe(probe::Arguments),
     #[command(flatten)]
     Operate(Task),
     #[command(flatten)]
@@ -88,7 +91,7 @@ impl Command {
             Self::Querier => Stages { querier: true, ..Stages::NONE },
             Self::QueryFrontend => Stages { query_frontend: true, ..Stages::NONE },
             Self::Compactor { .. } => Stages { compactor: true, ..Stages::NONE },
-            Self::Operate(_) | Self::Ask(_) => Stages::NONE,
+            Self::Probe(_) | Self::Operate(_) | Self::Ask(_) => Stages::NONE,
         }
     }
 }
@@ -129,6 +132,9 @@ fn start(command: Command) -> Result<ExitCode> {
         let ended = runtime.block_on(operator::run(task, &settings));
         runtime.shutdown_timeout(BLOCKING_WAIT);
         return ended;
+    }
+    if let Command::Probe(arguments) = command {
+        return runtime.block_on(probe::run(arguments, list)).map(|()| ExitCode::SUCCESS);
     }
     if let Command::Compactor { dry_run: true } = command {
         for line in runtime.block_on(compactor::dry_run(&settings))? {

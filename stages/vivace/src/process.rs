@@ -17,8 +17,8 @@ use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
 use vivace_runtime::{
-    AdminState, BuildInfo, Readiness, Setting, SharedRegistry, Supervisor, Watched, admin_router,
-    new_registry, serve_http, shutdown_signal,
+    AdminState, BuildInfo, FailPoint, Readiness, Setting, SharedRegistry, Supervisor, Watched, admin_router,
+    arm_fail_points, new_registry, serve_http, shutdown_signal,
 };
 
 use crate::settings::Settings;
@@ -102,6 +102,7 @@ impl Process {
         if embedded && !stages.is_all() {
             bail!("VIVACE_KAFKA_BROKERS must be set to run a stage as a process of its own");
         }
+        arm_fail_points(&settings.process.fail_points, &fail_points())?;
         let mut supervisor = Supervisor::new(settings.process.shutdown_grace);
         let readiness = Readiness::new(supervisor.draining());
         let build = BuildInfo::new(env!("CARGO_PKG_VERSION"));
@@ -159,6 +160,17 @@ async fn ensure(log: &dyn Log, spec: &TopicSpec, grow: bool) -> Result<()> {
         }
         ensured => Ok(ensured?),
     }
+}
+
+/// The fail points of all stages.
+fn fail_points() -> Vec<&'static FailPoint> {
+    [
+        vivace_distributor::FAIL_POINTS,
+        vivace_ingester::FAIL_POINTS,
+        vivace_compactor::FAIL_POINTS,
+        vivace_querier::FAIL_POINTS,
+    ]
+    .concat()
 }
 
 impl Common {

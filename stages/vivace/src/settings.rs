@@ -32,6 +32,9 @@ settings! {
         overrides_reload: Duration = Duration::from_secs(10),
         /// How long all stages together may take to finish after SIGTERM.
         shutdown_grace: Duration = Duration::from_secs(45),
+        /// For tests only: where this process is to fail, as `NAME=ACTION@PASSES;…` with the action `kill`, `stop`, `error` or
+        /// `sleep(MILLISECONDS)` and the passes `3`, `3-5` or none for each: `ingester.uploaded=kill@2`. A wrong name lists all.
+        fail_points: String = String::new(),
     }
 }
 

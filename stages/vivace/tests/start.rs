@@ -43,6 +43,7 @@ fn wrong_settings_stop_the_start_with_one_line() {
         ("VIVACE_SHUTDOWN_GRACE", "1s", "VIVACE_SHUTDOWN_GRACE"),
         ("VIVACE_STORAGE_URL", "bucket", "VIVACE_STORAGE_URL"),
         ("VIVACE_STORAGE_URL", "ftp://host/folder", "VIVACE_STORAGE_URL"),
+        ("VIVACE_FAIL_POINTS", "ingester.nowhere=kill", "distributor.appended, ingester.fetched"),
     ] {
         let line = refusal(&[], &[(variable, value)]);
         assert!(line.starts_with("vivace: ") && line.contains(expected), "{variable}={value}: {line}");

@@ -1,0 +1,203 @@
+//! More than can be taken: too many requests, a full disk, a bucket that does not answer. Memory stays within its budget,
+//! senders are told to come again, nothing acknowledged is lost, reads go on, and all heals by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use tokio::time::sleep;
+use vivace_integration_tests::{
+    Acknowledged, Checker, Load, LoadOptions, Prober, Requests, S3Proxy, S3Server, SmallDisk, Trouble,
+    Vivace, VivaceOptions, all_stored_once, bounded, eventually, read_ledger,
+};
+use vivace_probe::{Config, Tally};
+
+const TEST_LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(60);
+const PARTITIONS: u32 = 4;
+const SAMPLE: usize = 50;
+
+/// What an ingester may hold, and the whole process: with its code, caches, requests and what the allocator keeps.
+const BUDGET: &str = "64MiB";
+const PROCESS_BYTES_MAX: u64 = 500 << 20;
+
+/// A process with little memory for everything.
+fn frugal() -> VivaceOptions {
+    VivaceOptions::embedded()
+        .partitions(PARTITIONS)
+        .blocks_every(Duration::from_secs(1))
+        .set("VIVACE_INGESTER_MEMORY_BYTES_MAX", BUDGET)
+        .set("VIVACE_DISTRIBUTOR_REQUEST_BYTES_MAX", "1MiB")
+        .set("VIVACE_DISTRIBUTOR_INFLIGHT_BYTES_MAX", "4MiB")
+        .set("VIVACE_LOG_SEGMENT_BYTES", "4MiB")
+}
+
+fn probing(vivace: &Vivace) -> Prober {
+    let config = Config {
+        otlp: vivace.otlp_grpc(),
+        api: vivace.api(),
+        traces_per_second: 20.0,
+        rounds_max: 1000,
+        patience: LIMIT,
+        missing_after: Duration::from_secs(15),
+        ..Config::default()
+    };
+    Prober::start(config).expect("it starts")
+}
+
+/// Waits until that much more happened than in `before`.
+async fn until(prober: &Prober, before: Tally, what: &str, done: impl Fn(Tally, Tally) -> bool) {
+    let progress = eventually(LIMIT, || async {
+        let now = prober.tally();
+        ensure!(done(before, now), "{what}: {before:?} then {now:?}");
+        Ok(())
+    });
+    progress.await.unwrap_or_else(|error| panic!("{error:#}"));
+    prober.right().expect("no answer was wrong");
+    eprintln!("overload: {what}: {:?}", prober.tally());
+}
+
+fn memory_is_bounded(vivace: &mut Vivace) {
+    let (now, most) = vivace.process().expect("it runs").memory_bytes().expect("Linux tells");
+    eprintln!("overload: {} MiB in use, {} MiB at most", now >> 20, most >> 20);
+    assert!(most < PROCESS_BYTES_MAX, "{most} bytes of memory");
+}
+
+/// After a stop everything is in blocks: no less than was acknowledged, no more than was sent.
+async fn stored_is_acknowledged(store: &Arc<dyn ObjectStore>, tally: Tally) {
+    let spans_each = u64::from(Config::default().spans_per_trace);
+    let chains = read_ledger(store).await.expect("sound chains");
+    let rows: u64 = chains.values().map(|chain| chain.rows).sum();
+    let allowed = tally.acknowledged * spans_each..=tally.sent * spans_each;
+    assert!(allowed.contains(&rows), "{rows} spans are stored, not {allowed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary"]
+async fn more_load_than_it_takes_is_pushed_back() {
+    bounded(TEST_LIMIT, async {
+        let mut vivace = Vivace::start(frugal()).await.expect("vivace starts");
+        let noted = Arc::new(Acknowledged::default());
+        let mut checker = Checker::new(vivace.client(), Arc::clone(&noted));
+        // As fast as they can, and far more at once than may be in work.
+        let load = LoadOptions { senders: 64, spans: 250_000, spans_per_second: 10_000_000, seed: 7 };
+        let mut load = Load::start(&vivace.otlp_grpc(), &noted, load).expect("the load starts");
+        load.reached(0.5).await.expect("spans go in");
+        checker.check("under overload", SAMPLE).await.expect("whole");
+        load.finished().await.expect("everything is acknowledged in the end");
+        memory_is_bounded(&mut vivace);
+        let refusals = noted.refusals();
+        eprintln!("overload: refused with {refusals:?}");
+        assert!(refusals.get("ResourceExhausted").is_some_and(|times| *times > 0), "{refusals:?}");
+        checker.check("afterwards", SAMPLE).await.expect("whole");
+        let store = vivace.store().expect("a store");
+        all_stored_once(&store, &noted, PARTITIONS as usize).await.expect("stored once");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary and root"]
+async fn a_full_disk_refuses_spans_and_heals() {
+    bounded(TEST_LIMIT, async {
+        let disk = SmallDisk::mount(48).expect("a small disk");
+        let data = disk.path().join("data");
+        let options = frugal().set("VIVACE_DATA_DIR", data.display().to_string());
+        let mut vivace = Vivace::start(options).await.expect("vivace starts");
+        let prober = probing(&vivace);
+        until(&prober, prober.tally(), "all is well", |before, now| {
+            now.found_by_search > before.found_by_search + 40 && now.counts > before.counts
+        })
+        .await;
+
+        let before = prober.tally();
+        let refused = eventually(LIMIT, || async {
+            // Again and again, since what was stored makes room in the log.
+            disk.fill()?;
+            let now = prober.tally();
+            ensure!(now.refused > before.refused + 20, "not refused: {now:?}");
+            Ok(())
+        });
+        refused.await.expect("spans are refused");
+        let output = vivace.process().expect("it runs").output();
+        assert!(output.contains("No space left on device"), "the log says why");
+        until(&prober, prober.tally(), "reads go on while the disk is full", |before, now| {
+            now.found_again > before.found_again + 40 && now.counts > before.counts + 5
+        })
+        .await;
+
+        disk.free().expect("it was full");
+        until(&prober, prober.tally(), "it heals", |before, now| {
+            now.found_by_search > before.found_by_search + 60 && now.counts > before.counts
+        })
+        .await;
+        let tally = prober.finish().await.expect("no answer was wrong");
+        vivace.sigterm().await.expect("it stops well");
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(LocalFileSystem::new_with_prefix(data.join("store")).expect("a store"));
+        stored_is_acknowledged(&store, tally).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary and root"]
+async fn a_full_store_lets_spans_wait_in_the_log() {
+    bounded(TEST_LIMIT, async {
+        let disk = SmallDisk::mount(16).expect("a small disk");
+        let url = format!("file://{}", disk.path().display());
+        let mut vivace = Vivace::start(frugal().set("VIVACE_STORAGE_URL", url)).await.expect("vivace starts");
+        let prober = probing(&vivace);
+        let grown = |before: Tally, now: Tally| {
+            now.found_by_search > before.found_by_search + 60
+                && now.found_again > before.found_again + 40
+                && now.counts > before.counts + 5
+        };
+        until(&prober, prober.tally(), "all is well", grown).await;
+        disk.fill().expect("it has little room");
+        until(&prober, prober.tally(), "spans are taken and found while nothing can be stored", grown).await;
+        let output = vivace.process().expect("it runs").output();
+        assert!(output.contains("cannot upload a block"), "the log says what is wrong");
+        disk.free().expect("it was full");
+        until(&prober, prober.tally(), "it heals", grown).await;
+        let tally = prober.finish().await.expect("no answer was wrong");
+        vivace.sigterm().await.expect("it stops well");
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(LocalFileSystem::new_with_prefix(disk.path()).expect("a store"));
+        stored_is_acknowledged(&store, tally).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary and S3"]
+async fn a_bucket_that_does_not_answer_stops_fetching_before_memory_is_full() {
+    bounded(TEST_LIMIT, async {
+        let s3 = S3Server::start().await.expect("the server starts");
+        let front = S3Proxy::start(&s3.endpoint()).await.expect("a proxy");
+        let options = frugal()
+            .set_all(&S3Server::environment_at(&format!("http://{}", front.address())))
+            .set("VIVACE_STORAGE_URL", s3.url("vivace"));
+        let mut vivace = Vivace::start(options).await.expect("vivace starts");
+        let noted = Arc::new(Acknowledged::default());
+        let mut checker = Checker::new(vivace.client(), Arc::clone(&noted));
+        let load = LoadOptions { senders: 4, spans: 300_000, spans_per_second: 30_000, seed: 9 };
+        let mut load = Load::start(&vivace.otlp_grpc(), &noted, load).expect("the load starts");
+        load.reached(0.05).await.expect("spans go in");
+        front.set(Requests::BlockPuts, Trouble::Silent);
+        load.reached(0.5).await.expect("the log takes spans all the same");
+        checker.check("the bucket takes nothing", SAMPLE).await.expect("whole");
+        load.finished().await.expect("the log takes spans all the same");
+        sleep(Duration::from_secs(2)).await;
+        assert!(front.troubled() > 0, "blocks were to be stored");
+        memory_is_bounded(&mut vivace);
+        front.clear();
+        let store = s3.store("vivace").expect("a store");
+        all_stored_once(&store, &noted, PARTITIONS as usize).await.expect("stored once");
+        checker.check("the bucket is back", SAMPLE).await.expect("whole");
+        memory_is_bounded(&mut vivace);
+    })
+    .await;
+}
