@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{debug, warn};
 use vivace_model::Partition;
 
@@ -147,9 +148,10 @@ fn encode(state: &PartitionState) -> Bytes {
     serde_json::to_vec(&written).expect("a state has only string keys and plain values").into()
 }
 
-/// Runs CPU work here if it is short, else off the async threads. Small work stays here so that simulations repeat.
+/// Runs CPU work here if it is short, else off the async threads; but on a runtime of a single thread, which only tests
+/// and simulations have, always here, so that simulations repeat.
 async fn compute<T: Send + 'static>(inline: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
-    if inline {
+    if inline || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return work();
     }
     tokio::task::spawn_blocking(work).await.expect("coding a snapshot neither panics nor is cancelled")

@@ -1,6 +1,7 @@
 //! An ingester on the in-memory log and store under paused time, for the tests of this crate.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -233,13 +234,16 @@ struct RigParts<'a> {
     compute: Compute,
 }
 
+/// Each has random numbers of its own, or two of them would give their blocks the same ids.
+static PROCESSES: AtomicU64 = AtomicU64::new(7);
+
 impl RigParts<'_> {
     fn environment(&self) -> Environment {
         Environment {
             log: Arc::<MemoryLog>::clone(self.log),
             store: Arc::new(self.store.clone()),
             clock: Arc::<ManualClock>::clone(self.clock),
-            random: Arc::new(Random::seeded(7)),
+            random: Arc::new(Random::seeded(PROCESSES.fetch_add(1, Ordering::Relaxed))),
             compute: self.compute,
             metrics: self.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),

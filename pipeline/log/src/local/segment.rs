@@ -5,7 +5,7 @@
 //! they were after all older segments are gone.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IoSlice, Read};
+use std::io::{self, BufRead, BufReader, IoSlice, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Buf;
@@ -123,6 +123,8 @@ pub(super) fn scan(
     let Some(mut bases) = read_header(file, partitions)? else { return Ok(None) };
     let file_len = file.metadata()?.len();
     let mut position = header_len(bases.len());
+    // The header may have been shorter than what was read of it.
+    (&*file).seek(SeekFrom::Start(position))?;
     bases.resize(partitions, 0);
     let buffer_bytes = if bodies { BODIES_BUFFER_BYTES } else { HEADERS_BUFFER_BYTES };
     let mut reader = BufReader::with_capacity(buffer_bytes, file);

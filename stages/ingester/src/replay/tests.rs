@@ -7,9 +7,10 @@ use vivace_ledger::EntryBody;
 use vivace_ledger::faults::Faults;
 use vivace_log::Log;
 use vivace_log::memory::MemoryLog;
-use vivace_model::{ErrorKind, Offset, OffsetRange};
+use vivace_model::{ByteSize, ErrorKind, Offset, OffsetRange};
 
 use super::ReplayRequest;
+use crate::Config;
 use crate::testing::{P, Rig, config, wait_for};
 
 const ALL: OffsetRange = OffsetRange { start: Offset(0), end: Offset(u64::MAX) };
@@ -92,7 +93,8 @@ async fn what_the_topic_lacks_is_refused_or_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_bucket_is_filled_from_the_topic() {
-    let mut rig = Rig::prepare(config()).await;
+    let few = Config { fetch_bytes_max: ByteSize(1000), ..config() };
+    let mut rig = Rig::prepare(few).await;
     rig.append_spans(0..35).await;
     rig.handle.truncate(&rig.topics.spans, P, Offset(5));
     let done = rig.replayer().replay(&request(ALL)).await.unwrap();
