@@ -56,6 +56,8 @@ pub(crate) fn base(stage: Stage, ports: &Ports, folder: &Path) -> Vec<(String, S
         ("VIVACE_DATA_DIR", folder.join("data").display().to_string()),
         ("VIVACE_HTTP_LISTEN", loopback(ports.http)),
         ("VIVACE_GRPC_LISTEN", loopback(ports.grpc)),
+        // The sample's spans are of one day, which is long ago at some time.
+        ("VIVACE_COMPACTOR_RETENTION", "0s".to_owned()),
     ];
     if stage.takes_spans() {
         all.push(("VIVACE_DISTRIBUTOR_GRPC_LISTEN", loopback(ports.otlp_grpc)));

