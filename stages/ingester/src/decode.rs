@@ -42,9 +42,11 @@ pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen
         content.end = record.offset.next();
         content.opened.get_or_insert_with(Instant::now);
     }
-    let mut content = piece.content.write();
-    content.last = last.or(content.last);
-    piece.measure(&content);
+    if last.is_some() {
+        piece.content.write().last = last;
+    }
+    // Readers need not wait while it measures.
+    piece.measure(&piece.content.read());
 }
 
 /// By what a record is known again.
