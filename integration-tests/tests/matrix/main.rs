@@ -20,6 +20,8 @@ use crate::table::Results;
 
 /// For one cell, and for the start and the end of a run.
 const CELL_LIMIT: Duration = Duration::from_secs(120);
+/// So many cells lie between two audits of what is running: each reads the whole ledger.
+const AUDIT_EVERY: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the binary, Kafka and S3"]
@@ -47,6 +49,9 @@ async fn every_acknowledged_span_is_found_once_whatever_fails() {
             match outcome {
                 Ok(outcome) => eprintln!("matrix: {cell}: {outcome:.1?}"),
                 Err(error) => panic!("{cell}: {error:#}"),
+            }
+            if (number + 1) % AUDIT_EVERY == 0 {
+                run.audit(&[]).await.expect("the audit is clean while everything runs");
             }
         }
         let tally = run.finish().await.expect("what is stored is what was acknowledged");

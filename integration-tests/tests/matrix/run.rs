@@ -79,6 +79,15 @@ impl Run {
         Ok(Outcome { recovered, errors: errors - before.errors, refused: refused - before.refused })
     }
 
+    /// Lets `vivace audit` look at the bucket, while everything goes on or not.
+    pub(crate) async fn audit(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        // Not the one that fails.
+        let output =
+            self.cluster.compactors[1].operate(&[&["audit", "--grace", "10s"], arguments].concat()).await?;
+        ensure!(output.status.success(), "the audit ended with {}", output.status);
+        Ok(())
+    }
+
     /// Stops everything well, and compares what is stored with what was sent.
     pub(crate) async fn finish(mut self) -> anyhow::Result<Tally> {
         let spans_each = u64::from(Config::default().spans_per_trace);
@@ -86,6 +95,7 @@ impl Run {
         for process in self.cluster.ingesters.iter_mut().chain(&mut self.cluster.compactors) {
             process.sigterm().await?;
         }
+        audit(&self.cluster, &["--deep"]).await?;
         let chains = vivace_integration_tests::read_ledger(&self.cluster.store()?).await?;
         let rows: u64 = chains.values().map(|chain| chain.rows).sum();
         let (least, most) = (tally.acknowledged * spans_each, tally.sent * spans_each);
@@ -292,6 +302,13 @@ impl Run {
         }
         Ok(started.elapsed().saturating_sub(LOOK_EVERY * CALM_LOOKS))
     }
+}
+
+async fn audit(cluster: &ProxiedCluster, arguments: &[&str]) -> anyhow::Result<()> {
+    // With the settings of the one that does not fail.
+    let output = cluster.compactors[1].operate(&[&["audit", "--grace", "10s"], arguments].concat()).await?;
+    ensure!(output.status.success(), "the audit ended with {}", output.status);
+    Ok(())
 }
 
 async fn arm(process: &mut Vivace, points: &str) -> anyhow::Result<()> {
