@@ -54,8 +54,13 @@ impl Auditor {
         Self { bucket, reader, options }
     }
 
-    /// Looks at the chain of a partition and at all that it names; `log` is what the topic holds, where that is known.
-    pub async fn partition(&self, partition: Partition, log: Option<OffsetRange>) -> PartitionReport {
+    /// Looks at the chain of a partition and at all that it names. `log` asks what the topic holds, or says that there is
+    /// no topic to ask, or why it cannot be known; it is awaited once the chain has been read, for both of them grow.
+    pub async fn partition(
+        &self,
+        partition: Partition,
+        log: impl Future<Output = Result<Option<OffsetRange>, String>>,
+    ) -> PartitionReport {
         let mut report = PartitionReport::new(partition);
         if let Err(error) = self.look(&mut report, log).await {
             match error.kind() {
@@ -74,7 +79,11 @@ impl Auditor {
         orphans::find(&self.bucket).await
     }
 
-    async fn look(&self, report: &mut PartitionReport, log: Option<OffsetRange>) -> Result<(), OperateError> {
+    async fn look(
+        &self,
+        report: &mut PartitionReport,
+        log: impl Future<Output = Result<Option<OffsetRange>, String>>,
+    ) -> Result<(), OperateError> {
         let chain = self.bucket.chain(report.partition);
         let (entries, snapshots) = chain.listed().await?;
         let mut check = ChainCheck::default();
@@ -93,7 +102,7 @@ impl Auditor {
             report.violations.add(violation.to_string());
         }
         report.tell(&state);
-        report.compare_log(&state, log);
+        report.compare_log(&state, log.await);
         self.blocks(&chain, &state, report).await?;
         self.replaced(&state, report).await
     }

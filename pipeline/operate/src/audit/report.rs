@@ -111,8 +111,14 @@ impl PartitionReport {
     }
 
     /// The chain cannot be ahead of the topic; and what the topic lost before the chain came that far is lost.
-    pub(crate) fn compare_log(&mut self, state: &PartitionState, log: Option<OffsetRange>) {
-        let (Some(log), end) = (log, state.end()) else { return };
+    /// The log has to be asked after the chain was read.
+    pub(crate) fn compare_log(&mut self, state: &PartitionState, log: Result<Option<OffsetRange>, String>) {
+        let end = state.end();
+        let log = match log {
+            Ok(Some(log)) => log,
+            Ok(None) => return,
+            Err(reason) => return self.unknown.add(reason),
+        };
         if end > log.end {
             self.violations
                 .add(format!("it ends at offset {end}, but the topic holds only {log}: another topic?"));

@@ -73,14 +73,11 @@ async fn look(arguments: &Arguments, settings: &Settings) -> Result<Verdict> {
     let auditor = Auditor::new(bucket, AuditOptions { deep: arguments.deep, grace: arguments.grace });
     let looks = stream::iter(partitions).map(|partition| {
         let (auditor, log, topic) = (&auditor, log.as_ref(), topic.as_str());
-        async move {
+        let held = async move {
             let held = watermarks(log, topic, partition).await;
-            let mut report = auditor.partition(partition, held.as_ref().ok().copied().flatten()).await;
-            if let Err(error) = held {
-                report.unknown.told.push(format!("the log does not answer: {error:#}"));
-            }
-            report
-        }
+            held.map_err(|error| format!("the log does not answer: {error:#}"))
+        };
+        auditor.partition(partition, held)
     });
     let reports: Vec<PartitionReport> = looks.buffered(PARTITIONS_AT_ONCE).collect().await;
     let orphans = match arguments.partition {
