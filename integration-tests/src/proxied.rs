@@ -6,7 +6,7 @@ use object_store::ObjectStore;
 use tokio::time::{Instant, sleep};
 use vivace_ledger::Chain;
 use vivace_log::{KafkaConfig, KafkaLog, Log};
-use vivace_model::{Partition, SystemClock};
+use vivace_model::{ErrorKind, Partition, SystemClock};
 
 use crate::kafka::KafkaBroker;
 use crate::s3::S3Server;
@@ -187,12 +187,25 @@ impl ProxiedCluster {
                 }
             };
             let chain = Chain::new(Arc::clone(&store), SPANS_TOPIC, partition, Arc::new(SystemClock));
-            let mut state = chain.load().await.context("cannot read the ledger")?;
-            while state.end() < end {
-                let lag = end.0 - state.end().0;
-                ensure!(started.elapsed() < limit, "partition {partition} lags by {lag} after {limit:?}");
+            let mut state = None;
+            loop {
+                let read = match &state {
+                    None => chain.load().await,
+                    Some(state) => chain.refresh(state).await,
+                };
+                let late = started.elapsed() > limit;
+                match read {
+                    Ok(read) if read.end() >= end => break,
+                    Ok(read) => {
+                        let lag = end.0 - read.end().0;
+                        ensure!(!late, "partition {partition} lags by {lag} after {limit:?}");
+                        state = Some(read);
+                    }
+                    // The store is overtaxed, as it may be for a while after a fault.
+                    Err(error) if error.kind() == ErrorKind::Unavailable && !late => {}
+                    Err(error) => return Err(error).context("cannot read the ledger"),
+                }
                 sleep(POLL).await;
-                state = chain.refresh(&state).await.context("cannot read the ledger")?;
             }
         }
         Ok(started.elapsed())
