@@ -87,6 +87,14 @@ impl Shared {
                 Err(failure) if failure.is_between_leaders() && Instant::now() < deadline => {
                     sleep(ASK_AGAIN).await;
                 }
+                // A broker that starts may name too few partitions for a moment, and librdkafka believes it for minutes.
+                Err(failure)
+                    if failure.is_of_no_partition()
+                        && Instant::now() < deadline
+                        && topics::has_partition(self, topic, partition).await? =>
+                {
+                    sleep(ASK_AGAIN).await;
+                }
                 Err(failure) => return Err(failure.of_partition(topic, partition)),
             }
         }

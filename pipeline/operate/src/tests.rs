@@ -180,7 +180,7 @@ async fn what_is_ingested_meanwhile_does_not_look_like_another_topic() {
         rig.ingest(&[2]).await;
         Ok(Some(held))
     };
-    assert_eq!(auditor.partition(P, log).await.verdict(), Verdict::Clean);
+    assert_eq!(Box::pin(auditor.partition(P, log)).await.verdict(), Verdict::Clean);
 }
 
 #[tokio::test(start_paused = true)]

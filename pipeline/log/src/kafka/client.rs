@@ -136,13 +136,16 @@ impl Failure {
         })
     }
 
+    /// Whether the client believes that there is no such partition.
+    pub(super) fn is_of_no_partition(&self) -> bool {
+        self.error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition)
+    }
+
     /// As an error of something that concerns one partition.
     pub(super) fn of_partition(self, topic: &str, partition: Partition) -> LogError {
-        match self.error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownPartition) => {
-                LogError::PartitionMissing { topic: topic.to_owned(), partition }
-            }
-            _ => self.into(),
+        match self.is_of_no_partition() {
+            true => LogError::PartitionMissing { topic: topic.to_owned(), partition },
+            false => self.into(),
         }
     }
 }

@@ -147,7 +147,12 @@ impl Reader for KafkaReader {
                     Meaning::OutOfRange => self.stopped = true,
                     Meaning::Failed => {
                         let action = format!("failed to read {}/{}", self.topic, self.partition);
-                        return Err(Failure { action, error }.of_partition(&self.topic, self.partition));
+                        let failure = Failure { action, error };
+                        if failure.is_of_no_partition() {
+                            // Fails if the brokers say so, too; otherwise another reader will find it.
+                            self.shared.watermarks(&self.topic, self.partition).await?;
+                        }
+                        return Err(failure.into());
                     }
                     Meaning::Passing => {
                         debug!(topic = self.topic, partition = %self.partition, %error, "passing")

@@ -116,6 +116,15 @@ async fn is_led(shared: &Arc<Shared>, topic: &str, partitions: u32) -> bool {
     true
 }
 
+/// Whether the brokers name the partition now. The client has learnt anew of all partitions by that.
+pub(super) async fn has_partition(
+    shared: &Arc<Shared>,
+    topic: &str,
+    partition: Partition,
+) -> Result<bool, LogError> {
+    Ok(find(shared, topic).await?.is_some_and(|found| partition.0 < found.partitions))
+}
+
 async fn find(shared: &Arc<Shared>, topic: &str) -> Result<Option<Found>, LogError> {
     let name = topic.to_owned();
     let found = shared.ask(format!("failed to look topic {topic} up"), move |shared| {
