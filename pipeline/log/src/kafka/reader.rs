@@ -149,8 +149,12 @@ impl Reader for KafkaReader {
                         let action = format!("failed to read {}/{}", self.topic, self.partition);
                         let failure = Failure { action, error };
                         if failure.is_of_no_partition() {
+                            // Told again by the next call, should this one be dropped while it waits.
+                            self.pending = Some(failure.error.clone());
+                            let asked = self.shared.watermarks(&self.topic, self.partition).await;
+                            self.pending = None;
                             // Fails if the brokers say so, too; otherwise another reader will find it.
-                            self.shared.watermarks(&self.topic, self.partition).await?;
+                            asked?;
                         }
                         return Err(failure.into());
                     }
