@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test matrix check simulate bench bench-search bench-merge bench-parts
+.PHONY: help setup run demo test matrix scaling check simulate bench bench-search bench-merge bench-parts
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,6 +22,9 @@ test: ## install what the tests need and run all of them
 
 matrix: ## the whole fault matrix, about half an hour: the table in docs/fault-matrix.md
 	scripts/matrix.sh
+
+scaling: ## ingesters come and go under load, some minutes: the table in docs/scaling.md
+	scripts/scaling.sh
 
 check: setup ## formatting and lints, as CI wants them
 	cargo fmt --all --check

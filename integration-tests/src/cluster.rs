@@ -29,20 +29,42 @@ pub struct Cluster {
     pub frontend: Vivace,
     s3: S3Server,
     partitions: u32,
-    block_age: Duration,
+    /// Settings of all processes.
+    settings: Vec<(String, String)>,
+    /// Ingesters started so far, whether they still run or not.
+    launched: usize,
 }
 
 impl Cluster {
-    /// Starts everything and waits until all are ready.
+    /// Starts everything and waits until all are ready. An ingester that is killed is missed soon, and blocks are sealed at
+    /// that age.
     ///
     /// # Errors
     /// When anything does not start.
     pub async fn start(partitions: u32, ingesters: usize, block_age: Duration) -> anyhow::Result<Self> {
+        let session = format!("{}s", SESSION_TIMEOUT.as_secs());
+        let block_age = format!("{}ms", block_age.as_millis());
+        let settings = [(settings::KAFKA_SESSION_TIMEOUT, &*session), (settings::BLOCK_AGE_MAX, &*block_age)];
+        Self::start_with(partitions, ingesters, &settings).await
+    }
+
+    /// The same with these settings of all processes; all others are as Vivace has them by itself.
+    ///
+    /// # Errors
+    /// When anything does not start.
+    pub async fn start_with(
+        partitions: u32,
+        ingesters: usize,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let (kafka, s3) = futures::try_join!(KafkaBroker::start(), S3Server::start())?;
-        let options = |name: &str, stage| options(name, stage, &kafka, &s3, partitions, block_age);
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = settings.collect();
+        let options = |name: &str, stage| options(name, stage, &kafka, &s3, partitions, &settings);
         // The first process makes the topics; the others then find them.
         let distributor = Vivace::start(options("distributor", Stage::Distributor)).await?;
-        let ingesters = (0..ingesters)
+        let launched = ingesters;
+        let ingesters = (0..launched)
             .map(|index| Vivace::launch(options(&format!("ingester-{index}"), Stage::Ingester)))
             .collect::<Result<_, _>>()?;
         let querier = Vivace::launch(options("querier", Stage::Querier))?;
@@ -50,7 +72,7 @@ impl Cluster {
             options("query-frontend", Stage::QueryFrontend).set(settings::QUERIERS, querier.internal());
         let frontend = Vivace::launch(frontend)?;
         let mut cluster =
-            Self { kafka, ingesters, distributor, querier, frontend, s3, partitions, block_age };
+            Self { kafka, ingesters, distributor, querier, frontend, s3, partitions, settings, launched };
         for ingester in &mut cluster.ingesters {
             ingester.wait_ready().await?;
         }
@@ -64,10 +86,19 @@ impl Cluster {
     /// # Errors
     /// When it does not start.
     pub async fn add_ingester(&mut self) -> anyhow::Result<()> {
-        let name = format!("ingester-{}", self.ingesters.len());
-        let options = options(&name, Stage::Ingester, &self.kafka, &self.s3, self.partitions, self.block_age);
-        self.ingesters.push(Vivace::start(options).await?);
-        Ok(())
+        self.launch_ingester()?.wait_ready().await
+    }
+
+    /// Starts one more ingester and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_ingester(&mut self) -> anyhow::Result<&mut Vivace> {
+        let name = format!("ingester-{}", self.launched);
+        self.launched += 1;
+        let options = options(&name, Stage::Ingester, &self.kafka, &self.s3, self.partitions, &self.settings);
+        self.ingesters.push(Vivace::launch(options)?);
+        Ok(self.ingesters.last_mut().expect("it was pushed"))
     }
 
     /// Checks that no process has ended by itself.
@@ -96,13 +127,12 @@ fn options(
     kafka: &KafkaBroker,
     s3: &S3Server,
     partitions: u32,
-    block_age: Duration,
+    own: &[(String, String)],
 ) -> VivaceOptions {
     VivaceOptions::stage(name, stage)
         .set_all(&s3.environment())
         .set(settings::STORAGE_URL, s3.url(PREFIX))
         .set(settings::KAFKA_BROKERS, kafka.brokers())
-        .set(settings::KAFKA_SESSION_TIMEOUT, format!("{}s", SESSION_TIMEOUT.as_secs()))
         .partitions(partitions)
-        .set(settings::BLOCK_AGE_MAX, format!("{}ms", block_age.as_millis()))
+        .set_all(own)
 }

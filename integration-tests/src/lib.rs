@@ -43,7 +43,7 @@ pub use cluster::Cluster;
 pub use counter::Counter;
 pub use kafka::KafkaBroker;
 pub use ledger::{ChainSummary, read_ledger};
-pub use load::{Load, LoadOptions};
+pub use load::{Load, LoadOptions, SHOP_SECONDS};
 pub use prober::Prober;
 pub use process::Process;
 pub use proxied::{KafkaLine, ProxiedCluster, Timing};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vivace_integration_tests::{
-    Acknowledged, Checker, Cluster, Counter, Load, LoadOptions, all_stored_once, bounded,
+    Acknowledged, Checker, Cluster, Counter, Load, LoadOptions, SHOP_SECONDS, all_stored_once, bounded,
 };
 
 const TEST_LIMIT: Duration = Duration::from_secs(360);
@@ -18,8 +18,6 @@ const LOAD: LoadOptions = LoadOptions { senders: 4, spans: 1_000_000, spans_per_
 const SAMPLE: usize = 100;
 const SAMPLE_AT_THE_END: usize = 5_000;
 
-/// The time in which the shops' spans start: from 2026-01-01T00:00:00Z on, for less than an hour.
-const SHOP_SECONDS: std::ops::Range<u64> = 1_767_225_000..1_767_229_200;
 /// Counts that have to be answered in the meantime: far fewer than are on any machine.
 const COUNTS_MIN: u64 = 50;
 
