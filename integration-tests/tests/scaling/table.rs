@@ -46,7 +46,6 @@ pub(crate) fn text(
         let by = match moved.step {
             Step::Start(_) => "start",
             Step::Stop(_) => "SIGTERM",
-            Step::Kill => "SIGKILL",
         };
         let line = [
             format!("{before} → {after}"),

@@ -239,7 +239,7 @@ impl Holdings {
     /// Answers for the partition until the guard is dropped.
     pub(crate) fn serve(&self, partition: Partition, holding: &Arc<Holding>) -> Serving {
         self.0.write().insert(partition, Arc::clone(holding));
-        Serving { holdings: self.clone(), partition, holding: Arc::clone(holding) }
+        Serving { holdings: self.clone(), partition, holding: Arc::clone(holding), kept: false }
     }
 
     /// Stops answering for the partition at once.
@@ -254,10 +254,21 @@ pub(crate) struct Serving {
     holdings: Holdings,
     partition: Partition,
     holding: Arc<Holding>,
+    kept: bool,
+}
+
+impl Serving {
+    /// Answers go on until [`Holdings::remove`], although nothing more is taken in: what came later is read from the log.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         let mut holdings = self.holdings.0.write();
         // The partition may have been taken away and given back meanwhile: then another holding is in the place.
         if holdings.get(&self.partition).is_some_and(|current| Arc::ptr_eq(current, &self.holding)) {
@@ -321,6 +332,15 @@ mod tests {
         assert!(holding.forget(Duration::ZERO));
         assert!(!holding.forget(Duration::ZERO), "the open piece stays");
         assert_eq!(starts(&holding.cut(Offset(6)).unwrap()), [6]);
+    }
+
+    #[test]
+    fn what_is_kept_is_served_until_it_is_removed() {
+        let (holdings, partition, holding) = (Holdings::default(), Partition(1), Holding::new(Offset(7)));
+        holdings.serve(partition, &holding).keep();
+        assert!(Arc::ptr_eq(&holdings.get(partition).unwrap(), &holding));
+        holdings.remove(partition);
+        assert!(holdings.get(partition).is_none());
     }
 
     #[test]

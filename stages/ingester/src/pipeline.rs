@@ -95,7 +95,7 @@ impl Pipeline {
         let reader = reader.map_err(|source| PipelineError::Log { action: "read the topic", source })?;
         *backoff = Backoff::new();
         let holding = Holding::new(start);
-        let _serving = self.shared.holdings.serve(self.partition, &holding);
+        let serving = self.shared.holdings.serve(self.partition, &holding);
         self.shared.status.serving(self.partition);
         self.shared.metrics().set_refused(self.partition, false);
         let (shared, partition) = (&self.shared, self.partition);
@@ -108,6 +108,10 @@ impl Pipeline {
             ended = work => {
                 let (end, ()) = ended?;
                 info!(%partition, ?end, "work on the partition ended");
+                if end == FetchEnd::Drained {
+                    // Other partitions may take longer, and nobody else can answer before the group is left.
+                    serving.keep();
+                }
                 Ok(end)
             }
             () = self.upkeep.run(&holding, start) => unreachable!("upkeep goes on until it is dropped"),

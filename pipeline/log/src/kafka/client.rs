@@ -10,6 +10,10 @@ use vivace_model::{Offset, Partition};
 
 use crate::{KafkaConfig, LogError};
 
+/// Longest time between two heartbeats of a member. librdkafka's 3 s would be most of what a rebalance takes, and one small
+/// request more each second costs the brokers nothing.
+const HEARTBEAT_MILLIS_MAX: u128 = 1000;
+
 /// What all clients have in common.
 fn common(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
@@ -85,7 +89,8 @@ pub(super) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
         .set("group.id", group)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.to_string())
-        .set("heartbeat.interval.ms", (session / 10).clamp(100, 3000).to_string())
+        // Members hear of a rebalance by a heartbeat: a partition that changes hands has no owner for that long.
+        .set("heartbeat.interval.ms", (session / 10).clamp(100, HEARTBEAT_MILLIS_MAX).to_string())
         .set("max.poll.interval.ms", session.max(300_000).to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")

@@ -35,6 +35,15 @@ fn subject(cluster: &Cluster) -> Subject {
     Subject { log: KafkaLog::connect(config(cluster)).unwrap(), prefix: "c".into() }
 }
 
+#[test]
+fn members_hear_of_a_rebalance_within_a_second() {
+    let interval = |session: u64| {
+        let config = KafkaConfig { session_timeout: Duration::from_secs(session), ..KafkaConfig::default() };
+        client::member(&config, "g").get("heartbeat.interval.ms").unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!([45, 6, 2].map(interval), [1000, 600, 200]);
+}
+
 fn spec(name: &str, partitions: u32) -> TopicSpec {
     let retention = Retention::Time(Duration::from_secs(60));
     TopicSpec { name: name.into(), partitions, replication: 1, retention }
