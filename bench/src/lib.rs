@@ -10,7 +10,7 @@ mod send;
 mod stored;
 
 pub use lookup::{LookFor, LookupReport, Lookups, freshness};
-pub use merging::{MergeReport, merging};
+pub use merging::{MergeReport, blocks_to_merge, merging};
 pub use process::{CpuSeconds, Server};
 pub use search::{Needles, SearchCase, SearchReport, cases};
 pub use send::{LoadOptions, LoadReport, Payload, send};

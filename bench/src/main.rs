@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use vivace_bench::{
-    LoadOptions, LookFor, Lookups, Needles, Payload, Server, Stored, cases, freshness, merging, send, stored,
+    LoadOptions, LookFor, Lookups, Needles, Payload, SearchReport, Server, Stored, blocks_to_merge, cases,
+    freshness, merging, send, stored,
 };
 use vivace_model::{Clock, SystemClock};
 
@@ -43,8 +44,17 @@ enum Command {
         #[command(flatten)]
         load: Load,
     },
-    /// Merges blocks in memory, as a compactor does; prints what it cost.
-    Merge(Blocks),
+    /// Merges blocks in a local folder, as a compactor does, in a process of its own; prints what it cost.
+    Merge {
+        /// Folder for the blocks; emptied first, unless it is to be kept.
+        #[arg(long, default_value = "target/bench-merge")]
+        data: PathBuf,
+        /// Merge what is in the folder.
+        #[arg(long)]
+        keep: bool,
+        #[command(flatten)]
+        blocks: Blocks,
+    },
     /// Fills a server with blocks, starts it anew and runs a list of TraceQL queries; prints a table.
     Search {
         /// The binary to measure.
@@ -113,9 +123,18 @@ async fn main() -> Result<()> {
             let report = send(&load.payload(), &load.options(endpoint)).await?;
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
-        Command::Merge(Blocks { blocks, spans, rounds }) => {
-            let report = merging(blocks, spans, rounds).await?;
+        Command::Merge { data, keep: true, blocks } => {
+            let report = merging(&data, blocks.rounds).await?;
             println!("{}", serde_json::to_string_pretty(&report)?);
+        }
+        Command::Merge { data, keep: false, blocks } => {
+            fresh(&data)?;
+            blocks_to_merge(&data, blocks.blocks, blocks.spans)?;
+            // Making the blocks takes more memory than merging them.
+            let mut again = std::process::Command::new(std::env::current_exe()?);
+            again.args(["merge", "--keep", "--rounds", &blocks.rounds.to_string(), "--data"]).arg(&data);
+            let status = again.status()?;
+            ensure!(status.success(), "merging ended with {status}");
         }
         Command::Whole { binary, data, load } => whole(&binary, &data, &load).await?,
         Command::Search { binary, data, keep, rounds, load } => {
@@ -198,28 +217,45 @@ async fn search(binary: &Path, data: &Path, rounds: usize) -> Result<()> {
     // Each answer is worked out, none remembered.
     let mut forgetful = settings("1h");
     forgetful.push(("VIVACE_QUERY_FRONTEND_RESULT_CACHE_BYTES".into(), "0".into()));
-    let server = Server::start(binary, data, &forgetful).await?;
-    let now = SystemClock.now().0 / 1_000_000_000;
-    let range = (now - 6 * 3600, now + 3600);
-    let needles = Needles { request_id: some_value(&server.api(), "span.request.id", range).await? };
+    let worked_out = ask_all(binary, data, &forgetful, held.rows, rounds).await?;
+    let remembered = ask_all(binary, data, &settings("1h"), held.rows, rounds).await?;
     println!(
-        "{:<44} {:>9} {:>9} {:>9} {:>12} {:>9} {:>6}",
-        "query", "cold ms", "p50 ms", "p95 ms", "Mrows/s/core", "read MiB", "found"
+        "{:<44} {:>9} {:>9} {:>9} {:>12} {:>9} {:>6} {:>9}",
+        "query", "cold ms", "p50 ms", "p95 ms", "Mrows/s/core", "read MiB", "found", "again ms"
     );
-    for case in cases(&needles) {
-        let report = case.run(&server, data, range, held.rows, rounds).await?;
+    for ((name, report), (_, again)) in worked_out.iter().zip(remembered) {
         println!(
-            "{:<44} {:>9.1} {:>9.1} {:>9.1} {:>12.0} {:>9.2} {:>6}",
-            case.name,
+            "{:<44} {:>9.1} {:>9.1} {:>9.1} {:>12.0} {:>9.2} {:>6} {:>9.1}",
+            name,
             report.cold_ms,
             report.p50_ms,
             report.p95_ms,
             report.million_rows_per_core,
             report.read_mib,
-            report.found
+            report.found,
+            again.p50_ms
         );
     }
     Ok(())
+}
+
+/// Runs the list of queries against a server of its own.
+async fn ask_all(
+    binary: &Path,
+    data: &Path,
+    settings: &[(String, String)],
+    rows: u64,
+    rounds: usize,
+) -> Result<Vec<(&'static str, SearchReport)>> {
+    let server = Server::start(binary, data, settings).await?;
+    let now = SystemClock.now().0 / 1_000_000_000;
+    let range = (now - 6 * 3600, now + 3600);
+    let needles = Needles { request_id: some_value(&server.api(), "span.request.id", range).await? };
+    let mut reports = Vec::new();
+    for case in cases(&needles) {
+        reports.push((case.name, case.run(&server, data, range, rows, rounds).await?));
+    }
+    Ok(reports)
 }
 
 /// A value that some span has.

@@ -1,11 +1,13 @@
 //! What merging blocks costs, by the CPU time of this process.
 
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use anyhow::Result;
-use object_store::memory::InMemory;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore};
 use serde::Serialize;
 use vivace_block::{
     BlockConfig, BlockReader, Description, DuplicateFilter, Merge, MergeInput, MergeLimits, Metrics,
@@ -18,6 +20,8 @@ use crate::process::{CpuSeconds, peak_bytes};
 
 /// Each trace's requests of which that one in so many goes to the block after its own.
 const LATE_ONE_IN: usize = 3;
+/// Where in the folder the blocks to merge are.
+const INPUTS: &str = "in";
 
 /// What merging some blocks cost.
 #[derive(Clone, Debug, Serialize)]
@@ -30,27 +34,35 @@ pub struct MergeReport {
     pub bytes_out_per_span: f64,
     /// Spans merged in a second of CPU time.
     pub spans_per_cpu_second: f64,
-    /// Of the process at its peak, beyond what it took before the merges, inputs included.
+    /// Of the process at its peak, beyond what it took before the merges.
     pub memory_mib: f64,
 }
 
-/// Merges that many blocks of so many spans each, all in memory, again and again.
+/// Writes that many blocks of so many spans each to the folder, as ingesters leave them.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn blocks_to_merge(folder: &FilePath, blocks: usize, spans: usize) -> Result<()> {
+    let folder = folder.join(INPUTS);
+    std::fs::create_dir_all(&folder)?;
+    for (number, file) in pieces(blocks, spans)?.into_iter().enumerate() {
+        std::fs::write(folder.join(number.to_string()), file)?;
+    }
+    Ok(())
+}
+
+/// Merges the blocks of the folder, again and again. Memory is that of the process: measure in one of its own.
 ///
 /// # Errors
 /// When merging fails.
-pub async fn merging(blocks: usize, spans: usize, rounds: usize) -> Result<MergeReport> {
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let mut inputs = Vec::new();
-    let mut bytes_in = 0;
-    for (number, file) in pieces(blocks, spans)?.into_iter().enumerate() {
-        let input = MergeInput { path: format!("in/{number}").into(), file_bytes: file.len() as u64 };
-        bytes_in += input.file_bytes;
-        store.put(&input.path, file.into()).await?;
-        inputs.push(input);
-    }
-    // Linux counts the peak anew from here.
-    std::fs::write("/proc/self/clear_refs", "5")?;
-    let (before, memory) = (CpuSeconds::of("self")?, peak_bytes("self")?);
+pub async fn merging(folder: &FilePath, rounds: usize) -> Result<MergeReport> {
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder)?);
+    let listed: Vec<_> = store.list(Some(&Path::from(INPUTS))).try_collect().await?;
+    let input = |meta: &ObjectMeta| MergeInput { path: meta.location.clone(), file_bytes: meta.size };
+    let mut inputs: Vec<MergeInput> = listed.iter().map(input).collect();
+    inputs.sort_by(|a, b| a.path.cmp(&b.path));
+    let bytes_in: u64 = inputs.iter().map(|input| input.file_bytes).sum();
+    let before = (CpuSeconds::of("self")?, peak_bytes("self")?);
     let (mut merged, mut bytes_out) = (0, 0);
     for _ in 0..rounds {
         let reader = BlockReader::new(Arc::clone(&store), ReaderConfig::default(), Metrics::default());
@@ -67,13 +79,13 @@ pub async fn merging(blocks: usize, spans: usize, rounds: usize) -> Result<Merge
         merged += outcome.rows_in;
         bytes_out += outcome.outputs.iter().map(|output| output.bytes).sum::<u64>();
     }
-    let cpu = CpuSeconds::of("self")?.total() - before.total();
+    let cpu = CpuSeconds::of("self")?.total() - before.0.total();
     Ok(MergeReport {
         spans: merged,
         bytes_in_per_span: bytes_in as f64 * rounds as f64 / merged as f64,
         bytes_out_per_span: bytes_out as f64 / merged as f64,
         spans_per_cpu_second: merged as f64 / cpu,
-        memory_mib: (peak_bytes("self")? - memory) as f64 / f64::from(1 << 20),
+        memory_mib: (peak_bytes("self")? - before.1) as f64 / f64::from(1 << 20),
     })
 }
 
