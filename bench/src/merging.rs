@@ -62,7 +62,7 @@ pub async fn merging(folder: &FilePath, rounds: usize) -> Result<MergeReport> {
     let mut inputs: Vec<MergeInput> = listed.iter().map(input).collect();
     inputs.sort_by(|a, b| a.path.cmp(&b.path));
     let bytes_in: u64 = inputs.iter().map(|input| input.file_bytes).sum();
-    let before = (CpuSeconds::of("self")?, peak_bytes("self")?);
+    let (before, memory) = (CpuSeconds::of("self")?, peak_bytes("self")?);
     let (mut merged, mut bytes_out) = (0, 0);
     for _ in 0..rounds {
         let reader = BlockReader::new(Arc::clone(&store), ReaderConfig::default(), Metrics::default());
@@ -79,13 +79,13 @@ pub async fn merging(folder: &FilePath, rounds: usize) -> Result<MergeReport> {
         merged += outcome.rows_in;
         bytes_out += outcome.outputs.iter().map(|output| output.bytes).sum::<u64>();
     }
-    let cpu = CpuSeconds::of("self")?.total() - before.0.total();
+    let cpu = CpuSeconds::of("self")?.total() - before.total();
     Ok(MergeReport {
         spans: merged,
         bytes_in_per_span: bytes_in as f64 * rounds as f64 / merged as f64,
         bytes_out_per_span: bytes_out as f64 / merged as f64,
         spans_per_cpu_second: merged as f64 / cpu,
-        memory_mib: (peak_bytes("self")? - before.1) as f64 / f64::from(1 << 20),
+        memory_mib: (peak_bytes("self")? - memory) as f64 / f64::from(1 << 20),
     })
 }
 

@@ -8,13 +8,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use vivace_integration_tests::publish_table;
 use vivace_model::{Clock, SystemClock};
 
 use crate::cell::{Cell, Fault, NOTES, Step, Target};
 use crate::run::Outcome;
-
-/// Where the table begins on its page.
-const MARK: &str = "<!-- table -->";
 
 /// Results below the build's folder, one a line.
 #[derive(Debug)]
@@ -59,9 +57,7 @@ impl Results {
 
     /// Puts the table into a page of the documentation, in place of all that follows its mark.
     pub(crate) fn publish(&self, page: &str) -> anyhow::Result<()> {
-        let text = fs::read_to_string(page).with_context(|| format!("cannot read {page}"))?;
-        let (head, _) = text.split_once(MARK).with_context(|| format!("{page} has no {MARK}"))?;
-        Ok(fs::write(page, format!("{head}{MARK}\n\n{}", self.table()))?)
+        publish_table(page, &self.table())
     }
 
     /// The table in Markdown.

@@ -12,7 +12,7 @@ mod table;
 
 use std::time::Duration;
 
-use vivace_integration_tests::bounded;
+use vivace_integration_tests::{bounded, publish_table};
 
 use crate::run::{Form, Move, Run};
 
@@ -45,7 +45,7 @@ async fn take(form: Form) {
     let text = table::text(&form, &calm, &moves, &exact);
     eprintln!("{text}");
     if let Ok(page) = std::env::var("VIVACE_SCALING_PAGE") {
-        table::publish(&page, &text).expect("the page can be written");
+        publish_table(&page, &text).expect("the page can be written");
     }
     for moved in &moves {
         check(moved, form.partitions as usize);

@@ -1,24 +1,12 @@
-//! The figures of a run as a table in Markdown, and the page that gets it.
+//! The figures of a run as a table in Markdown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::time::Duration;
 
-use anyhow::Context;
 use vivace_model::{Clock, Partition, SystemClock};
 
 use crate::run::{Exact, Form, Move, Step};
-
-/// Where the table begins on its page.
-const MARK: &str = "<!-- table -->";
-
-/// Puts the table into a page of the documentation, in place of all that follows its mark.
-pub(crate) fn publish(page: &str, table: &str) -> anyhow::Result<()> {
-    let text = fs::read_to_string(page).with_context(|| format!("cannot read {page}"))?;
-    let (head, _) = text.split_once(MARK).with_context(|| format!("{page} has no {MARK}"))?;
-    Ok(fs::write(page, format!("{head}{MARK}\n\n{table}"))?)
-}
 
 /// All that is to be told of a run.
 pub(crate) fn text(

@@ -3,9 +3,9 @@
 //! twice, and writing the files.
 //! Does not own: which blocks, names of files, the ledger; what is not to be kept.
 //! Guarantee: each row of the inputs is in the outputs, is equal to one that is, or was in a trace that was not to be
-//! kept; and these add up. In memory are, at most, about `input_rows_max` rows and a quarter of the inputs, a row group
-//! of the output twice, 24 MiB of a file and its filters. A trace of more than `trace_rows_max` rows is written in parts
-//! with a structure of their own.
+//! kept; and these add up. In memory are, at most, about `input_rows_max` rows and a quarter of them that are read ahead,
+//! the rows read with those that the row group at hand takes, which may be as many again, this row group twice, 24 MiB of
+//! a file and its filters. A trace of more than `trace_rows_max` rows is written in parts with a structure of their own.
 
 mod conform;
 mod group;
@@ -55,7 +55,7 @@ pub struct MergeInput {
 /// How much a merge may take and give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeLimits {
-    /// Rows of all inputs together that are in memory; a row takes half a kilobyte, or as much as it holds.
+    /// Rows of all inputs together that are read ahead; a row takes half a kilobyte, or as much as it holds.
     pub input_rows_max: usize,
     /// A trace of more rows than this is not put together whole.
     pub trace_rows_max: usize,
