@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use vivace_block::{BlockReader, ReaderConfig};
 use vivace_ledger::ViewKeeper;
-use vivace_model::{Clock, Offset, Overrides, Partition};
+use vivace_model::{ByteSize, Clock, Offset, Overrides, Partition};
 use vivace_proto::tempopb::TraceByIdResponse;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
@@ -54,8 +54,9 @@ impl QueryPath {
         let recent = nodes.iter().fold(RecentServices::default(), |services, node| {
             services.with_local(node.address(), node.service())
         });
-        let blocks =
-            BlockReader::new(Arc::clone(&store), ReaderConfig::default(), vivace_block::Metrics::default());
+        // Every block is small here; kept whole, none would ever be missing or out of reach.
+        let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+        let blocks = BlockReader::new(Arc::clone(&store), config, vivace_block::Metrics::default());
         let parts = vivace_querier::Parts {
             blocks: Arc::new(blocks),
             log: Arc::clone(&log),

@@ -4,7 +4,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Which cache of the reader: `filters`, `indexes`, `runs` or `facts`.
+/// Which cache of the reader: `filters`, `indexes`, `runs`, `facts` or `small_files`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CacheLabel {
     pub(crate) cache: &'static str,
@@ -37,11 +37,11 @@ impl Metrics {
             &metrics.skipped,
         );
         counter("lookups_searched", "Lookups of a trace in a block that read rows", &metrics.searched);
-        let hits = "Lookups of a block's description that found it in memory";
+        let hits = "Lookups of what is remembered of blocks that found it in memory";
         registry.register("vivace_block_cache_hits", hits, metrics.cache_hits.clone());
-        let misses = "Lookups of a block's description that had to read it";
+        let misses = "Lookups of what is remembered of blocks that had to read it";
         registry.register("vivace_block_cache_misses", misses, metrics.cache_misses.clone());
-        let bytes = "Memory that descriptions of blocks take";
+        let bytes = "Memory that what is remembered of blocks takes";
         registry.register("vivace_block_cache_bytes", bytes, metrics.cache_bytes.clone());
         metrics
     }

@@ -15,6 +15,7 @@ mod levels;
 mod page_rows;
 mod pages;
 mod scan;
+mod small_files;
 mod source;
 
 use std::ops::Range;
@@ -34,6 +35,7 @@ use self::fetched::Fetched;
 use self::index::BlockIndex;
 pub use self::scan::BlockScan;
 use self::scan::ScanCache;
+use self::small_files::SmallFiles;
 use self::source::{Counters, Source, blocking};
 use crate::{BlockError, Metrics};
 
@@ -47,6 +49,7 @@ pub struct BlockReader {
     config: ReaderConfig,
     cache: Arc<DescriptionCache>,
     scan_cache: Arc<ScanCache>,
+    small_files: Arc<SmallFiles>,
     metrics: Metrics,
 }
 
@@ -68,7 +71,8 @@ impl BlockReader {
     pub fn new(store: Arc<dyn ObjectStore>, config: ReaderConfig, metrics: Metrics) -> Self {
         let cache = Arc::new(DescriptionCache::new(&config, metrics.clone()));
         let scan_cache = Arc::new(ScanCache::new(&config, metrics.clone()));
-        Self { store, config, cache, scan_cache, metrics }
+        let small_files = Arc::new(SmallFiles::new(&config, metrics.clone()));
+        Self { store, config, cache, scan_cache, small_files, metrics }
     }
 
     /// The rows of a trace in the block at `path`, whose file has `file_bytes` bytes.
@@ -77,8 +81,8 @@ impl BlockReader {
     /// [`BlockError::Missing`], [`BlockError::Corrupt`], or [`BlockError::Read`] when the store fails.
     pub async fn trace(&self, path: &Path, file_bytes: u64, id: &TraceId) -> Result<TraceRows, BlockError> {
         let counters = Counters::default();
-        let (store, metrics) = (&self.store, &self.metrics);
-        let source = Source { store, path, file_bytes, metrics, counters: &counters };
+        let Self { store, small_files, metrics, .. } = self;
+        let source = Source { store, path, file_bytes, small_files, metrics, counters: &counters };
         let batches = self.find(&source, id).await?;
         let bytes_read = counters.bytes.load(Ordering::Relaxed);
         let counter = if batches.is_some() { &self.metrics.searched } else { &self.metrics.skipped };

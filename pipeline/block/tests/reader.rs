@@ -6,6 +6,7 @@ mod blocks;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use prometheus_client::encoding::text;
@@ -17,7 +18,9 @@ use self::blocks::{WatchedStore, file, stored, trace_id, traces};
 
 const PATH: &str = "blocks/tenant=t/date=2026-01-01/one.parquet";
 
+/// Small files are read in parts here, like large ones.
 fn reader(store: &Arc<WatchedStore>, config: ReaderConfig) -> BlockReader {
+    let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..config };
     BlockReader::new(Arc::clone(store) as Arc<dyn ObjectStore>, config, Metrics::default())
 }
 
@@ -112,7 +115,7 @@ async fn who_asks_at_the_same_time_waits_for_one_read() {
     let alone = store.take_reads();
     let reader = reader(&store, ReaderConfig::default());
     let (path, absent) = (&path, &trace_id(9999));
-    futures::future::join_all((0..20).map(|_| reader.trace(path, length, absent))).await;
+    join_all((0..20).map(|_| reader.trace(path, length, absent))).await;
     assert_eq!(store.take_reads(), alone);
 }
 
@@ -139,13 +142,38 @@ async fn without_room_in_memory_blocks_are_read_anew() {
 }
 
 #[tokio::test]
+async fn small_files_are_read_once_and_whole() {
+    let path = Path::from(PATH);
+    let (store, length) = stored(&path, file(&traces(200, 20), &config())).await;
+    let reader = |small_file_bytes_max| {
+        let config =
+            ReaderConfig { small_file_bytes_max: ByteSize(small_file_bytes_max), ..ReaderConfig::default() };
+        BlockReader::new(Arc::clone(&store) as Arc<dyn ObjectStore>, config, Metrics::default())
+    };
+    let (small, large) = (reader(length), reader(length - 1));
+    let ids: Vec<_> = (1..=200).map(|number| trace_id(number * 2)).collect();
+    let looked = join_all(ids.iter().map(|id| small.trace(&path, length, id))).await;
+    assert_eq!(looked.iter().map(|found| rows(found.as_ref().unwrap())).collect::<Vec<_>>(), [20; 200]);
+    assert_eq!(store.take_reads(), 1);
+    let read: u64 = looked.iter().map(|found| found.as_ref().unwrap().bytes_read).sum();
+    assert_eq!(read, length, "only who read it says so");
+    // What is remembered is of a file of that size.
+    assert!(small.trace(&path, length - 1, &ids[0]).await.is_ok());
+    store.take_reads();
+    for id in &ids {
+        assert_eq!(rows(&large.trace(&path, length, id).await.unwrap()), 20);
+    }
+    assert!(store.take_reads() > 200);
+}
+
+#[tokio::test]
 async fn metrics_tell_what_was_read_and_remembered() {
     let path = Path::from(PATH);
     let (store, length) = stored(&path, file(&traces(200, 20), &config())).await;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let reader =
-        BlockReader::new(Arc::clone(&store) as Arc<dyn ObjectStore>, ReaderConfig::default(), metrics);
+    let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+    let reader = BlockReader::new(Arc::clone(&store) as Arc<dyn ObjectStore>, config, metrics);
     let mut bytes = 0;
     for number in [100, 102, 9999] {
         bytes += reader.trace(&path, length, &trace_id(number)).await.unwrap().bytes_read;

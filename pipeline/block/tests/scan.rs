@@ -339,11 +339,8 @@ async fn only_what_is_asked_for_is_read() {
     let config = BlockConfig { page_rows_max: 256, ..BlockConfig::default() };
     let path = Path::from(PATH);
     let (store, length) = stored(&path, file(&traces(2000, 20), &config)).await;
-    let reader = BlockReader::new(
-        Arc::clone(&store) as Arc<dyn ObjectStore>,
-        ReaderConfig::default(),
-        Metrics::default(),
-    );
+    let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+    let reader = BlockReader::new(Arc::clone(&store) as Arc<dyn ObjectStore>, config, Metrics::default());
     let scan = reader.open(&path, length).await.unwrap();
     let opened = scan.bytes_read();
     assert!(opened > 0);

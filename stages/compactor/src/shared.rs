@@ -76,6 +76,7 @@ impl Shared {
             index_cache_bytes: small,
             runs_cache_bytes: small,
             facts_cache_bytes: small,
+            small_file_cache_bytes: small,
             ..ReaderConfig::default()
         };
         let reader =

@@ -26,6 +26,7 @@ pub(super) use self::cache::ScanCache;
 use super::BlockReader;
 use super::cache::DescriptionCache;
 use super::index::BlockIndex;
+use super::small_files::SmallFiles;
 use super::source::{Counters, Source, blocking};
 use crate::columns::BlockStats;
 use crate::schema::{AttributeScope, START_TIME};
@@ -46,6 +47,7 @@ struct Block {
     metrics: Metrics,
     counters: Counters,
     descriptions: Arc<DescriptionCache>,
+    small_files: Arc<SmallFiles>,
     cache: Arc<ScanCache>,
     index: Arc<BlockIndex>,
     /// Leaf columns of each column of the schema.
@@ -55,8 +57,8 @@ struct Block {
 impl BlockScan {
     pub(super) async fn open(reader: &BlockReader, path: &Path, file_bytes: u64) -> Result<Self, BlockError> {
         let counters = Counters::default();
-        let (store, metrics) = (&reader.store, &reader.metrics);
-        let source = Source { store, path, file_bytes, metrics, counters: &counters };
+        let BlockReader { store, small_files, metrics, .. } = reader;
+        let source = Source { store, path, file_bytes, small_files, metrics, counters: &counters };
         let (filter, tail) = reader.cache.filter(&source).await?;
         let index = reader.cache.index(&source, &filter, tail).await?;
         let leaves = leaves(&index).ok_or_else(|| source.corrupt("its two schemas differ"))?;
@@ -67,6 +69,7 @@ impl BlockScan {
             metrics: metrics.clone(),
             counters,
             descriptions: Arc::clone(&reader.cache),
+            small_files: Arc::clone(small_files),
             cache: Arc::clone(&reader.scan_cache),
             index,
             leaves,
@@ -249,6 +252,7 @@ impl Block {
             store: &self.store,
             path: &self.path,
             file_bytes: self.file_bytes,
+            small_files: &self.small_files,
             metrics: &self.metrics,
             counters: &self.counters,
         }

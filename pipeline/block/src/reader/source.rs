@@ -13,6 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::fetched::Fetched;
+use super::small_files::SmallFiles;
 use crate::{BlockError, Metrics};
 
 /// Ranges at most that far apart are one request: less time than another round trip, at the price of some bytes.
@@ -26,6 +27,7 @@ pub(super) struct Source<'a> {
     pub(super) store: &'a Arc<dyn ObjectStore>,
     pub(super) path: &'a Path,
     pub(super) file_bytes: u64,
+    pub(super) small_files: &'a SmallFiles,
     pub(super) metrics: &'a Metrics,
     pub(super) counters: &'a Counters,
 }
@@ -59,20 +61,30 @@ impl Source<'_> {
         if ranges.iter().any(|range| range.start > range.end || range.end > self.file_bytes) {
             return Err(self.corrupt("it refers to bytes beyond its end"));
         }
+        let parts = match self.small_files.get(self).await? {
+            Some(file) => {
+                let part = |range: &Range<u64>| file.slice(range.start as usize..range.end as usize);
+                ranges.iter().map(part).collect()
+            }
+            None => self.fetch(&ranges).await?,
+        };
+        Ok(ranges.iter().map(|range| range.start).zip(parts).collect())
+    }
+
+    /// Reads ranges of the file from the store in one request.
+    pub(super) async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlockError> {
         self.metrics.reads.inc();
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
-        let read = match self.store.get_ranges(self.path, &ranges).await {
-            Ok(read) => read,
+        let parts = match self.store.get_ranges(self.path, ranges).await {
+            Ok(parts) => parts,
             Err(error) => return Err(self.explain(error).await),
         };
-        let mut parts = Vec::with_capacity(ranges.len());
-        for (range, bytes) in ranges.iter().zip(read) {
+        for (range, bytes) in ranges.iter().zip(&parts) {
             if bytes.len() as u64 != range.end - range.start {
                 return Err(self.corrupt("it is shorter than it should be"));
             }
             self.metrics.read_bytes.inc_by(bytes.len() as u64);
             self.counters.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            parts.push((range.start, bytes));
         }
         Ok(parts)
     }
