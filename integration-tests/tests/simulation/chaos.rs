@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, sleep};
 use vivace_ledger::faults::Faults;
+use vivace_model::Offset;
 
 use crate::node::Node;
 use crate::plan::dice;
@@ -117,13 +118,24 @@ impl Chaos {
         self.outage_ends = None;
     }
 
-    /// Deletes from the log what the ledger has.
+    /// Deletes from the log what the ledger has; or more than that, as a topic does whose retention is too short.
     async fn truncate(&mut self) {
-        self.world.look_at_log();
-        for partition in self.world.partitions() {
-            let end = self.world.true_chain(partition).load().await.expect("the true chain is whole").end();
-            self.world.handle.truncate(&self.world.topics.spans, partition, end);
-            self.world.journal.note(format_args!("partition {partition} is deleted below {end}"));
+        let world = Arc::clone(&self.world);
+        for partition in world.partitions() {
+            let end = world.true_chain(partition).load().await.expect("the true chain is whole").end();
+            let log = world.handle.watermarks(&world.topics.spans, partition);
+            let loses = world.plan.loses && self.dice.random_bool(0.7);
+            let below = match loses {
+                true => Offset(self.dice.random_range(end.0..=log.end.0)),
+                false => end,
+            };
+            let below = below.max(log.start);
+            world.look_at_log();
+            world.handle.truncate(&world.topics.spans, partition, below);
+            world.model.truncated(partition, below);
+            world
+                .journal
+                .note(format_args!("partition {partition} is deleted below {below}, stored to {end}"));
         }
     }
 

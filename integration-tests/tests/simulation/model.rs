@@ -1,11 +1,13 @@
-//! What is true: which spans are in the log at which offset, which were acknowledged, and what an answer must hold.
+//! What is true: which spans are in the log at which offset, which were acknowledged, what the chains declared lost, and
+//! so what an answer must hold and may hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use rand::RngExt;
+use vivace_ledger::{Entry, EntryBody};
 use vivace_log::Record;
-use vivace_model::{Offset, Partition, TenantId, TraceId};
+use vivace_model::{Offset, OffsetRange, Partition, TenantId, TraceId};
 
 use crate::plan::{Plan, dice};
 use crate::spans::{self, Numbers, TraceKey};
@@ -16,6 +18,9 @@ pub(crate) struct Known {
     /// Its tenant and spans; none if it cannot be stored.
     pub(crate) content: Option<(TenantId, Numbers)>,
 }
+
+/// A span: its trace and its number.
+pub(crate) type SpanKey = (TraceId, u64);
 
 /// What is true so far.
 #[derive(Debug)]
@@ -29,7 +34,44 @@ struct State {
     acked: BTreeMap<TraceKey, BTreeSet<u64>>,
     /// Kept although the log may have deleted it.
     log: BTreeMap<Partition, BTreeMap<Offset, Known>>,
+    chains: BTreeMap<Partition, Told>,
     span_next: u64,
+}
+
+/// What a chain has said of records that are in no block.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    /// Number of the last entry that was read.
+    sequence: u64,
+    /// Offsets that it declared lost.
+    lost: Vec<OffsetRange>,
+    /// Where the log began after each deletion.
+    starts: BTreeSet<Offset>,
+}
+
+impl State {
+    /// The spans of a tenant, each with the offsets of its records that are not declared lost.
+    fn left(&self, tenant: &TenantId) -> BTreeMap<SpanKey, Vec<Offset>> {
+        let mut left = BTreeMap::<SpanKey, Vec<Offset>>::new();
+        for (partition, known) in &self.log {
+            let lost = self.chains.get(partition).map_or(&[][..], |told| &told.lost);
+            for (offset, known) in known {
+                let content = known.content.as_ref().filter(|(other, _)| other == tenant);
+                let Some((_, numbers)) = content else { continue };
+                if lost.iter().any(|lost| lost.contains(*offset)) {
+                    continue;
+                }
+                for (trace, number) in spans_of(numbers) {
+                    left.entry((trace, number)).or_default().push(*offset);
+                }
+            }
+        }
+        left
+    }
+}
+
+fn spans_of(numbers: &Numbers) -> impl Iterator<Item = SpanKey> {
+    numbers.iter().flat_map(|(trace, numbers)| numbers.iter().map(|number| (*trace, *number)))
 }
 
 impl Model {
@@ -49,7 +91,7 @@ impl Model {
         state.span_next
     }
 
-    pub(crate) fn ack(&self, tenant: &TenantId, spans: &[(TraceId, u64)]) {
+    pub(crate) fn ack(&self, tenant: &TenantId, spans: &[SpanKey]) {
         let mut state = self.state.lock();
         for (id, number) in spans {
             let key = TraceKey { tenant: tenant.clone(), id: *id };
@@ -61,20 +103,38 @@ impl Model {
         self.state.lock().acked.get(trace).cloned().unwrap_or_default()
     }
 
-    /// All spans of a tenant that were acknowledged, each once.
-    pub(crate) fn acked_of(&self, tenant: &TenantId) -> Vec<(TraceId, u64)> {
+    /// All spans of a tenant that were acknowledged.
+    pub(crate) fn acked_of(&self, tenant: &TenantId) -> BTreeSet<SpanKey> {
         let state = self.state.lock();
         let acked = state.acked.iter().filter(|(trace, _)| trace.tenant == *tenant);
         acked.flat_map(|(trace, numbers)| numbers.iter().map(|number| (trace.id, *number))).collect()
     }
 
-    /// All spans of a tenant in the log, as often as they are there: one that was sent again may be dropped or not.
-    pub(crate) fn logged_of(&self, tenant: &TenantId) -> Vec<(TraceId, u64)> {
+    /// All spans of a tenant in the log, as often as they were put there: one that was sent again may be dropped or not.
+    pub(crate) fn logged_of(&self, tenant: &TenantId) -> Vec<SpanKey> {
         let state = self.state.lock();
         let contents =
             state.log.values().flat_map(BTreeMap::values).filter_map(|known| known.content.as_ref());
-        let traces = contents.filter(|(other, _)| other == tenant).flat_map(|(_, numbers)| numbers);
-        traces.flat_map(|(trace, numbers)| numbers.iter().map(|number| (*trace, *number))).collect()
+        contents.filter(|(other, _)| other == tenant).flat_map(|(_, numbers)| spans_of(numbers)).collect()
+    }
+
+    /// All spans of a tenant in records that no chain has declared lost, as often as they are there.
+    pub(crate) fn left_of(&self, tenant: &TenantId) -> Vec<SpanKey> {
+        let left = self.state.lock().left(tenant);
+        left.into_iter().flat_map(|(span, offsets)| offsets.into_iter().map(move |_| span)).collect()
+    }
+
+    /// The spans of a trace in records below an offset that no chain has declared lost.
+    pub(crate) fn left_in(&self, trace: &TraceKey, below: Offset) -> BTreeSet<u64> {
+        let left = self.state.lock().left(&trace.tenant);
+        let ours = left.into_iter().filter(|((id, _), offsets)| *id == trace.id && offsets[0] < below);
+        ours.map(|((_, number), _)| number).collect()
+    }
+
+    /// The spans of a trace that were ever in the log.
+    pub(crate) fn logged(&self, trace: &TraceKey) -> BTreeSet<u64> {
+        let logged = self.logged_of(&trace.tenant);
+        logged.into_iter().filter(|(id, _)| *id == trace.id).map(|(_, number)| number).collect()
     }
 
     /// Takes in the records of a partition that are new.
@@ -90,12 +150,33 @@ impl Model {
         self.state.lock().log.get(&partition).cloned().unwrap_or_default()
     }
 
-    /// The spans of a trace in the records below an offset.
-    pub(crate) fn in_log(&self, trace: &TraceKey, partition: Partition, below: Offset) -> BTreeSet<u64> {
-        let state = self.state.lock();
-        let Some(known) = state.log.get(&partition) else { return BTreeSet::new() };
-        let contents = known.range(..below).filter_map(|(_, known)| known.content.as_ref());
-        let of_tenant = contents.filter(|(tenant, _)| *tenant == trace.tenant);
-        of_tenant.filter_map(|(_, numbers)| numbers.get(&trace.id)).flatten().copied().collect()
+    /// Notes that the log begins there now.
+    pub(crate) fn truncated(&self, partition: Partition, start: Offset) {
+        self.state.lock().chains.entry(partition).or_default().starts.insert(start);
+    }
+
+    /// Number of the last entry of a chain that was taken in.
+    pub(crate) fn sequence(&self, partition: Partition) -> u64 {
+        self.state.lock().chains.get(&partition).map_or(0, |told| told.sequence)
+    }
+
+    /// Takes in the next entry of a chain.
+    ///
+    /// # Errors
+    /// If it declares lost what was not.
+    pub(crate) fn hear(&self, entry: &Entry) -> Result<(), String> {
+        let mut state = self.state.lock();
+        let told = state.chains.entry(entry.partition).or_default();
+        // Two may read the chain at once.
+        if entry.sequence <= told.sequence {
+            return Ok(());
+        }
+        told.sequence = entry.sequence;
+        let EntryBody::Lost { offsets } = entry.body else { return Ok(()) };
+        told.lost.push(offsets);
+        match told.starts.contains(&offsets.end) {
+            true => Ok(()),
+            false => Err(format!("offsets {offsets} are not lost: the log never began at {}", offsets.end)),
+        }
     }
 }

@@ -82,7 +82,8 @@ impl Node {
         let dice = dice(world.plan.seed, &life);
         let random = Random::seeded(world.plan.seed ^ ((index as u64) << 32) ^ (self.lives << 40));
         let dice = Arc::new(Mutex::new(dice));
-        let (inner, delay_max, sabotage) = (world.shared_log(), sluggish_max, world.plan.sabotage);
+        let sabotage = world.plan.sabotage.filter(|sabotage| *sabotage != Sabotage::ReadersSkipDeleted);
+        let (inner, delay_max) = (world.shared_log(), sluggish_max);
         let log = SluggishLog { inner, delay_max, dice, sabotage };
         let environment = Environment {
             log: Arc::new(log),

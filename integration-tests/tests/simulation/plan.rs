@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) calm: Duration,
     /// Share of records that cannot be stored.
     pub(crate) garbage: f64,
+    /// Whether the log deletes records that nobody has stored yet.
+    pub(crate) loses: bool,
     /// What is broken on purpose.
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -78,6 +80,10 @@ impl Plan {
             log: log_faults(&mut dice),
             sluggish_max: millis(one_of(&mut dice, &[0, 500, 4_000, 8_000, 20_000])),
             calm: millis(one_of(&mut dice, &[800, 2_500, 6_000])),
+            loses: match sabotage {
+                Some(sabotage) => sabotage.needs_losses(),
+                None => self::dice(seed, "losses").random_bool(0.35),
+            },
             garbage: one_of(&mut dice, &[0, 0, 5, 20]) as f64 / 100.0,
         }
     }

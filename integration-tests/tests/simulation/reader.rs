@@ -25,7 +25,9 @@ use vivace_runtime::{BuildInfo, Readiness, Watched};
 
 use crate::node::Node;
 use crate::plan::dice;
-use crate::searcher::Question;
+use crate::sabotage::Sabotage;
+use crate::searcher::{Mood, Question};
+use crate::sluggish::SluggishLog;
 use crate::spans::{TENANT_HEADER, TraceKey, numbers_in};
 use crate::world::World;
 
@@ -50,7 +52,9 @@ pub(crate) struct Answer {
 
 impl QueryPath {
     pub(crate) fn start(world: &Arc<World>, nodes: &[Node]) -> Arc<Self> {
-        let (log, store) = (world.shared_log(), world.shared_store());
+        let sabotage = world.plan.sabotage.filter(|sabotage| *sabotage == Sabotage::ReadersSkipDeleted);
+        let log = SluggishLog::prompt(world.shared_log(), sabotage);
+        let store = world.shared_store();
         let recent = nodes.iter().fold(RecentServices::default(), |services, node| {
             services.with_local(node.address(), node.service())
         });
@@ -124,12 +128,15 @@ impl QueryPath {
         let world = &self.world;
         let acked = world.model.acked(trace);
         let answer = self.ask(trace).await?;
-        world.look_at_log();
+        world.look().await;
         let partition = trace.partition(world.plan.partitions);
         let spans: BTreeSet<u64> = answer.spans.iter().copied().collect();
         let through = answer.through.get(&partition).copied().unwrap_or_default();
-        let complete = world.model.in_log(trace, partition, through);
-        let all = world.model.in_log(trace, partition, Offset(u64::MAX));
+        // What is declared lost need not be told; whoever still has it may.
+        let left = world.model.left_in(trace, Offset(u64::MAX));
+        let acked = acked.intersection(&left).copied().collect::<BTreeSet<_>>();
+        let complete = world.model.left_in(trace, through);
+        let all = world.model.logged(trace);
         let check = |right: bool, what: &str, wrong: Vec<&u64>| {
             if !right {
                 world.fail(format_args!(
@@ -203,7 +210,7 @@ pub(crate) async fn read(path: Arc<QueryPath>, index: usize, until: Instant) -> 
         let trace = world.model.traces.choose(&mut dice).expect("there are traces");
         if dice.random_bool(0.3) {
             let question = *Question::ALL.choose(&mut dice).expect("there are some");
-            let result = path.search_and_check(&trace.tenant, question).await;
+            let result = path.search_and_check(&trace.tenant, question, Mood::Storm).await;
             asked.note(world, index, format_args!("{question:?} of {}", trace.tenant), result);
             sleep(PAUSE_MAX.mul_f64(dice.random_range(0.0..=1.0))).await;
             continue;

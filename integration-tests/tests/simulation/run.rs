@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::reader::{Asked, QueryPath, read};
 use crate::sabotage::Sabotage;
-use crate::searcher::Question;
+use crate::searcher::{Mood, Question};
 use crate::world::World;
 use crate::writer::write;
 
@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     entries: u64,
     blocks: u64,
     rejected: u64,
+    /// Offsets that were declared lost.
+    lost: u64,
     conflicts: u64,
     /// Merges in the ledger, and those that were dropped because another compactor was faster.
     merges: u64,
@@ -50,12 +52,12 @@ pub(crate) struct Outcome {
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { acknowledged, stored_rows, entries, blocks, rejected, .. } = self;
-        let Self { merges, merges_lost, .. } = self;
+        let Self { merges, merges_lost, lost, .. } = self;
         let Self { conflicts, retries, recent, searched, answered, failed, .. } = self;
         write!(
             f,
             "{acknowledged} spans acknowledged, {stored_rows} rows in {blocks} blocks of {entries} entries, {rejected} \
-             records rejected, {conflicts} conflicts, {retries} retries, {merges} merges, {merges_lost} lost, {answered} questions answered ({recent} by \
+             records rejected, {lost} lost, {conflicts} conflicts, {retries} retries, {merges} merges, {merges_lost} lost, {answered} questions answered ({recent} by \
              ingesters), {failed} failed, {searched} searches in the calm"
         )
     }
@@ -68,6 +70,7 @@ impl Outcome {
         self.entries += other.entries;
         self.blocks += other.blocks;
         self.rejected += other.rejected;
+        self.lost += other.lost;
         self.conflicts += other.conflicts;
         self.merges += other.merges;
         self.merges_lost += other.merges_lost;
@@ -85,6 +88,7 @@ impl Outcome {
         assert!(self.merges_lost > 0, "no two compactors ever did the same: {self:?}");
         assert!(self.retries > 0, "log and store never failed: {self:?}");
         assert!(self.recent > self.answered / 2, "ingesters hardly ever answered: {self:?}");
+        assert!(self.lost > 0, "nothing was ever lost: {self:?}");
         assert!(self.rejected > 0, "nothing was ever rejected: {self:?}");
         assert!(self.answered > self.failed, "most questions had no answer: {self:?}");
         assert!(self.blocks > self.entries / 2, "hardly anything was stored: {self:?}");
@@ -175,13 +179,12 @@ async fn reckon(
         nodes.iter().try_for_each(Node::readiness)
     })
     .await;
-    world.look_at_log();
+    world.look().await;
     let mut outcome = Outcome::default();
     for trace in &world.model.traces {
         for path in paths {
             let answer = until(world, CALM_MAX, "an answer", async || path.ask_and_check(trace).await).await;
-            let partition = trace.partition(world.plan.partitions);
-            let all = world.model.in_log(trace, partition, Offset(u64::MAX));
+            let all = world.model.left_in(trace, Offset(u64::MAX));
             if answer.spans.len() != all.len() {
                 world.fail(format_args!(
                     "{} spans of {trace:?} instead of {}",
@@ -202,6 +205,7 @@ async fn reckon(
         outcome.blocks += stored.blocks;
         outcome.stored_rows += stored.rows;
         outcome.rejected += stored.rejected;
+        outcome.lost += stored.lost;
     }
     for node in nodes {
         node.stop().await;
@@ -215,7 +219,10 @@ async fn search_all(world: &World, paths: &[Arc<QueryPath>]) -> u64 {
     let mut answered = 0;
     for tenant in tenants {
         for (path, question) in paths.iter().flat_map(|path| Question::ALL.map(|question| (path, question))) {
-            until(world, CALM_MAX, "an answer", async || path.search_and_check(tenant, question).await).await;
+            until(world, CALM_MAX, "an answer", async || {
+                path.search_and_check(tenant, question, Mood::Calm).await
+            })
+            .await;
             answered += 1;
         }
     }

@@ -11,7 +11,8 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use vivace_log::{LogError, Reader, Record};
+use vivace_log::{Log, LogError, Reader, Record};
+use vivace_model::Partition;
 
 /// What is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,17 @@ pub(crate) enum Sabotage {
     StoreOverwrites,
     /// Ingesters answer without their spans.
     IngestersForget,
+    /// Where an ingester's next record was deleted from the log, it goes on with the first that is there, and says nothing.
+    IngestersSkipDeleted,
+    /// The same of those who answer questions.
+    ReadersSkipDeleted,
+}
+
+impl Sabotage {
+    /// Whether it only matters where the log loses records.
+    pub(crate) const fn needs_losses(self) -> bool {
+        matches!(self, Self::IngestersSkipDeleted | Self::ReadersSkipDeleted)
+    }
 }
 
 /// Leaves out every twentieth record.
@@ -34,6 +46,28 @@ impl Reader for SkippingReader {
         let mut records = self.0.next(bytes_max).await?;
         records.retain(|record| record.offset.0 % 20 != 19);
         Ok(records)
+    }
+}
+
+/// Goes on with the first record that is there when the next one was deleted.
+#[derive(Debug)]
+pub(crate) struct ResettingReader {
+    pub(crate) reader: Box<dyn Reader>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) topic: String,
+    pub(crate) partition: Partition,
+}
+
+#[async_trait]
+impl Reader for ResettingReader {
+    async fn next(&mut self, bytes_max: usize) -> std::result::Result<Vec<Record>, LogError> {
+        match self.reader.next(bytes_max).await {
+            Err(LogError::OffsetOutOfRange { watermarks, .. }) => {
+                self.reader = self.log.read(&self.topic, self.partition, watermarks.start).await?;
+                self.reader.next(bytes_max).await
+            }
+            read => read,
+        }
     }
 }
 

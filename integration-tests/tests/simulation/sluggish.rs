@@ -1,4 +1,5 @@
-//! A log whose members hear late of changes: zombies, who work on partitions that others have been given.
+//! A log whose members hear late of changes: zombies, who work on partitions that others have been given. Where a run is
+//! sabotaged, its readers lie.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -7,13 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, sleep_until};
 use vivace_log::{Assignment, Log, LogError, Membership, NewRecord, Reader, TopicSpec};
 use vivace_model::{Offset, OffsetRange, Partition};
 
-use crate::sabotage::{Sabotage, SkippingReader};
+use crate::sabotage::{ResettingReader, Sabotage, SkippingReader};
 
 /// The log as one sluggish process sees it.
 #[derive(Debug)]
@@ -22,6 +23,14 @@ pub(crate) struct SluggishLog {
     pub(crate) delay_max: Duration,
     pub(crate) dice: Arc<Mutex<ChaCha8Rng>>,
     pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl SluggishLog {
+    /// The log as those see it who belong to no group.
+    pub(crate) fn prompt(inner: Arc<dyn Log>, sabotage: Option<Sabotage>) -> Arc<dyn Log> {
+        let dice = Arc::new(Mutex::new(ChaCha8Rng::from_seed([0; 32])));
+        Arc::new(Self { inner, delay_max: Duration::ZERO, dice, sabotage })
+    }
 }
 
 #[derive(Debug)]
@@ -107,6 +116,10 @@ impl Log for SluggishLog {
         let reader = self.inner.read(topic, partition, from).await?;
         Ok(match self.sabotage {
             Some(Sabotage::LogSkipsRecords) => Box::new(SkippingReader(reader)),
+            Some(sabotage) if sabotage.needs_losses() => {
+                let (log, topic) = (Arc::clone(&self.inner), topic.to_owned());
+                Box::new(ResettingReader { reader, log, topic, partition })
+            }
             _ => reader,
         })
     }

@@ -132,6 +132,21 @@ impl World {
         }
     }
 
+    /// Learns what was appended to log and chains since the last look.
+    pub(crate) async fn look(&self) {
+        self.look_at_log();
+        for partition in self.partitions() {
+            let chain = self.true_chain(partition);
+            while let Some(entry) =
+                chain.entry(self.model.sequence(partition) + 1).await.expect("the true chain is whole")
+            {
+                if let Err(wrong) = self.model.hear(&entry) {
+                    self.fail(format_args!("partition {partition}: {wrong}"));
+                }
+            }
+        }
+    }
+
     /// What the ingesters counted, summed over labels: `conflicts` for `vivace_ingester_conflicts_total`.
     pub(crate) fn counted(&self, name: &str) -> u64 {
         self.summed(&format!("vivace_ingester_{name}_total"))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
-use vivace_model::{Offset, Partition};
+use vivace_model::{Offset, OffsetRange, Partition};
 
 use super::{Fate, Shared, Topic};
 use crate::Record;
@@ -121,6 +121,14 @@ impl MemoryHandle {
     fn with_group(&self, topic: &str, group: &str, act: impl FnOnce(&Coordinator) -> bool) -> bool {
         let state = self.shared.state.lock();
         state.topics.get(topic).and_then(|topic| coordinator(topic, group)).is_some_and(act)
+    }
+
+    /// The offsets that a partition holds, whatever fails on command.
+    #[must_use]
+    pub fn watermarks(&self, topic: &str, partition: Partition) -> OffsetRange {
+        let mut state = self.shared.state.lock();
+        let missing = OffsetRange::new(Offset::ZERO, Offset::ZERO);
+        state.partition(topic, partition).map_or(missing, |log| log.watermarks())
     }
 
     /// The records that a partition holds.
