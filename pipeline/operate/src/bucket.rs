@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use vivace_ledger::{Chain, PartitionState, ledger_folder};
-use vivace_model::{Clock, Partition};
+use vivace_model::{Clock, Partition, Random};
 
 use crate::OperateError;
 
@@ -20,6 +20,8 @@ pub struct Bucket {
     pub topic: String,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Random numbers, for names of blocks and entries.
+    pub random: Arc<Random>,
 }
 
 impl Bucket {

@@ -30,7 +30,7 @@ pub async fn discard(bucket: &Bucket, partition: Partition) -> Result<Vec<Arc<Bl
             return Ok(kept);
         }
         let body = EntryBody::Discarded { blocks: kept.iter().map(|block| block.id).collect() };
-        match chain.append(&state, &Proposal::new(body, rand::random())).await {
+        match chain.append(&state, &Proposal::new(body, bucket.random.bytes())).await {
             Ok(_) => break kept,
             Err(LedgerError::Conflict { current, .. }) if attempts < ATTEMPTS_MAX => state = current,
             Err(error) => return Err(error.into()),

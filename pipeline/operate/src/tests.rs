@@ -16,7 +16,7 @@ use vivace_block::{
 };
 use vivace_ledger::{BlockMeta, EntryBody, PartitionState, Proposal};
 use vivace_model::{
-    BlockId, Clock, ManualClock, Offset, OffsetRange, Partition, Spread, TenantId, TraceId, UnixNanos,
+    BlockId, Clock, ManualClock, Offset, OffsetRange, Partition, Random, Spread, TenantId, TraceId, UnixNanos,
 };
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
@@ -53,7 +53,9 @@ impl Rig {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new(UnixNanos::from_secs(NOW)));
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let bucket = Bucket { store, topic: "vivace.spans".into(), clock: Arc::<ManualClock>::clone(&clock) };
+        let random = Arc::new(Random::seeded(7));
+        let (topic, clock_too) = ("vivace.spans".into(), Arc::<ManualClock>::clone(&clock));
+        let bucket = Bucket { store, topic, clock: clock_too, random };
         Self { bucket, clock }
     }
 
@@ -80,7 +82,7 @@ impl Rig {
         };
         let file = write_block(&sealed, &description, &config).unwrap();
         let block = BlockMeta {
-            id: BlockId::new(created, rand::random()),
+            id: BlockId::new(created, self.bucket.random.bytes()),
             tenant: TenantId::default(),
             date: created.date(),
             partition: P,
@@ -108,7 +110,7 @@ impl Rig {
 
     async fn append(&self, body: EntryBody) {
         let state = self.state().await;
-        self.bucket.chain(P).append(&state, &Proposal::new(body, rand::random())).await.unwrap();
+        self.bucket.chain(P).append(&state, &Proposal::new(body, self.bucket.random.bytes())).await.unwrap();
     }
 
     async fn audit(&self) -> PartitionReport {

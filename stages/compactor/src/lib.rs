@@ -16,7 +16,6 @@ mod metrics;
 mod orphans;
 mod partition;
 mod plan;
-mod random;
 mod retention;
 mod shared;
 #[cfg(test)]
@@ -29,13 +28,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use vivace_block::BlockConfig;
 use vivace_log::TopicsConfig;
+pub use vivace_model::Random;
 use vivace_runtime::ReadinessCheck;
 
 pub use config::Config;
 pub use error::CompactorError;
 pub use fail_points::FAIL_POINTS;
 pub use metrics::Metrics;
-pub use random::Random;
 pub use retention::{Retention, RetentionOf, TraceFilter};
 pub use shared::Environment;
 

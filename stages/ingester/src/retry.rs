@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time;
 
-use crate::random::Random;
+use crate::Random;
 
 /// First wait after a failure.
 const WAIT_MIN: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use vivace_log::{LogConfig, NewRecord, SharedLog};
-use vivace_model::{Clock, Partition, SystemClock, TenantId, UnixNanos};
+use vivace_model::{Clock, Partition, Random, SystemClock, TenantId, UnixNanos};
 use vivace_operate::Bucket;
 
 pub(crate) use self::audit::CODE_UNKNOWN;
@@ -49,7 +49,8 @@ pub(crate) async fn run(task: Task, settings: &Settings) -> Result<ExitCode> {
 fn bucket(settings: &Settings) -> Result<Bucket> {
     let process = &settings.process;
     let store = storage::open_existing(&process.storage_url, &process.data_dir)?;
-    Ok(Bucket { store, topic: settings.topics.spans.clone(), clock: Arc::new(SystemClock) })
+    let random = Arc::new(Random::from_system());
+    Ok(Bucket { store, topic: settings.topics.spans.clone(), clock: Arc::new(SystemClock), random })
 }
 
 fn log_config(settings: &Settings) -> LogConfig {

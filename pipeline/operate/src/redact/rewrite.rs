@@ -67,7 +67,7 @@ impl Redactor {
         };
         let mut named = Named::default();
         let merged = merge(&self.reader, &self.bucket.store, job, || {
-            let id = BlockId::new(created, rand::random());
+            let id = BlockId::new(created, self.bucket.random.bytes());
             let path = block_path(&block.tenant, &block.date, id);
             named.0.push((id, path.clone()));
             path
@@ -97,7 +97,7 @@ impl Redactor {
                 return Err(error.into());
             }
         };
-        let mut proposal = Proposal::new(body, rand::random());
+        let mut proposal = Proposal::new(body, self.bucket.random.bytes());
         let mut unanswered = 0;
         loop {
             if !is_live(&state, block) {
@@ -108,7 +108,7 @@ impl Redactor {
                 Ok(state) => return Ok(Some(state.sequence())),
                 Err(LedgerError::Conflict { current, .. }) => {
                     state = current;
-                    proposal = Proposal::new(proposal.body().clone(), rand::random());
+                    proposal = Proposal::new(proposal.body().clone(), self.bucket.random.bytes());
                 }
                 // Whether it is in the chain is not known, so its files must stay.
                 Err(error @ LedgerError::Unavailable { .. }) if unanswered == ATTEMPTS_MAX => {

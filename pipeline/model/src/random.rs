@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-/// A source of random numbers that all parts of a compactor share.
+/// A source of random numbers that all parts of a process share.
 pub struct Random(Mutex<StdRng>);
 
 impl Random {
@@ -24,14 +24,16 @@ impl Random {
     }
 
     /// Fresh random bytes.
-    pub(crate) fn bytes<const N: usize>(&self) -> [u8; N] {
+    #[must_use]
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.0.lock().fill_bytes(&mut bytes);
         bytes
     }
 
     /// A time between half of `around` and `around`, so that many who failed together do not retry together.
-    pub(crate) fn jitter(&self, around: Duration) -> Duration {
+    #[must_use]
+    pub fn jitter(&self, around: Duration) -> Duration {
         around.mul_f64(self.0.lock().random_range(0.5..=1.0))
     }
 }
