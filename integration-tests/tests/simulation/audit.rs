@@ -1,12 +1,15 @@
 //! Looks at the ledger and the blocks themselves, once everything is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vivace_block::{BlockReader, ReaderConfig, to_traces_data};
-use vivace_ledger::{BlockMeta, Entry, EntryBody};
+use vivace_ledger::{BlockMeta, Entry, EntryBody, Rejected};
 use vivace_log::Record;
 use vivace_model::{Offset, OffsetRange, Partition, TenantId};
+use vivace_operate::{AuditOptions, Auditor, Verdict};
 
 use crate::model::Known;
 use crate::spans::numbers_in;
@@ -21,10 +24,25 @@ pub(crate) struct Stored {
     pub(crate) rejected: u64,
     pub(crate) lost: u64,
     pub(crate) merges: u64,
+    pub(crate) replays: u64,
 }
 
 /// Spans by tenant and number, and how often.
 type Counts = BTreeMap<(TenantId, u64), usize>;
+
+/// What was seen of a chain so far.
+struct Audit<'a> {
+    world: &'a World,
+    partition: Partition,
+    log: BTreeMap<Offset, Known>,
+    put_aside: BTreeSet<Offset>,
+    /// Spans that entries before stored.
+    seen: BTreeSet<(TenantId, u64)>,
+    /// Spans in the records that the chain accounts for, but for the lost ones.
+    in_log: Counts,
+    end: Offset,
+    stored: Stored,
+}
 
 /// Holds the chain of a partition, and every block that it names, against the log.
 pub(crate) async fn audit(world: &World, partition: Partition) -> Stored {
@@ -32,65 +50,168 @@ pub(crate) async fn audit(world: &World, partition: Partition) -> Stored {
     if let Err(violation) = vivace_ledger::invariants::check_chain(&entries) {
         world.fail(format_args!("partition {partition}: {violation}"));
     }
-    let log = world.model.log(partition);
-    let mut stored = Stored::default();
-    let (mut seen, mut all_in_log) = (BTreeSet::new(), Counts::new());
-    let put_aside = put_aside(world, partition);
-    let mut end = Offset::ZERO;
+    let mut audit = Audit {
+        world,
+        partition,
+        log: world.model.log(partition),
+        put_aside: put_aside(world, partition),
+        seen: BTreeSet::new(),
+        in_log: Counts::new(),
+        end: Offset::ZERO,
+        stored: Stored::default(),
+    };
     for entry in &entries {
         world
             .journal
             .note(format_args!("partition {partition}: {}", serde_json::to_string(entry).expect("plain")));
-        let (offsets, blocks, rejected) = match &entry.body {
-            EntryBody::Ingested { offsets, blocks, rejected, .. } => (offsets, blocks, rejected),
-            EntryBody::Compacted { .. } => {
-                stored.merges += 1;
-                continue;
+        audit.entry(&entry.body).await;
+    }
+    audit.check_live().await;
+    let log_end = audit.log.last_key_value().map_or(Offset::ZERO, |(offset, _)| offset.next());
+    if audit.end != log_end {
+        audit.fail(format_args!("the ledger ends at {}, the log at {log_end}", audit.end));
+    }
+    audit.stored
+}
+
+/// The bucket is clean in the eyes of `vivace audit`, too.
+pub(crate) async fn audit_as_operators(world: &World) {
+    let options = AuditOptions { deep: true, grace: Duration::ZERO };
+    let auditor = Auditor::new(world.true_bucket(), options);
+    for partition in world.partitions() {
+        let log = world.handle.watermarks(&world.topics.spans, partition);
+        let report = auditor.partition(partition, ready(Ok(Some(log)))).await;
+        if report.verdict() != Verdict::Clean || !report.warnings.is_empty() {
+            world.fail(format_args!("the audit says {report:#?}"));
+        }
+    }
+}
+
+impl Audit<'_> {
+    fn fail(&self, what: std::fmt::Arguments<'_>) -> ! {
+        self.world.fail(format_args!("partition {}: {what}", self.partition));
+    }
+
+    async fn entry(&mut self, body: &EntryBody) {
+        match body {
+            EntryBody::Ingested { offsets, blocks, rejected, .. } => {
+                self.stored.entries += 1;
+                self.stored.blocks += blocks.len() as u64;
+                self.stored.rows += blocks.iter().map(|block| block.rows).sum::<u64>();
+                self.check_rejected(*offsets, rejected);
+                self.account_for(*offsets);
+                self.check_ingested(*offsets, blocks).await;
             }
             // The model knows whether it is true.
             EntryBody::Lost { offsets } => {
-                stored.lost += offsets.len();
-                end = offsets.end;
-                continue;
+                self.stored.lost += offsets.len();
+                self.end = offsets.end;
             }
-            other => world.fail(format_args!("partition {partition}: nothing expired: {other:?}")),
-        };
-        stored.entries += 1;
-        end = offsets.end;
+            EntryBody::Compacted { .. } => self.stored.merges += 1,
+            EntryBody::Replayed { offsets, outputs, abandoned, rejected, .. } => {
+                self.stored.replays += 1;
+                if !abandoned.is_empty() {
+                    self.fail(format_args!("no file was gone, but blocks {abandoned:?} were given up"));
+                }
+                self.check_rejected(*offsets, rejected);
+                if offsets.end > self.end {
+                    self.account_for(OffsetRange::new(self.end, offsets.end));
+                }
+                self.check_replayed(*offsets, outputs).await;
+            }
+            EntryBody::Discarded { .. } => {}
+            other => self.fail(format_args!("nobody has done that: {other:?}")),
+        }
+    }
+
+    /// The entry names exactly the records that cannot be stored.
+    fn check_rejected(&mut self, offsets: OffsetRange, rejected: &[Rejected]) {
         let named: BTreeSet<_> = rejected.iter().map(|rejected| rejected.offset).collect();
-        let (in_log, unstorable) = count_log(&log, *offsets);
+        let (_, unstorable) = count_log(&self.log, offsets);
         if named != unstorable {
-            world.fail(format_args!(
-                "partition {partition} {offsets}: rejected {named:?} instead of {unstorable:?}"
-            ));
+            self.fail(format_args!("{offsets}: rejected {named:?} instead of {unstorable:?}"));
         }
-        if let Some(missing) = unstorable.iter().find(|offset| !put_aside.contains(offset)) {
-            world.fail(format_args!(
-                "partition {partition}: record {missing} is not on the topic of rejected records"
-            ));
+    }
+
+    /// These offsets follow what was accounted for.
+    fn account_for(&mut self, offsets: OffsetRange) {
+        let (in_log, unstorable) = count_log(&self.log, offsets);
+        if let Some(missing) = unstorable.iter().find(|offset| !self.put_aside.contains(offset)) {
+            self.fail(format_args!("record {missing} is not on the topic of rejected records"));
         }
-        let mut in_blocks = Counts::new();
-        for block in blocks {
-            if world.plan.files_stay() {
-                count_block(world, block, &mut in_blocks).await;
-            }
-            stored.blocks += 1;
-            stored.rows += block.rows;
-        }
-        if world.plan.files_stay() {
-            check_entry(world, *offsets, &in_log, &in_blocks, &mut seen);
-        }
+        self.stored.rejected += unstorable.len() as u64;
         for (span, count) in in_log {
-            *all_in_log.entry(span).or_default() += count;
+            *self.in_log.entry(span).or_default() += count;
         }
-        stored.rejected += named.len() as u64;
+        self.end = offsets.end;
     }
-    check_live(world, partition, &all_in_log).await;
-    let log_end = log.last_key_value().map_or(Offset::ZERO, |(offset, _)| offset.next());
-    if end != log_end {
-        world.fail(format_args!("partition {partition}: the ledger ends at {end}, the log at {log_end}"));
+
+    /// An entry's blocks hold the spans of its records, each once; a span may be left out if it was stored before, for
+    /// then its record is one that was sent again.
+    async fn check_ingested(&mut self, offsets: OffsetRange, blocks: &[BlockMeta]) {
+        if !self.world.plan.files_stay() {
+            return;
+        }
+        let (in_log, _) = count_log(&self.log, offsets);
+        let in_blocks = self.count_blocks(blocks).await;
+        for (span, count) in &in_blocks {
+            if *count > 1 {
+                self.fail(format_args!("entry {offsets} stores span {span:?} {count} times"));
+            }
+            if !in_log.contains_key(span) {
+                self.fail(format_args!("entry {offsets} stores span {span:?}, which is not in its records"));
+            }
+        }
+        for span in in_log.keys() {
+            if !in_blocks.contains_key(span) && !self.seen.contains(span) {
+                self.fail(format_args!("entry {offsets} does not store span {span:?}"));
+            }
+        }
+        self.seen.extend(in_blocks.into_keys());
     }
-    stored
+
+    /// What was built anew holds all spans of its records, whatever is stored elsewhere, and none more often than it is
+    /// there.
+    async fn check_replayed(&self, offsets: OffsetRange, blocks: &[BlockMeta]) {
+        if !self.world.plan.files_stay() {
+            return;
+        }
+        let (in_log, _) = count_log(&self.log, offsets);
+        let in_blocks = self.count_blocks(blocks).await;
+        for span in in_log.keys().chain(in_blocks.keys()) {
+            let of = |counts: &Counts| counts.get(span).copied().unwrap_or_default();
+            let (most, found) = (of(&in_log), of(&in_blocks));
+            if found > most || found == 0 {
+                self.fail(format_args!("replay of {offsets} stores span {span:?} {found} times of {most}"));
+            }
+        }
+    }
+
+    async fn count_blocks(&self, blocks: &[BlockMeta]) -> Counts {
+        let mut counts = Counts::new();
+        for block in blocks {
+            count_block(self.world, block, &mut counts).await;
+        }
+        counts
+    }
+
+    /// The live blocks, merged or not, hold every span of the log, and none more often than it is there.
+    async fn check_live(&self) {
+        let state = self.world.true_chain(self.partition).load().await.expect("the true chain is whole");
+        let mut live = Counts::new();
+        for block in state.live() {
+            count_block(self.world, block, &mut live).await;
+        }
+        if let Some(span) = self.in_log.keys().find(|span| !live.contains_key(*span)) {
+            self.fail(format_args!("no live block has span {span:?}"));
+        }
+        let more = |(span, count): &(&(TenantId, u64), &usize)| {
+            self.in_log.get(*span).is_none_or(|log| log < *count)
+        };
+        if let Some((span, count)) = live.iter().find(more) {
+            self.fail(format_args!("live blocks have span {span:?} {count} times"));
+        }
+    }
 }
 
 /// Offsets of the records that the topic of rejected records holds of a partition.
@@ -147,45 +268,4 @@ async fn count_block(world: &World, block: &BlockMeta, counts: &mut Counts) {
     if rows != block.rows {
         world.fail(format_args!("block {} has {} rows, found {rows}", block.id, block.rows));
     }
-}
-
-/// The live blocks, merged or not, hold every span of the log, and none more often than it is there.
-async fn check_live(world: &World, partition: Partition, in_log: &Counts) {
-    let state = world.true_chain(partition).load().await.expect("the true chain is whole");
-    let mut live = Counts::new();
-    for block in state.live() {
-        count_block(world, block, &mut live).await;
-    }
-    if let Some(span) = in_log.keys().find(|span| !live.contains_key(*span)) {
-        world.fail(format_args!("partition {partition}: no live block has span {span:?}"));
-    }
-    let more = |(span, count): &(&(TenantId, u64), &usize)| in_log.get(*span).is_none_or(|log| log < *count);
-    if let Some((span, count)) = live.iter().find(more) {
-        world.fail(format_args!("partition {partition}: live blocks have span {span:?} {count} times"));
-    }
-}
-
-/// An entry's blocks hold the spans of its records, each once; a span may be left out if it was stored before, for then
-/// its record is one that was sent again.
-fn check_entry(
-    world: &World,
-    offsets: OffsetRange,
-    in_log: &Counts,
-    in_blocks: &Counts,
-    seen: &mut BTreeSet<(TenantId, u64)>,
-) {
-    for (span, count) in in_blocks {
-        if *count > 1 {
-            world.fail(format_args!("entry {offsets} stores span {span:?} {count} times"));
-        }
-        if !in_log.contains_key(span) {
-            world.fail(format_args!("entry {offsets} stores span {span:?}, which is not in its records"));
-        }
-    }
-    for span in in_log.keys() {
-        if !in_blocks.contains_key(span) && !seen.contains(span) {
-            world.fail(format_args!("entry {offsets} does not store span {span:?}"));
-        }
-    }
-    seen.extend(in_blocks.keys().cloned());
 }

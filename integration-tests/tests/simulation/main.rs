@@ -1,6 +1,6 @@
 //! The seeded simulation: real ingesters, compactors, querier and query-frontend on the in-memory log and a faulty store, in paused
 //! time, while ingesters crash, stall, lose their partitions without noticing, clocks jump, and log and store fail; in some
-//! runs the log deletes records before anyone has stored them.
+//! runs the log deletes records before anyone has stored them, and an operator has blocks built anew.
 //!
 //! One invariant: what was acknowledged is what is queryable, once, but for what the ledger declares lost, and that is only
 //! what was deleted. It is asked at every query while everything goes
@@ -16,6 +16,7 @@ mod compactors;
 mod journal;
 mod model;
 mod node;
+mod operator;
 mod plan;
 mod reader;
 mod run;
@@ -121,6 +122,7 @@ fn sabotage_is_noticed() {
         (Sabotage::IngestersForget, "missing"),
         (Sabotage::IngestersSkipDeleted, "missing"),
         (Sabotage::ReadersSkipDeleted, "missing"),
+        (Sabotage::ReplaysSkipRecords, ""),
     ] {
         let outcomes = run_all(0..SEEDS_SABOTAGED, Some(sabotage));
         let noticed = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());

@@ -20,7 +20,7 @@ use vivace_proto::internal::{
 use vivace_runtime::Readiness;
 
 use crate::plan::dice;
-use crate::sabotage::Sabotage;
+use crate::sabotage::{Reads, Sabotage};
 use crate::sluggish::SluggishLog;
 use crate::world::{MachineClock, World};
 
@@ -82,7 +82,7 @@ impl Node {
         let dice = dice(world.plan.seed, &life);
         let random = Random::seeded(world.plan.seed ^ ((index as u64) << 32) ^ (self.lives << 40));
         let dice = Arc::new(Mutex::new(dice));
-        let sabotage = world.plan.sabotage.filter(|sabotage| *sabotage != Sabotage::ReadersSkipDeleted);
+        let sabotage = world.plan.sabotage.filter(|sabotage| sabotage.strikes(Reads::Ingester));
         let (inner, delay_max) = (world.shared_log(), sluggish_max);
         let log = SluggishLog { inner, delay_max, dice, sabotage };
         let environment = Environment {

@@ -34,6 +34,10 @@ pub(crate) struct Plan {
     pub(crate) garbage: f64,
     /// Whether the log deletes records that nobody has stored yet.
     pub(crate) loses: bool,
+    /// Whether an operator has blocks built anew.
+    pub(crate) replays: bool,
+    /// Whether the operator gives up what was replaced, now and then.
+    pub(crate) discards: bool,
     /// What is broken on purpose.
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -47,10 +51,14 @@ pub(crate) fn dice(seed: u64, part: &str) -> ChaCha8Rng {
 impl Plan {
     /// Whether the files of replaced blocks are still there at the end.
     pub(crate) fn files_stay(&self) -> bool {
-        self.compactors == 0 || self.compactor.grace > Duration::from_secs(600)
+        !self.discards && (self.compactors == 0 || self.compactor.grace > Duration::from_secs(600))
     }
 
     pub(crate) fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let happens = |what, share| sabotage.is_none() && dice(seed, what).random_bool(share);
+        let loses = happens("losses", 0.35) || sabotage.is_some_and(Sabotage::needs_losses);
+        let replays = happens("replays", 0.4) || sabotage.is_some_and(Sabotage::needs_replays);
+        let discards = replays && happens("discards", 0.5);
         let mut dice = dice(seed, "plan");
         let millis = |millis| Duration::from_millis(millis);
         let one_of = |dice: &mut ChaCha8Rng, choices: &[u64]| *choices.choose(dice).expect("some choices");
@@ -80,10 +88,9 @@ impl Plan {
             log: log_faults(&mut dice),
             sluggish_max: millis(one_of(&mut dice, &[0, 500, 4_000, 8_000, 20_000])),
             calm: millis(one_of(&mut dice, &[800, 2_500, 6_000])),
-            loses: match sabotage {
-                Some(sabotage) => sabotage.needs_losses(),
-                None => self::dice(seed, "losses").random_bool(0.35),
-            },
+            loses,
+            replays,
+            discards,
             garbage: one_of(&mut dice, &[0, 0, 5, 20]) as f64 / 100.0,
         }
     }

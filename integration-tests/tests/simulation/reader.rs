@@ -25,7 +25,7 @@ use vivace_runtime::{BuildInfo, Readiness, Watched};
 
 use crate::node::Node;
 use crate::plan::dice;
-use crate::sabotage::Sabotage;
+use crate::sabotage::Reads;
 use crate::searcher::{Mood, Question};
 use crate::sluggish::SluggishLog;
 use crate::spans::{TENANT_HEADER, TraceKey, numbers_in};
@@ -52,9 +52,7 @@ pub(crate) struct Answer {
 
 impl QueryPath {
     pub(crate) fn start(world: &Arc<World>, nodes: &[Node]) -> Arc<Self> {
-        let sabotage = world.plan.sabotage.filter(|sabotage| *sabotage == Sabotage::ReadersSkipDeleted);
-        let log = SluggishLog::prompt(world.shared_log(), sabotage);
-        let store = world.shared_store();
+        let (log, store) = (SluggishLog::prompt(world, Reads::Querier), world.shared_store());
         let recent = nodes.iter().fold(RecentServices::default(), |services, node| {
             services.with_local(node.address(), node.service())
         });

@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep};
 use vivace_log::Log;
 use vivace_model::Offset;
 
-use crate::audit::audit;
+use crate::audit::{audit, audit_as_operators};
 use crate::chaos::Chaos;
 use crate::compactors::Compactors;
 use crate::node::Node;
+use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::reader::{Asked, QueryPath, read};
 use crate::sabotage::Sabotage;
@@ -36,6 +37,8 @@ pub(crate) struct Outcome {
     rejected: u64,
     /// Offsets that were declared lost.
     lost: u64,
+    /// How often blocks were built anew.
+    replays: u64,
     conflicts: u64,
     /// Merges in the ledger, and those that were dropped because another compactor was faster.
     merges: u64,
@@ -52,12 +55,12 @@ pub(crate) struct Outcome {
 impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { acknowledged, stored_rows, entries, blocks, rejected, .. } = self;
-        let Self { merges, merges_lost, lost, .. } = self;
+        let Self { merges, merges_lost, lost, replays, .. } = self;
         let Self { conflicts, retries, recent, searched, answered, failed, .. } = self;
         write!(
             f,
             "{acknowledged} spans acknowledged, {stored_rows} rows in {blocks} blocks of {entries} entries, {rejected} \
-             records rejected, {lost} lost, {conflicts} conflicts, {retries} retries, {merges} merges, {merges_lost} lost, {answered} questions answered ({recent} by \
+             records rejected, {lost} lost, {conflicts} conflicts, {retries} retries, {merges} merges, {merges_lost} lost, {replays} replays, {answered} questions answered ({recent} by \
              ingesters), {failed} failed, {searched} searches in the calm"
         )
     }
@@ -71,6 +74,7 @@ impl Outcome {
         self.blocks += other.blocks;
         self.rejected += other.rejected;
         self.lost += other.lost;
+        self.replays += other.replays;
         self.conflicts += other.conflicts;
         self.merges += other.merges;
         self.merges_lost += other.merges_lost;
@@ -88,6 +92,7 @@ impl Outcome {
         assert!(self.merges_lost > 0, "no two compactors ever did the same: {self:?}");
         assert!(self.retries > 0, "log and store never failed: {self:?}");
         assert!(self.recent > self.answered / 2, "ingesters hardly ever answered: {self:?}");
+        assert!(self.replays > 0, "no block was ever built anew: {self:?}");
         assert!(self.lost > 0, "nothing was ever lost: {self:?}");
         assert!(self.rejected > 0, "nothing was ever rejected: {self:?}");
         assert!(self.answered > self.failed, "most questions had no answer: {self:?}");
@@ -134,6 +139,8 @@ async fn simulate(world: &Arc<World>) -> Outcome {
     }
     let mut compacting = JoinSet::new();
     compacting.spawn(Compactors::new(world).run(end));
+    let mut operating = JoinSet::new();
+    operating.spawn(Operator::new(world).run(end));
     let mut chaos = Chaos::new(world);
     chaos.run(&mut nodes, end).await;
     while let Some(ended) = writers.join_next().await {
@@ -148,7 +155,9 @@ async fn simulate(world: &Arc<World>) -> Outcome {
     chaos.end(&mut nodes).await;
     let compactors = compacting.join_next().await.expect("it was spawned");
     let compactors = compactors.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let mut outcome = reckon(world, &mut nodes, compactors, &paths).await;
+    let operator = operating.join_next().await.expect("it was spawned");
+    let operator = operator.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let mut outcome = reckon(world, &mut nodes, (compactors, operator), &paths).await;
     outcome.merges_lost = world.jobs("lost");
     outcome.conflicts = world.counted("conflicts");
     outcome.retries = world.counted("retries");
@@ -163,7 +172,7 @@ async fn simulate(world: &Arc<World>) -> Outcome {
 async fn reckon(
     world: &World,
     nodes: &mut [Node],
-    mut compactors: Compactors,
+    (mut compactors, mut operator): (Compactors, Operator),
     paths: &[Arc<QueryPath>],
 ) -> Outcome {
     until(world, CALM_MAX, "the end of the log in the ledger", async || {
@@ -179,6 +188,9 @@ async fn reckon(
         nodes.iter().try_for_each(Node::readiness)
     })
     .await;
+    if world.plan.replays {
+        operator.replay_all().await;
+    }
     world.look().await;
     let mut outcome = Outcome::default();
     for trace in &world.model.traces {
@@ -206,7 +218,9 @@ async fn reckon(
         outcome.stored_rows += stored.rows;
         outcome.rejected += stored.rejected;
         outcome.lost += stored.lost;
+        outcome.replays += stored.replays;
     }
+    audit_as_operators(world).await;
     for node in nodes {
         node.stop().await;
     }

@@ -27,6 +27,8 @@ pub(crate) enum Sabotage {
     IngestersSkipDeleted,
     /// The same of those who answer questions.
     ReadersSkipDeleted,
+    /// The log leaves out a record now and then, but only where blocks are built anew.
+    ReplaysSkipRecords,
 }
 
 impl Sabotage {
@@ -34,6 +36,32 @@ impl Sabotage {
     pub(crate) const fn needs_losses(self) -> bool {
         matches!(self, Self::IngestersSkipDeleted | Self::ReadersSkipDeleted)
     }
+
+    /// Whether it only matters where blocks are built anew.
+    pub(crate) const fn needs_replays(self) -> bool {
+        matches!(self, Self::ReplaysSkipRecords)
+    }
+
+    /// Whether it strikes whoever reads the log for that.
+    pub(crate) const fn strikes(self, reader: Reads) -> bool {
+        match self {
+            Self::LogSkipsRecords | Self::IngestersSkipDeleted => matches!(reader, Reads::Ingester),
+            Self::ReadersSkipDeleted => matches!(reader, Reads::Querier),
+            Self::ReplaysSkipRecords => matches!(reader, Reads::Replay),
+            Self::StoreOverwrites | Self::IngestersForget => false,
+        }
+    }
+}
+
+/// Why the log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// To store what is there.
+    Ingester,
+    /// To answer a question.
+    Querier,
+    /// To build blocks anew.
+    Replay,
 }
 
 /// Leaves out every twentieth record.

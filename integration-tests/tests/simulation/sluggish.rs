@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use vivace_log::{Assignment, Log, LogError, Membership, NewRecord, Reader, TopicSpec};
 use vivace_model::{Offset, OffsetRange, Partition};
 
-use crate::sabotage::{ResettingReader, Sabotage, SkippingReader};
+use crate::sabotage::{Reads, ResettingReader, Sabotage, SkippingReader};
+use crate::world::World;
 
 /// The log as one sluggish process sees it.
 #[derive(Debug)]
@@ -27,7 +28,8 @@ pub(crate) struct SluggishLog {
 
 impl SluggishLog {
     /// The log as those see it who belong to no group.
-    pub(crate) fn prompt(inner: Arc<dyn Log>, sabotage: Option<Sabotage>) -> Arc<dyn Log> {
+    pub(crate) fn prompt(world: &World, reads: Reads) -> Arc<dyn Log> {
+        let (inner, sabotage) = (world.shared_log(), world.plan.sabotage.filter(|it| it.strikes(reads)));
         let dice = Arc::new(Mutex::new(ChaCha8Rng::from_seed([0; 32])));
         Arc::new(Self { inner, delay_max: Duration::ZERO, dice, sabotage })
     }
@@ -115,7 +117,9 @@ impl Log for SluggishLog {
     ) -> Result<Box<dyn Reader>, LogError> {
         let reader = self.inner.read(topic, partition, from).await?;
         Ok(match self.sabotage {
-            Some(Sabotage::LogSkipsRecords) => Box::new(SkippingReader(reader)),
+            Some(Sabotage::LogSkipsRecords | Sabotage::ReplaysSkipRecords) => {
+                Box::new(SkippingReader(reader))
+            }
             Some(sabotage) if sabotage.needs_losses() => {
                 let (log, topic) = (Arc::clone(&self.inner), topic.to_owned());
                 Box::new(ResettingReader { reader, log, topic, partition })

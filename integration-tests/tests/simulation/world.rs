@@ -11,7 +11,8 @@ use vivace_ledger::Chain;
 use vivace_ledger::faults::{Faults, FaultyStore};
 use vivace_log::memory::{MemoryHandle, MemoryLog};
 use vivace_log::{Log, TopicsConfig};
-use vivace_model::{Clock, Partition, UnixNanos};
+use vivace_model::{Clock, Partition, Random, UnixNanos};
+use vivace_operate::Bucket;
 
 use crate::journal::Journal;
 use crate::model::Model;
@@ -123,6 +124,18 @@ impl World {
     pub(crate) fn true_chain(&self, partition: Partition) -> Chain {
         let clock = Arc::<SimulatedClock>::clone(&self.clock);
         Chain::new(Arc::clone(self.store.inner()), &self.topics.spans, partition, clock)
+    }
+
+    /// The bucket in the eyes of an operator who gives his command with that number.
+    pub(crate) fn bucket(&self, command: u64) -> Bucket {
+        let random = Arc::new(Random::seeded(self.plan.seed ^ (command << 44)));
+        let clock = Arc::<SimulatedClock>::clone(&self.clock);
+        Bucket { store: self.shared_store(), topic: self.topics.spans.clone(), clock, random }
+    }
+
+    /// The bucket as it truly is.
+    pub(crate) fn true_bucket(&self) -> Bucket {
+        Bucket { store: Arc::clone(self.store.inner()), ..self.bucket(0) }
     }
 
     /// Learns what was appended to the log since the last look.
