@@ -63,7 +63,7 @@ impl Replayer {
         };
         for range in lacking.into_iter().filter(|range| !range.is_empty()) {
             let origin = Origin { partition, incarnation, offsets: range };
-            let last = Rebuild::start(&self.shared, origin).await?.run(built).await?;
+            let last = Rebuild::start(&self.shared, origin, state.end()).await?.run(built).await?;
             if range.end == offsets.end {
                 built.last = last;
             }
@@ -77,6 +77,8 @@ impl Replayer {
 struct Rebuild<'a> {
     shared: &'a Arc<Shared>,
     origin: Origin,
+    /// Where the chain ends: nobody has seen the records from there on.
+    chain_end: Offset,
     reader: Box<dyn Reader>,
     piece: Arc<Piece>,
     seen: DuplicateFilter,
@@ -84,11 +86,12 @@ struct Rebuild<'a> {
 }
 
 impl<'a> Rebuild<'a> {
-    async fn start(shared: &'a Arc<Shared>, origin: Origin) -> Result<Self, ReplayError> {
+    async fn start(shared: &'a Arc<Shared>, origin: Origin, chain_end: Offset) -> Result<Self, ReplayError> {
         let reader = shared.log().read(&shared.topics.spans, origin.partition, origin.offsets.start).await;
         let reader = reader.map_err(|source| ReplayError::Log { action: "read the topic", source })?;
         let seen = DuplicateFilter::new(u64::from_le_bytes(shared.random().bytes()));
-        Ok(Self { shared, origin, reader, piece: Piece::new(origin.offsets.start), seen, sets: 0 })
+        let piece = Piece::new(origin.offsets.start);
+        Ok(Self { shared, origin, chain_end, reader, piece, seen, sets: 0 })
     }
 
     async fn run(mut self, built: &mut Built) -> Result<Option<Fingerprint>, ReplayError> {
@@ -111,6 +114,8 @@ impl<'a> Rebuild<'a> {
             last = self.piece.content.read().last.or(last);
             if done {
                 self.piece.content.write().end = end;
+                // What lies before the end is no record by which the topic could be known again.
+                last = None;
             }
             let full = decode::rows_of(&self.piece.content.read()) >= rows_max;
             if full || self.piece.memory_bytes() >= bytes_max {
@@ -146,8 +151,11 @@ impl<'a> Rebuild<'a> {
         let origin = Origin { offsets, ..self.origin };
         let spreads = piece.content.read().spreads.clone();
         built.blocks.extend(blocks::store(self.shared, origin, &spreads, sealed).await?);
-        // They are on their topic since they were ingested.
-        built.reject(rejected::name(&store::take_rejected(&piece)));
+        let records = store::take_rejected(&piece);
+        // The others are on their topic since they were ingested.
+        let fresh = records.partition_point(|record| record.offset < self.chain_end);
+        rejected::publish(self.shared, origin.partition, &records[fresh..]).await;
+        built.reject(rejected::name(&records));
         self.sets += 1;
         self.seen.next_generation();
         if self.sets > DUPLICATE_SETS {

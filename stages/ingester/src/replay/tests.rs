@@ -11,7 +11,7 @@ use vivace_model::{ByteSize, ErrorKind, Offset, OffsetRange};
 
 use super::ReplayRequest;
 use crate::Config;
-use crate::testing::{P, Rig, config, wait_for};
+use crate::testing::{P, Rig, config, record, record_of, wait_for};
 
 const ALL: OffsetRange = OffsetRange { start: Offset(0), end: Offset(u64::MAX) };
 
@@ -45,7 +45,11 @@ async fn three_blocks() -> Rig {
 }
 
 async fn check_numbers(rig: &Rig, end: u64) {
-    assert_eq!(rig.stored().await, (0..end).collect::<Vec<_>>());
+    check_numbers_are(rig, &(0..end).collect::<Vec<_>>()).await;
+}
+
+async fn check_numbers_are(rig: &Rig, numbers: &[u64]) {
+    assert_eq!(rig.stored().await, numbers);
     rig.entries().await;
 }
 
@@ -105,6 +109,21 @@ async fn an_empty_bucket_is_filled_from_the_topic() {
     rig.listed(45).await;
     assert_eq!(rig.stored().await, (5..45).collect::<Vec<_>>());
     rig.entries().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejected_records_that_nobody_has_seen_are_put_aside() {
+    let mut rig = Rig::start(config()).await;
+    rig.append(vec![record_of(vec![0xff; 9].into(), None)]).await;
+    rig.listed(1).await;
+    rig.stop().await;
+    rig.append(vec![record(&[1]), record_of(vec![0xff; 9].into(), None)]).await;
+    let done = rig.replayer().replay(&request(ALL)).await.unwrap();
+    assert_eq!((done.plan.offsets, done.rejected), (range(0, 3), 2));
+    let offsets: Vec<_> =
+        rig.rejected().iter().map(|record| record.header("offset").unwrap().to_vec()).collect();
+    assert_eq!(offsets, [b"0".to_vec(), b"2".to_vec()], "the first was put aside when it was ingested");
+    check_numbers_are(&rig, &[1]).await;
 }
 
 #[tokio::test(start_paused = true)]
