@@ -45,7 +45,7 @@ impl Chaos {
             self.watch(nodes).await;
             self.restart_due(nodes);
             if self.outage_ends.is_some_and(|end| end <= Instant::now()) {
-                self.end_outage();
+                self.end_outage().await;
             }
             if Instant::now() >= next {
                 self.strike(nodes).await;
@@ -76,7 +76,8 @@ impl Chaos {
     async fn strike(&mut self, nodes: &mut [Node]) {
         let victim = self.dice.random_range(0..nodes.len());
         let (topic, group) = (&self.world.topics.spans, &self.world.plan.ingester.group);
-        match self.dice.random_range(0..11) {
+        let kinds = if self.world.plan.loses { 14 } else { 11 };
+        match self.dice.random_range(0..kinds) {
             0..=2 => {
                 nodes[victim].crash();
                 let back = self.later(AWAY_MAX);
@@ -112,7 +113,11 @@ impl Chaos {
         self.outage_ends = Some(self.later(OUTAGE_MAX));
     }
 
-    fn end_outage(&mut self) {
+    async fn end_outage(&mut self) {
+        // Ingesters are behind now, and retention goes on.
+        if self.world.plan.loses {
+            self.truncate().await;
+        }
         self.world.journal.note(format_args!("the store is back"));
         self.world.store.set_faults(self.world.plan.store);
         self.outage_ends = None;
@@ -126,6 +131,7 @@ impl Chaos {
             let log = world.handle.watermarks(&world.topics.spans, partition);
             let loses = world.plan.loses && self.dice.random_bool(0.7);
             let below = match loses {
+                true if self.dice.random_bool(0.5) => log.end,
                 true => Offset(self.dice.random_range(end.0..=log.end.0)),
                 false => end,
             };

@@ -84,7 +84,7 @@ impl Node {
         let dice = Arc::new(Mutex::new(dice));
         let sabotage = world.plan.sabotage.filter(|sabotage| sabotage.strikes(Reads::Ingester));
         let (inner, delay_max) = (world.shared_log(), sluggish_max);
-        let log = SluggishLog { inner, delay_max, dice, sabotage };
+        let log = SluggishLog { inner, delay_max, dice, sabotage, lags: world.plan.loses };
         let environment = Environment {
             log: Arc::new(log),
             store: world.shared_store(),

@@ -11,11 +11,16 @@ use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::{Instant, sleep_until};
-use vivace_log::{Assignment, Log, LogError, Membership, NewRecord, Reader, TopicSpec};
+use vivace_log::{Assignment, Log, LogError, Membership, NewRecord, Reader, Record, TopicSpec};
 use vivace_model::{Offset, OffsetRange, Partition};
 
 use crate::sabotage::{Reads, ResettingReader, Sabotage, SkippingReader};
 use crate::world::World;
+
+/// Share of reads that come late.
+const LAG: f64 = 0.05;
+/// How late they come at most.
+const LAG_MAX: Duration = Duration::from_secs(3);
 
 /// The log as one sluggish process sees it.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(crate) struct SluggishLog {
     pub(crate) delay_max: Duration,
     pub(crate) dice: Arc<Mutex<ChaCha8Rng>>,
     pub(crate) sabotage: Option<Sabotage>,
+    /// Whether its readers fall behind.
+    pub(crate) lags: bool,
 }
 
 impl SluggishLog {
@@ -31,7 +38,32 @@ impl SluggishLog {
     pub(crate) fn prompt(world: &World, reads: Reads) -> Arc<dyn Log> {
         let (inner, sabotage) = (world.shared_log(), world.plan.sabotage.filter(|it| it.strikes(reads)));
         let dice = Arc::new(Mutex::new(ChaCha8Rng::from_seed([0; 32])));
-        Arc::new(Self { inner, delay_max: Duration::ZERO, dice, sabotage })
+        Arc::new(Self { inner, delay_max: Duration::ZERO, dice, sabotage, lags: false })
+    }
+}
+
+/// Falls behind the log now and then.
+#[derive(Debug)]
+struct LaggingReader {
+    inner: Box<dyn Reader>,
+    dice: Arc<Mutex<ChaCha8Rng>>,
+    until: Option<Instant>,
+}
+
+#[async_trait]
+impl Reader for LaggingReader {
+    async fn next(&mut self, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        if self.until.is_none() {
+            let lag = self.dice.lock().random_bool(LAG);
+            let lag =
+                if lag { LAG_MAX.mul_f64(self.dice.lock().random_range(0.0..=1.0)) } else { Duration::ZERO };
+            self.until = Some(Instant::now() + lag);
+        }
+        // Whoever drops this and asks again waits for the same moment.
+        sleep_until(self.until.unwrap_or_else(Instant::now)).await;
+        let records = self.inner.next(bytes_max).await;
+        self.until = None;
+        records
     }
 }
 
@@ -115,7 +147,10 @@ impl Log for SluggishLog {
         partition: Partition,
         from: Offset,
     ) -> Result<Box<dyn Reader>, LogError> {
-        let reader = self.inner.read(topic, partition, from).await?;
+        let mut reader = self.inner.read(topic, partition, from).await?;
+        if self.lags {
+            reader = Box::new(LaggingReader { inner: reader, dice: Arc::clone(&self.dice), until: None });
+        }
         Ok(match self.sabotage {
             Some(Sabotage::LogSkipsRecords | Sabotage::ReplaysSkipRecords) => {
                 Box::new(SkippingReader(reader))
