@@ -127,7 +127,7 @@ impl Chaos {
     async fn truncate(&mut self) {
         let world = Arc::clone(&self.world);
         for partition in world.partitions() {
-            let end = world.true_chain(partition).load().await.expect("the true chain is whole").end();
+            let end = world.true_end(partition).await;
             let log = world.handle.watermarks(&world.topics.spans, partition);
             let loses = world.plan.loses && self.dice.random_bool(0.7);
             let below = match loses {
@@ -161,7 +161,7 @@ impl Chaos {
         for partition in world.partitions() {
             let committed =
                 world.handle.committed(&world.topics.spans, &world.plan.ingester.group, partition);
-            let end = world.true_chain(partition).load().await.expect("the true chain is whole").end();
+            let end = world.true_end(partition).await;
             if committed.is_some_and(|committed| committed > end) {
                 world.fail(format_args!(
                     "partition {partition}: {committed:?} committed, the ledger ends at {end}"

@@ -1,9 +1,10 @@
 //! The seeded simulation: real ingesters, compactors, querier and query-frontend on the in-memory log and a faulty store, in paused
 //! time, while ingesters crash, stall, lose their partitions without noticing, clocks jump, and log and store fail; in some
-//! runs the log deletes records before anyone has stored them, and an operator has blocks built anew.
+//! runs the log deletes records before anyone has stored them, and an operator has blocks built anew and traces
+//! removed.
 //!
 //! One invariant: what was acknowledged is what is queryable, once, but for what the ledger declares lost, and that is only
-//! what was deleted. It is asked at every query while everything goes
+//! what was deleted, and for what was to be removed. It is asked at every query while everything goes
 //! wrong, and at the end of the blocks themselves. After the storm comes a calm, in which everything must be stored and
 //! answered in bounded time.
 //!
@@ -123,6 +124,8 @@ fn sabotage_is_noticed() {
         (Sabotage::IngestersSkipDeleted, "missing"),
         (Sabotage::ReadersSkipDeleted, "missing"),
         (Sabotage::ReplaysSkipRecords, ""),
+        (Sabotage::RedactionsMiss, "may be"),
+        (Sabotage::RedactionsGoTooFar, "missing"),
     ] {
         let outcomes = run_all(0..SEEDS_SABOTAGED, Some(sabotage));
         let noticed = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());

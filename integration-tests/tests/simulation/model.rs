@@ -35,6 +35,7 @@ struct State {
     /// Kept although the log may have deleted it.
     log: BTreeMap<Partition, BTreeMap<Offset, Known>>,
     chains: BTreeMap<Partition, Told>,
+    redacted: BTreeMap<TraceKey, Redacted>,
     span_next: u64,
 }
 
@@ -47,6 +48,24 @@ struct Told {
     lost: Vec<OffsetRange>,
     /// Where the log began after each deletion.
     starts: BTreeSet<Offset>,
+}
+
+/// How far redactions of a trace have come: all that lies before `removed` is gone, some that lies before `touched` may be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Redacted {
+    removed: Offset,
+    touched: Offset,
+    /// One is going on.
+    going: bool,
+}
+
+/// Spans by what must be and what may be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expected {
+    /// Each once.
+    pub(crate) least: BTreeSet<SpanKey>,
+    /// As often as they may be told.
+    pub(crate) most: Vec<SpanKey>,
 }
 
 impl State {
@@ -118,17 +137,49 @@ impl Model {
         contents.filter(|(other, _)| other == tenant).flat_map(|(_, numbers)| spans_of(numbers)).collect()
     }
 
-    /// All spans of a tenant in records that no chain has declared lost, as often as they are there.
-    pub(crate) fn left_of(&self, tenant: &TenantId) -> Vec<SpanKey> {
-        let left = self.state.lock().left(tenant);
-        left.into_iter().flat_map(|(span, offsets)| offsets.into_iter().map(move |_| span)).collect()
+    /// The spans of a tenant that are left: not declared lost, not removed, in records below an offset.
+    pub(crate) fn left_of(&self, tenant: &TenantId, below: Offset) -> Expected {
+        let state = self.state.lock();
+        let mut expected = Expected::default();
+        for ((trace, number), offsets) in state.left(tenant) {
+            let key = TraceKey { tenant: tenant.clone(), id: trace };
+            let redacted = state.redacted.get(&key).copied().unwrap_or_default();
+            let first = offsets.iter().min().copied().unwrap_or_default();
+            // If a record that was there before is removed, a later one may have been dropped as sent again.
+            if first < below && first >= redacted.touched && !redacted.going {
+                expected.least.insert((trace, number));
+            }
+            let told = offsets.into_iter().filter(|offset| *offset >= redacted.removed);
+            expected.most.extend(told.map(|_| (trace, number)));
+        }
+        expected
     }
 
-    /// The spans of a trace in records below an offset that no chain has declared lost.
-    pub(crate) fn left_in(&self, trace: &TraceKey, below: Offset) -> BTreeSet<u64> {
-        let left = self.state.lock().left(&trace.tenant);
-        let ours = left.into_iter().filter(|((id, _), offsets)| *id == trace.id && offsets[0] < below);
-        ours.map(|((_, number), _)| number).collect()
+    /// The same of a trace.
+    pub(crate) fn left_in(&self, trace: &TraceKey, below: Offset) -> (BTreeSet<u64>, BTreeSet<u64>) {
+        let Expected { least, most } = self.left_of(&trace.tenant, below);
+        let ours = |(id, number)| (id == trace.id).then_some(number);
+        (least.into_iter().filter_map(ours).collect(), most.into_iter().filter_map(ours).collect())
+    }
+
+    /// Someone begins to remove a trace.
+    pub(crate) fn redaction_begins(&self, trace: &TraceKey) {
+        self.state.lock().redacted.entry(trace.clone()).or_default().going = true;
+    }
+
+    /// It has ended or was given up, when the chain went up to `end`; if it went well, all that was listed before
+    /// `removed` is gone.
+    pub(crate) fn redaction_ends(&self, trace: &TraceKey, removed: Option<Offset>, end: Offset) {
+        let mut state = self.state.lock();
+        let redacted = state.redacted.entry(trace.clone()).or_default();
+        redacted.going = false;
+        redacted.touched = redacted.touched.max(end);
+        redacted.removed = redacted.removed.max(removed.unwrap_or_default());
+    }
+
+    /// The traces that someone tried to remove.
+    pub(crate) fn redacted(&self) -> Vec<TraceKey> {
+        self.state.lock().redacted.keys().cloned().collect()
     }
 
     /// The spans of a trace that were ever in the log.

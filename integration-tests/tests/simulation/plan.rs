@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) replays: bool,
     /// Whether the operator gives up what was replaced, now and then.
     pub(crate) discards: bool,
+    /// Whether the operator has traces removed, now and then.
+    pub(crate) redacts: bool,
     /// What is broken on purpose.
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -51,14 +53,18 @@ pub(crate) fn dice(seed: u64, part: &str) -> ChaCha8Rng {
 impl Plan {
     /// Whether the files of replaced blocks are still there at the end.
     pub(crate) fn files_stay(&self) -> bool {
-        !self.discards && (self.compactors == 0 || self.compactor.grace > Duration::from_secs(600))
+        !self.discards
+            && !self.redacts
+            && (self.compactors == 0 || self.compactor.grace > Duration::from_secs(600))
     }
 
     pub(crate) fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let happens = |what, share| sabotage.is_none() && dice(seed, what).random_bool(share);
         let loses = happens("losses", 0.35) || sabotage.is_some_and(Sabotage::needs_losses);
         let replays = happens("replays", 0.4) || sabotage.is_some_and(Sabotage::needs_replays);
-        let discards = replays && happens("discards", 0.5);
+        let redacts = happens("redactions", 0.3) || sabotage.is_some_and(Sabotage::needs_redactions);
+        // Nothing is redacted while old blocks are kept.
+        let discards = replays && (redacts || happens("discards", 0.5));
         let mut dice = dice(seed, "plan");
         let millis = |millis| Duration::from_millis(millis);
         let one_of = |dice: &mut ChaCha8Rng, choices: &[u64]| *choices.choose(dice).expect("some choices");
@@ -91,6 +97,7 @@ impl Plan {
             loses,
             replays,
             discards,
+            redacts,
             garbage: one_of(&mut dice, &[0, 0, 5, 20]) as f64 / 100.0,
         }
     }

@@ -131,9 +131,9 @@ impl QueryPath {
         let spans: BTreeSet<u64> = answer.spans.iter().copied().collect();
         let through = answer.through.get(&partition).copied().unwrap_or_default();
         // What is declared lost need not be told; whoever still has it may.
-        let left = world.model.left_in(trace, Offset(u64::MAX));
+        let (left, _) = world.model.left_in(trace, Offset(u64::MAX));
         let acked = acked.intersection(&left).copied().collect::<BTreeSet<_>>();
-        let complete = world.model.left_in(trace, through);
+        let (complete, _) = world.model.left_in(trace, through);
         let all = world.model.logged(trace);
         let check = |right: bool, what: &str, wrong: Vec<&u64>| {
             if !right {

@@ -29,6 +29,10 @@ pub(crate) enum Sabotage {
     ReadersSkipDeleted,
     /// The log leaves out a record now and then, but only where blocks are built anew.
     ReplaysSkipRecords,
+    /// A redaction does not look for the trace that it was told, but says that it is gone.
+    RedactionsMiss,
+    /// A redaction removes one more trace than it was told.
+    RedactionsGoTooFar,
 }
 
 impl Sabotage {
@@ -42,13 +46,21 @@ impl Sabotage {
         matches!(self, Self::ReplaysSkipRecords)
     }
 
+    /// Whether it only matters where traces are removed.
+    pub(crate) const fn needs_redactions(self) -> bool {
+        matches!(self, Self::RedactionsMiss | Self::RedactionsGoTooFar)
+    }
+
     /// Whether it strikes whoever reads the log for that.
     pub(crate) const fn strikes(self, reader: Reads) -> bool {
         match self {
             Self::LogSkipsRecords | Self::IngestersSkipDeleted => matches!(reader, Reads::Ingester),
             Self::ReadersSkipDeleted => matches!(reader, Reads::Querier),
             Self::ReplaysSkipRecords => matches!(reader, Reads::Replay),
-            Self::StoreOverwrites | Self::IngestersForget => false,
+            Self::StoreOverwrites
+            | Self::IngestersForget
+            | Self::RedactionsMiss
+            | Self::RedactionsGoTooFar => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
-use vivace_model::{TenantId, TraceId};
+use vivace_model::{Offset, TenantId, TraceId};
 
 use crate::reader::QueryPath;
 use crate::spans::{START_SECONDS, TENANT_HEADER};
@@ -81,13 +81,10 @@ impl QueryPath {
         let acked = model.acked_of(tenant);
         let told = told(question, &self.get(tenant, &question.path()).await?);
         self.world.look().await;
-        let left = model.left_of(tenant);
+        let left = model.left_of(tenant, Offset(u64::MAX));
         let (least, most) = match mood {
-            Mood::Storm => {
-                let acked = left.iter().filter(|span| acked.contains(*span));
-                (acked.copied().collect::<BTreeSet<_>>(), model.logged_of(tenant))
-            }
-            Mood::Calm => (left.iter().copied().collect(), left),
+            Mood::Storm => (left.least.intersection(&acked).copied().collect(), model.logged_of(tenant)),
+            Mood::Calm => (left.least, left.most),
         };
         let (least, most) = (expected(question, least), expected(question, most));
         for key in least.keys().chain(told.keys()).collect::<BTreeSet<_>>() {

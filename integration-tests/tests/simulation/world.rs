@@ -11,7 +11,7 @@ use vivace_ledger::Chain;
 use vivace_ledger::faults::{Faults, FaultyStore};
 use vivace_log::memory::{MemoryHandle, MemoryLog};
 use vivace_log::{Log, TopicsConfig};
-use vivace_model::{Clock, Partition, Random, UnixNanos};
+use vivace_model::{Clock, Offset, Partition, Random, UnixNanos};
 use vivace_operate::Bucket;
 
 use crate::journal::Journal;
@@ -124,6 +124,11 @@ impl World {
     pub(crate) fn true_chain(&self, partition: Partition) -> Chain {
         let clock = Arc::<SimulatedClock>::clone(&self.clock);
         Chain::new(Arc::clone(self.store.inner()), &self.topics.spans, partition, clock)
+    }
+
+    /// Where the chain of a partition truly ends.
+    pub(crate) async fn true_end(&self, partition: Partition) -> Offset {
+        self.true_chain(partition).load().await.expect("the true chain is whole").end()
     }
 
     /// The bucket in the eyes of an operator who gives his command with that number.
