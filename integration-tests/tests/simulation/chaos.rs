@@ -16,7 +16,7 @@ use crate::world::World;
 /// Longest time that a crashed ingester stays away.
 const AWAY_MAX: Duration = Duration::from_secs(6);
 /// A machine's clock is wrong by that many seconds at most.
-const CLOCK_JUMP_MAX: i64 = 2 * 60 * 60;
+pub(crate) const CLOCK_JUMP_MAX: i64 = 2 * 60 * 60;
 /// Longest outage of the store.
 const OUTAGE_MAX: Duration = Duration::from_secs(12);
 /// Invariants are looked at that often, at least.

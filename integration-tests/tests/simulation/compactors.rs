@@ -12,8 +12,10 @@ use vivace_block::BlockConfig;
 use vivace_compactor::{Compactor, CompactorError, Config, Environment, Random, Retention};
 use vivace_runtime::Readiness;
 
+use crate::chaos::CLOCK_JUMP_MAX;
 use crate::plan::dice;
-use crate::world::World;
+use crate::sabotage::Sabotage;
+use crate::world::{MachineClock, World};
 
 /// Mean time between two crashes or stops.
 const CALM: Duration = Duration::from_secs(5);
@@ -70,13 +72,14 @@ impl Compactors {
     }
 
     fn start(&mut self, index: usize) -> Running {
-        let world = &self.world;
         self.lives += 1;
+        let clock = self.clock();
+        let world = &self.world;
         world.journal.note(format_args!("compactor {index} starts"));
         let environment = Environment {
             log: world.shared_log(),
             store: world.shared_store(),
-            clock: Arc::<crate::world::SimulatedClock>::clone(&world.clock),
+            clock,
             random: Arc::new(Random::seeded(world.plan.seed ^ (self.lives << 48))),
             retention: Arc::new(|_| Retention::default()),
             metrics: world.compactor_metrics.clone(),
@@ -90,6 +93,19 @@ impl Compactors {
         let mut tasks = JoinSet::new();
         tasks.spawn(compactor.run(check, shutdown.clone()));
         Running { tasks, shutdown }
+    }
+
+    /// Wrong where it does not matter how long the files of replaced blocks stay.
+    fn clock(&mut self) -> Arc<MachineClock> {
+        let (world, clock) = (&self.world, MachineClock::new(&self.world.clock));
+        if world.plan.sabotage == Some(Sabotage::TomorrowIsNow) {
+            clock.jump(24 * 60 * 60);
+        } else if !world.plan.files_stay() && self.dice.random_bool(0.3) {
+            let seconds = self.dice.random_range(-CLOCK_JUMP_MAX..=CLOCK_JUMP_MAX);
+            world.journal.note(format_args!("its clock is {seconds} s ahead"));
+            clock.jump(seconds);
+        }
+        clock
     }
 
     /// A compactor that ends by itself is a failure.

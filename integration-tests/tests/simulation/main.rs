@@ -14,10 +14,12 @@
 mod audit;
 mod chaos;
 mod compactors;
+mod dated;
 mod journal;
 mod model;
 mod node;
 mod operator;
+mod orphans;
 mod plan;
 mod reader;
 mod run;
@@ -126,6 +128,8 @@ fn sabotage_is_noticed() {
         (Sabotage::ReplaysSkipRecords, ""),
         (Sabotage::RedactionsMiss, "may be"),
         (Sabotage::RedactionsGoTooFar, "missing"),
+        (Sabotage::TomorrowIsNow, "gone"),
+        (Sabotage::StoreForgetsAge, "of no use"),
     ] {
         let outcomes = run_all(0..SEEDS_SABOTAGED, Some(sabotage));
         let noticed = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err());

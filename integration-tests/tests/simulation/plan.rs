@@ -58,6 +58,11 @@ impl Plan {
             && (self.compactors == 0 || self.compactor.grace > Duration::from_secs(600))
     }
 
+    /// Whether a night goes by in the calm, after which only files that are of use are still there.
+    pub(crate) fn night(&self) -> bool {
+        self.compactors > 0 && !self.files_stay()
+    }
+
     pub(crate) fn of(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let happens = |what, share| sabotage.is_none() && dice(seed, what).random_bool(share);
         let loses = happens("losses", 0.35) || sabotage.is_some_and(Sabotage::needs_losses);
@@ -88,7 +93,16 @@ impl Plan {
                 drain_max: millis(one_of(&mut dice, &[500, 10_000])),
                 ..vivace_ingester::Config::default()
             },
-            compactors: if sabotage.is_some() { 0 } else { seed as usize % 4 },
+            compactors: match sabotage {
+                None => seed as usize % 4,
+                Some(sabotage) => {
+                    if sabotage.needs_compactors() {
+                        2
+                    } else {
+                        0
+                    }
+                }
+            },
             compactor: compactor(seed),
             store: store_faults(&mut dice),
             log: log_faults(&mut dice),
@@ -117,7 +131,9 @@ fn compactor(seed: u64) -> vivace_compactor::Config {
         look_every: Duration::from_millis(one_of(&[700, 5_000])),
         grace: Duration::from_secs(one_of(&[1, 10, 2_400, 2_400])),
         retention: Duration::ZERO,
-        orphans_every: Duration::ZERO,
+        orphans_every: Duration::from_secs(one_of(&[1, 10])),
+        // More than twice what clocks are wrong by.
+        orphan_age_min: Duration::from_secs(5 * 60 * 60),
         ..vivace_compactor::Config::default()
     }
 }

@@ -15,12 +15,13 @@ use crate::chaos::Chaos;
 use crate::compactors::Compactors;
 use crate::node::Node;
 use crate::operator::Operator;
+use crate::orphans::{self, sleep_well};
 use crate::plan::Plan;
 use crate::reader::{Asked, QueryPath, read};
 use crate::sabotage::Sabotage;
 use crate::searcher::{Mood, Question};
 use crate::world::World;
-use crate::writer::write;
+use crate::writer::{write, write_once};
 
 /// Once nothing goes wrong any more, everything must be stored and answered within that time.
 const CALM_MAX: Duration = Duration::from_secs(120);
@@ -176,19 +177,12 @@ async fn reckon(
     (mut compactors, mut operator): (Compactors, Operator),
     paths: &[Arc<QueryPath>],
 ) -> Outcome {
-    until(world, CALM_MAX, "the end of the log in the ledger", async || {
-        nodes.iter_mut().for_each(Node::check);
-        for partition in world.partitions() {
-            let watermarks = world.log.watermarks(&world.topics.spans, partition).await;
-            let log_end = watermarks.map_err(|error| error.to_string())?.end;
-            let end = world.true_chain(partition).load().await.map_err(|error| error.to_string())?.end();
-            if end != log_end {
-                return Err(format!("partition {partition}: ledger {end}, log {log_end}"));
-            }
-        }
-        nodes.iter().try_for_each(Node::readiness)
-    })
-    .await;
+    stored(world, nodes).await;
+    if world.plan.night() {
+        sleep_well(world).await;
+        write_once(world).await;
+        stored(world, nodes).await;
+    }
     operator.finish().await;
     world.look().await;
     let mut outcome = Outcome::default();
@@ -205,6 +199,7 @@ async fn reckon(
         outcome.acknowledged += world.model.acked(trace).len() as u64;
     }
     outcome.searched = search_all(world, paths).await;
+    until(world, CALM_MAX, "the end of orphans", async || orphans::check(world).await).await;
     compactors.stop_all().await;
     for partition in world.partitions() {
         let stored = audit(world, partition).await;
@@ -222,6 +217,23 @@ async fn reckon(
         node.stop().await;
     }
     outcome
+}
+
+/// Waits until everything is in the ledger and everyone is ready.
+async fn stored(world: &World, nodes: &mut [Node]) {
+    until(world, CALM_MAX, "the end of the log in the ledger", async || {
+        nodes.iter_mut().for_each(Node::check);
+        for partition in world.partitions() {
+            let watermarks = world.log.watermarks(&world.topics.spans, partition).await;
+            let log_end = watermarks.map_err(|error| error.to_string())?.end;
+            let end = world.true_chain(partition).load().await.map_err(|error| error.to_string())?.end();
+            if end != log_end {
+                return Err(format!("partition {partition}: ledger {end}, log {log_end}"));
+            }
+        }
+        nodes.iter().try_for_each(Node::readiness)
+    })
+    .await;
 }
 
 /// Every question, asked in the calm; gives the number of answers.

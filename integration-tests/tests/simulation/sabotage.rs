@@ -33,6 +33,11 @@ pub(crate) enum Sabotage {
     RedactionsMiss,
     /// A redaction removes one more trace than it was told.
     RedactionsGoTooFar,
+    /// The clocks of compactors are a day ahead, and so is the name of a file that lies in the store: so whatever is being
+    /// uploaded looks as if it had been left there.
+    TomorrowIsNow,
+    /// The store says of every file that it is new.
+    StoreForgetsAge,
 }
 
 impl Sabotage {
@@ -51,6 +56,11 @@ impl Sabotage {
         matches!(self, Self::RedactionsMiss | Self::RedactionsGoTooFar)
     }
 
+    /// Whether it only matters where compactors run.
+    pub(crate) const fn needs_compactors(self) -> bool {
+        matches!(self, Self::TomorrowIsNow | Self::StoreForgetsAge)
+    }
+
     /// Whether it strikes whoever reads the log for that.
     pub(crate) const fn strikes(self, reader: Reads) -> bool {
         match self {
@@ -60,7 +70,9 @@ impl Sabotage {
             Self::StoreOverwrites
             | Self::IngestersForget
             | Self::RedactionsMiss
-            | Self::RedactionsGoTooFar => false,
+            | Self::RedactionsGoTooFar
+            | Self::TomorrowIsNow
+            | Self::StoreForgetsAge => false,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What all parts of a run share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -14,8 +15,10 @@ use vivace_log::{Log, TopicsConfig};
 use vivace_model::{Clock, Offset, Partition, Random, UnixNanos};
 use vivace_operate::Bucket;
 
+use crate::dated::DatedStore;
 use crate::journal::Journal;
 use crate::model::Model;
+use crate::orphans::Strays;
 use crate::plan::Plan;
 use crate::sabotage::{OverwritingStore, Sabotage};
 
@@ -26,12 +29,21 @@ const EPOCH: UnixNanos = UnixNanos::from_secs(1_780_000_000);
 #[derive(Debug)]
 pub(crate) struct SimulatedClock {
     started: Instant,
+    /// Nanoseconds that went by without anyone doing anything.
+    skipped: AtomicU64,
+}
+
+impl SimulatedClock {
+    /// Time goes by while nobody does anything.
+    pub(crate) fn skip(&self, time: Duration) {
+        self.skipped.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Clock for SimulatedClock {
     fn now(&self) -> UnixNanos {
         let passed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        UnixNanos(EPOCH.0 + passed)
+        UnixNanos(EPOCH.0 + passed + self.skipped.load(Ordering::Relaxed))
     }
 }
 
@@ -71,6 +83,8 @@ pub(crate) struct World {
     pub(crate) topics: TopicsConfig,
     pub(crate) model: Model,
     pub(crate) journal: Journal,
+    /// Files in the store that nobody here has put there.
+    pub(crate) strays: Strays,
     /// Of all ingesters together.
     pub(crate) metrics: vivace_ingester::Metrics,
     /// Of all compactors together.
@@ -80,7 +94,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(plan: Plan) -> Arc<Self> {
-        let clock = Arc::new(SimulatedClock { started: Instant::now() });
+        let clock = Arc::new(SimulatedClock { started: Instant::now(), skipped: AtomicU64::new(0) });
         let log = MemoryLog::with_clock(plan.seed, Arc::<SimulatedClock>::clone(&clock));
         let topics = TopicsConfig { partitions: plan.partitions, ..TopicsConfig::default() };
         for spec in topics.specs() {
@@ -90,6 +104,8 @@ impl World {
             Some(Sabotage::StoreOverwrites) => OverwritingStore::shared(),
             _ => Arc::new(InMemory::new()),
         };
+        let dated = DatedStore::new(inner, Arc::<SimulatedClock>::clone(&clock), plan.sabotage);
+        let strays = Strays::lay(&dated, &plan, &clock).await;
         let mut registry = Registry::default();
         let metrics = vivace_ingester::Metrics::new(&mut registry);
         let compactor_metrics = vivace_compactor::Metrics::new(&mut registry);
@@ -99,10 +115,11 @@ impl World {
             registry,
             handle: log.handle(),
             log,
-            store: FaultyStore::around(inner, plan.seed, Faults::NONE),
+            store: FaultyStore::around(Arc::new(dated), plan.seed, Faults::NONE),
             clock,
             topics,
             model: Model::new(&plan),
+            strays,
             journal: Journal::new(),
             plan,
         })

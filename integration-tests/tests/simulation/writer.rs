@@ -38,6 +38,13 @@ pub(crate) async fn write(world: Arc<World>, index: usize, until: Instant) {
     }
 }
 
+/// Sends some records in the calm.
+pub(crate) async fn write_once(world: &World) {
+    let mut dice = dice(world.plan.seed, "morning");
+    let records: Vec<_> = world.model.traces.iter().map(|_| record(world, &mut dice)).collect();
+    send(world, usize::MAX, &mut dice, records).await;
+}
+
 /// A record to send, and what is acknowledged with it.
 struct Outgoing {
     record: NewRecord,

@@ -85,9 +85,9 @@ impl Config {
         let hour = Duration::from_secs(60 * 60);
         check(self.orphan_age_min >= hour, "ORPHAN_AGE_MIN", "must be at least an hour")?;
         check(
-            self.orphans_every.is_zero() || self.orphans_every >= Duration::from_secs(60),
+            self.orphans_every.is_zero() || self.orphans_every >= Duration::from_secs(1),
             "ORPHANS_EVERY",
-            "must be 0 or at least a minute",
+            "must be 0 or at least a second",
         )?;
         crate::Retention::from_config(self).map(drop)
     }
