@@ -104,8 +104,16 @@ pub(crate) async fn check(world: &World) -> Result<(), String> {
     if let Some(gone) = used.difference(&found).next() {
         world.fail(format_args!("{gone} is gone, although it is of use"));
     }
-    let useless: Vec<_> =
-        found.iter().filter(|path| !used.contains(*path) && !retired.contains(*path)).collect();
+    // What is newest tells compactors the time. If nothing is written after the night, nothing is old.
+    let made =
+        |path: &Path| path.filename()?.strip_suffix(".parquet")?.parse().ok().map(|id: BlockId| id.made());
+    let newest = found.iter().filter_map(made).max().unwrap_or(UnixNanos(0));
+    let age_min = world.plan.compactor.orphan_age_min + CLOCKS_DIFFER;
+    let useless = |path: &&Path| {
+        let old = made(path).is_none_or(|made| newest.since(made) > age_min);
+        old && !used.contains(*path) && !retired.contains(*path)
+    };
+    let useless: Vec<_> = found.iter().filter(useless).collect();
     match useless.first() {
         Some(first) if world.plan.night() => {
             Err(format!("{first} and {} more are of no use", useless.len() - 1))

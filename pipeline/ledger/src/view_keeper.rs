@@ -3,13 +3,15 @@
 //! back.
 //! Does not own: when to refresh (hints of the ledger topic, and readers who find their View too old).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use object_store::ObjectStore;
-use tokio::sync::{Mutex, watch};
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, Notify};
 use vivace_model::{Clock, Partition};
 
 use crate::paths::ChainPaths;
@@ -32,7 +34,9 @@ pub struct ViewKeeper {
 #[derive(Debug)]
 struct Slot {
     chain: Chain,
-    newest: watch::Sender<PartitionState>,
+    newest: RwLock<PartitionState>,
+    /// Notified at each change. No watch channel: that wakes its receivers in random order, and simulations must repeat.
+    changes: Notify,
     /// Reads begun so far; whoever comes takes the count along.
     begun: AtomicU64,
     /// Held by the one who reads.
@@ -69,7 +73,8 @@ impl ViewKeeper {
         };
         let slot = |partition| Slot {
             chain: chain(partition),
-            newest: watch::Sender::new(PartitionState::empty(topic, partition)),
+            newest: RwLock::new(PartitionState::empty(topic, partition)),
+            changes: Notify::new(),
             begun: 0.into(),
             last: Mutex::new(LastRead { number: 0, result: Ok(()), loaded: false }),
         };
@@ -85,7 +90,7 @@ impl ViewKeeper {
     /// The newest view, without asking the store.
     #[must_use]
     pub fn current(&self) -> View {
-        View::new(self.slots.iter().map(|slot| slot.newest.borrow().clone()).collect())
+        View::new(self.slots.iter().map(|slot| slot.newest.read().clone()).collect())
     }
 
     /// The chain of a partition, to append to.
@@ -128,23 +133,20 @@ impl ViewKeeper {
     /// As [`Self::refresh`]; [`LedgerError::Unavailable`] if the entry does not appear within ten seconds.
     pub async fn wait_for(&self, partition: Partition, sequence: u64) -> Result<PartitionState, LedgerError> {
         let slot = self.known_slot(partition)?;
-        let mut newest = slot.newest.subscribe();
         let deadline = tokio::time::Instant::now() + WAIT_MAX;
         loop {
-            if let Some(state) = reached(&newest, sequence) {
+            if let Some(state) = slot.reached(sequence) {
                 return Ok(state);
             }
             slot.refresh().await?;
-            if let Some(state) = reached(&newest, sequence) {
+            if let Some(state) = slot.reached(sequence) {
                 return Ok(state);
             }
             if tokio::time::Instant::now() >= deadline {
                 return Err(slot.chain.not_there(sequence));
             }
             // Whether someone else's read or the time ends the wait, the loop looks again.
-            drop(
-                tokio::time::timeout(WAIT_POLL, newest.wait_for(|state| state.sequence() >= sequence)).await,
-            );
+            drop(tokio::time::timeout(WAIT_POLL, slot.reach(sequence)).await);
         }
     }
 
@@ -172,21 +174,34 @@ impl ViewKeeper {
     }
 }
 
-fn reached(newest: &watch::Receiver<PartitionState>, sequence: u64) -> Option<PartitionState> {
-    let state = newest.borrow();
-    (state.sequence() >= sequence).then(|| state.clone())
-}
-
 impl Slot {
+    fn reached(&self, sequence: u64) -> Option<PartitionState> {
+        let state = self.newest.read();
+        (state.sequence() >= sequence).then(|| state.clone())
+    }
+
+    /// Waits until somebody's read has seen the entry.
+    async fn reach(&self, sequence: u64) {
+        loop {
+            let mut changed = pin!(self.changes.notified());
+            // From here on no change is missed, not even one before the await.
+            changed.as_mut().enable();
+            if self.newest.read().sequence() >= sequence {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     async fn refresh(&self) -> Result<PartitionState, LedgerError> {
         let came = self.begun.load(Ordering::SeqCst);
         let mut last = self.last.lock().await;
         if last.number > came {
             last.result.clone()?;
-            return Ok(self.newest.borrow().clone());
+            return Ok(self.newest.read().clone());
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let known = self.newest.borrow().clone();
+        let known = self.newest.read().clone();
         // A chain of which nothing is known may be long: begin with its snapshot.
         let read = if last.loaded || known.sequence() > 0 {
             self.chain.refresh(&known).await
@@ -199,7 +214,7 @@ impl Slot {
                 last.loaded = true;
                 last.result = Ok(());
                 self.publish(state);
-                Ok(self.newest.borrow().clone())
+                Ok(self.newest.read().clone())
             }
             Err(error) => {
                 last.result = Err(error.clone());
@@ -209,13 +224,14 @@ impl Slot {
     }
 
     fn publish(&self, state: PartitionState) {
-        self.newest.send_if_modified(|newest| {
-            let newer = state.sequence() > newest.sequence();
-            if newer {
-                *newest = state;
+        {
+            let mut newest = self.newest.write();
+            if state.sequence() <= newest.sequence() {
+                return;
             }
-            newer
-        });
+            *newest = state;
+        }
+        self.changes.notify_waiters();
     }
 }
 

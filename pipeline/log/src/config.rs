@@ -163,8 +163,9 @@ settings! {
         /// Name of this process in its consumer groups (static membership): a quick restart then moves no partition. It
         /// must differ between processes.
         group_instance_id: Option<String> = None,
-        /// A group member that was silent for that long loses its partitions.
-        session_timeout: Duration = Duration::from_secs(45),
+        /// A group member that was silent for that long loses its partitions. Until then nobody ingests them, and every
+        /// question reads what is not stored of them from the log. Brokers allow at least 6 s.
+        session_timeout: Duration = Duration::from_secs(15),
         /// How long a record may wait for others to travel with.
         linger: Duration = Duration::from_millis(5),
         /// `lz4`, `zstd` or `none`.

@@ -112,8 +112,9 @@ impl Querier {
         };
         tokio::join!(follow, async {
             tokio::select! {
-                () = announce => {}
+                biased;
                 () = shutdown.cancelled() => {}
+                () = announce => {}
             }
         });
         Ok(())

@@ -133,6 +133,7 @@ impl QueryFrontend {
             queriers.follow(&shutdown),
             async {
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => {}
                     () = inner.announce(&ready) => {}
                 }

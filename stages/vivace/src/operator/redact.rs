@@ -96,7 +96,7 @@ fn outside(settings: &Settings) -> String {
     let rejected = humantime::format_duration(settings.topics.rejected_retention);
     format!(
         "not reached: spans of the last minutes, which are not in blocks yet (run it again later); the records in the \
-         topic {}, which Kafka keeps for {kept} by VIVACE_TOPICS_RETENTION; rejected records in {}, for {rejected}; blocks \
+         topic {}, which the log keeps for {kept} by VIVACE_TOPICS_RETENTION; rejected records in {}, for {rejected}; blocks \
          replaced by compaction until their files are deleted\n",
         settings.topics.spans, settings.topics.rejected
     )
