@@ -56,8 +56,17 @@ impl QueryPath {
         let recent = nodes.iter().fold(RecentServices::default(), |services, node| {
             services.with_local(node.address(), node.service())
         });
-        // Every block is small here; kept whole, none would ever be missing or out of reach.
-        let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+        // Every block is small here; kept whole, none would ever be missing or out of reach. What else is remembered
+        // stays: a full cache drops things at times of its own, and the run would not repeat.
+        let (none, all) = (ByteSize(0), ByteSize::mib(4096));
+        let config = ReaderConfig {
+            small_file_cache_bytes: none,
+            filter_cache_bytes: all,
+            index_cache_bytes: all,
+            runs_cache_bytes: all,
+            facts_cache_bytes: all,
+            ..ReaderConfig::default()
+        };
         let blocks = BlockReader::new(Arc::clone(&store), config, vivace_block::Metrics::default());
         let parts = vivace_querier::Parts {
             blocks: Arc::new(blocks),

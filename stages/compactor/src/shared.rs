@@ -69,14 +69,15 @@ impl Shared {
         topics: TopicsConfig,
         environment: Environment,
     ) -> Self {
-        // Each block is read once: nothing is worth remembering beyond the merge at hand.
-        let small = ByteSize::mib(4);
+        // Each block is read once: nothing is worth remembering. (A small cache drops what it has at times of its own, and
+        // a simulation would not repeat.)
+        let none = ByteSize(0);
         let reader = ReaderConfig {
-            filter_cache_bytes: small,
-            index_cache_bytes: small,
-            runs_cache_bytes: small,
-            facts_cache_bytes: small,
-            small_file_cache_bytes: small,
+            filter_cache_bytes: none,
+            index_cache_bytes: none,
+            runs_cache_bytes: none,
+            facts_cache_bytes: none,
+            small_file_cache_bytes: none,
             ..ReaderConfig::default()
         };
         let reader =
