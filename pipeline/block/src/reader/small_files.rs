@@ -43,7 +43,8 @@ impl SmallFiles {
         let mut missed = false;
         let load = async {
             missed = true;
-            let mut parts = source.fetch(&[0..source.file_bytes]).await?;
+            let whole = 0..source.file_bytes;
+            let mut parts = source.fetch(std::slice::from_ref(&whole)).await?;
             Ok::<_, BlockError>(parts.pop().unwrap_or_default())
         };
         let file = self.files.try_get_with_by_ref(source.path, Box::pin(load)).await;
