@@ -96,7 +96,10 @@ proptest! {
             let path = Path::from("block");
             let (store, length) = stored(&path, file(&data, &config)).await;
             let lookup_read_bytes_max = if at_once { ByteSize::mib(8) } else { ByteSize(0) };
-            let reader_config = ReaderConfig { lookup_read_bytes_max, ..ReaderConfig::default() };
+            // In parts, however small the file is.
+            let small_file_cache_bytes = ByteSize(0);
+            let reader_config =
+                ReaderConfig { lookup_read_bytes_max, small_file_cache_bytes, ..ReaderConfig::default() };
             let reader = BlockReader::new(store as Arc<dyn ObjectStore>, reader_config, Metrics::default());
             for id in trace_ids(&data) {
                 let rows = reader.trace(&path, length, &TraceId::new(&id).unwrap()).await.unwrap();

@@ -23,8 +23,8 @@ use vivace_ledger::{BlockMeta, Chain, EntryBody, Proposal, ViewKeeper};
 use vivace_log::memory::MemoryHandle;
 use vivace_log::{MemoryLog, NewRecord, Retention, SharedLog, TopicSpec};
 use vivace_model::{
-    BlockId, Clock, ManualClock, Offset, OffsetRange, Overrides, Partition, Spread, TenantId, UnixNanos,
-    partition_of,
+    BlockId, ByteSize, Clock, ManualClock, Offset, OffsetRange, Overrides, Partition, Spread, TenantId,
+    UnixNanos, partition_of,
 };
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::{PartStream, QuerierService, RecentTracePart, RecentTraceRequest};
@@ -136,8 +136,9 @@ impl Fixture {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
         let ingester = Arc::new(FakeIngester::default());
-        let reader =
-            BlockReader::new(Arc::clone(&store), ReaderConfig::default(), vivace_block::Metrics::default());
+        // Kept whole, small files would be read for the first question only, and others tell of no bytes.
+        let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+        let reader = BlockReader::new(Arc::clone(&store), config, vivace_block::Metrics::default());
         let parts = vivace_querier::Parts {
             blocks: Arc::new(reader),
             log: Arc::clone(&log),
