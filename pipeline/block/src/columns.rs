@@ -16,6 +16,7 @@ mod seal;
 mod sources;
 mod value;
 
+pub(crate) use self::interner::Interner;
 pub(crate) use self::items::ItemBuilder;
 pub(crate) use self::nested::list;
 pub use self::seal::{BlockStats, Needle, SealedBlock};
@@ -28,7 +29,6 @@ use vivace_model::{TenantId, TraceId, UnixNanos};
 
 use self::attributes::AttributeColumns;
 use self::batch::{NO_ROOT, Selection, Tree};
-use self::interner::Interner;
 use self::nested::{Events, Links};
 use self::origins::{OriginKind, Origins};
 use crate::BlockConfig;

@@ -3,11 +3,13 @@
 //! twice, and writing the files.
 //! Does not own: which blocks, names of files, the ledger; what is not to be kept.
 //! Guarantee: each row of the inputs is in the outputs, is equal to one that is, or was in a trace that was not to be
-//! kept; and these add up. In memory are, at most, about `input_rows_max` rows and a quarter of them that are read ahead,
-//! the rows read with those that the row group at hand takes, which may be as many again, this row group twice, 24 MiB of
-//! a file and its filters. A trace of more than `trace_rows_max` rows is written in parts with a structure of their own.
+//! kept; and these add up. In memory are, at most, a row group of each input as it is stored (two while rows of both are
+//! wanted), the ids and times of about `input_rows_max` rows and of those that the row group at hand takes, this row group
+//! twice, 24 MiB of a file and its filters. A trace of more than `trace_rows_max` rows is written in parts with a structure
+//! of their own.
 
 mod conform;
+mod gather;
 mod group;
 mod input;
 mod output;
@@ -55,7 +57,7 @@ pub struct MergeInput {
 /// How much a merge may take and give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeLimits {
-    /// Rows of all inputs together that are read ahead; a row takes half a kilobyte, or as much as it holds.
+    /// Rows of all inputs together of which ids and times are read ahead: 60 bytes each.
     pub input_rows_max: usize,
     /// A trace of more rows than this is not put together whole.
     pub trace_rows_max: usize,
@@ -150,7 +152,7 @@ async fn run(
     let rows = |scan: &BlockScan| (0..scan.row_groups()).map(|group| scan.rows(group) as u64).sum::<u64>();
     let mut outcome = MergeOutcome { rows_in: scans.iter().map(rows).sum(), ..MergeOutcome::default() };
     let target = Arc::new(Target::choose(scans.iter(), &merge.config));
-    let mut inputs = Inputs::new(scans, Arc::clone(&target), &merge.limits);
+    let mut inputs = Inputs::new(scans, &merge.limits);
     let mut grouper = Grouper::new(Arc::clone(&target), merge);
     let mut last = false;
     while !last {

@@ -6,6 +6,7 @@
 mod cache;
 mod config;
 mod decode;
+mod delta;
 mod fetched;
 mod filter;
 mod hybrid;
@@ -34,6 +35,7 @@ use self::decode::RowGroup;
 use self::fetched::Fetched;
 use self::index::BlockIndex;
 pub use self::scan::BlockScan;
+pub(crate) use self::scan::LoadedGroup;
 use self::scan::ScanCache;
 use self::small_files::SmallFiles;
 use self::source::{Counters, Source, blocking};

@@ -28,7 +28,8 @@ settings! {
         /// Merges at once.
         #[unit = "merges"]
         merges_max: usize = 1,
-        /// Spans of the inputs of a merge in memory at once; a span takes about half a kilobyte.
+        /// Spans of the inputs of a merge that are looked ahead to; each takes 60 bytes beside its row group, which is in memory
+        /// as it is stored.
         #[unit = "spans"]
         input_rows_max: usize = 300_000,
         /// A trace of more spans than this is merged in parts. It has to be in memory whole otherwise.

@@ -24,6 +24,7 @@ pub(crate) struct Interner {
     bytes: Vec<u8>,
     lookups: u32,
     distinct: bool,
+    gives_up: bool,
 }
 
 impl Default for Interner {
@@ -35,11 +36,17 @@ impl Default for Interner {
             bytes: Vec::new(),
             lookups: 0,
             distinct: true,
+            gives_up: true,
         }
     }
 }
 
 impl Interner {
+    /// One that keeps each value once, whatever comes.
+    pub(crate) fn exact() -> Self {
+        Self { gives_up: false, ..Self::default() }
+    }
+
     /// The number of `value`, which is checked and stored if it is new.
     pub(crate) fn intern(&mut self, value: &[u8]) -> Result<u32, Utf8Error> {
         if !self.distinct {
@@ -56,7 +63,7 @@ impl Interner {
         let number = self.push(value);
         let (offsets, bytes, hasher) = (&self.offsets, &self.bytes, &self.hasher);
         self.table.insert_unique(hash, number, |&number| hasher.hash_one(slice(offsets, bytes, number)));
-        if self.lookups >= TRIAL_LOOKUPS && self.len() as u32 > self.lookups / 2 {
+        if self.gives_up && self.lookups >= TRIAL_LOOKUPS && self.len() as u32 > self.lookups / 2 {
             self.distinct = false;
             self.table = HashTable::new();
         }

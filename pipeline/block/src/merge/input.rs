@@ -9,11 +9,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::retry::retry;
 use super::source::Source;
-use super::target::Target;
 use super::window::Taken;
 use super::{MergeLimits, compute};
 use crate::BlockError;
-use crate::reader::BlockScan;
+use crate::reader::{BlockScan, LoadedGroup};
 use crate::schema::TRACE_ID;
 
 /// Inputs that are read at once.
@@ -23,7 +22,6 @@ const READS_AT_ONCE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Inputs {
     list: Vec<Input>,
-    target: Arc<Target>,
     /// Rows of an input that are read at once.
     rows: usize,
     trace_rows_max: usize,
@@ -32,6 +30,8 @@ pub(super) struct Inputs {
 #[derive(Debug)]
 struct Input {
     scan: BlockScan,
+    /// The row group at hand.
+    loaded: Option<Arc<LoadedGroup>>,
     /// What is read next.
     group: usize,
     row: usize,
@@ -46,11 +46,11 @@ struct Slice {
 }
 
 impl Inputs {
-    pub(super) fn new(scans: Vec<BlockScan>, target: Arc<Target>, limits: &MergeLimits) -> Self {
+    pub(super) fn new(scans: Vec<BlockScan>, limits: &MergeLimits) -> Self {
         let rows = (limits.input_rows_max / scans.len().max(1)).max(1);
-        let input = |scan| Input { scan, group: 0, row: 0, slices: VecDeque::new() };
+        let input = |scan| Input { scan, loaded: None, group: 0, row: 0, slices: VecDeque::new() };
         let list = scans.into_iter().map(input).collect();
-        Self { list, target, rows, trace_rows_max: limits.trace_rows_max.max(1) }
+        Self { list, rows, trace_rows_max: limits.trace_rows_max.max(1) }
     }
 
     /// The rows of the next traces, from all inputs; none at the end.
@@ -99,8 +99,8 @@ impl Inputs {
     /// Reads more of those inputs that are not read to their end.
     async fn load(&mut self, wanted: impl Fn(&Input) -> bool) -> Result<(), BlockError> {
         let inputs = self.list.iter_mut().filter(|input| !input.finished() && wanted(input));
-        let (rows, target) = (self.rows, &self.target);
-        let reads = inputs.map(|input| input.load(rows, target));
+        let rows = self.rows;
+        let reads = inputs.map(|input| input.load(rows));
         stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(READS_AT_ONCE).try_collect().await
     }
 }
@@ -121,25 +121,26 @@ impl Input {
     }
 
     /// Reads until there is more than before, or nothing more.
-    async fn load(&mut self, rows: usize, target: &Arc<Target>) -> Result<(), BlockError> {
+    async fn load(&mut self, rows: usize) -> Result<(), BlockError> {
         while !self.finished() {
             let total = self.scan.rows(self.group);
             let left = total - self.row;
             // Better a little more at once than a few rows by themselves.
             let count = if left <= rows + rows / 2 { left } else { rows };
             let range = self.row..self.row + count;
-            let group = self.group;
+            let loaded = match &self.loaded {
+                Some(loaded) => Arc::clone(loaded),
+                None if count == 0 => {
+                    self.group += 1;
+                    continue;
+                }
+                None => Arc::clone(self.loaded.insert(Arc::new(retry(|| self.scan.load(self.group)).await?))),
+            };
             self.row += count;
             if self.row == total {
-                (self.group, self.row) = (self.group + 1, 0);
+                (self.group, self.row, self.loaded) = (self.group + 1, 0, None);
             }
-            if count == 0 {
-                continue;
-            }
-            let scan = &self.scan;
-            let batch = retry(|| scan.all_columns(group, range.clone())).await?;
-            let target = Arc::clone(target);
-            let source = compute(move || Source::new(&batch, &target)).await?;
+            let source = compute(move || Source::stored(loaded, range)).await?;
             if self.last().zip(source.traces().first()).is_some_and(|(last, first)| last > *first) {
                 let reason = format!("rows of {} are not sorted by it", self.scan.path());
                 return Err(BlockError::value(TRACE_ID, reason));

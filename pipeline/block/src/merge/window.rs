@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::gather::NO_ROW;
 use super::same::drop_repeated;
 use super::source::Source;
 use super::target::Target;
@@ -13,8 +14,6 @@ use crate::nested_set::Numbering;
 
 /// A row: the number of its source, and the row there.
 pub(super) type Place = (u32, u32);
-/// No row.
-pub(super) const NOWHERE: Place = (u32::MAX, u32::MAX);
 
 /// Rows of a source.
 pub(super) type Taken = (Arc<Source>, Range<usize>);
@@ -29,8 +28,8 @@ pub(super) struct Window {
     pub(super) traces: Vec<Range<usize>>,
     /// Left, right and parent of each row's nested set.
     pub(super) nested: [Vec<i32>; 3],
-    /// The row of each row's trace's root, or any row that knows it; [`NOWHERE`] if there is none.
-    pub(super) roots: Vec<Place>,
+    /// Of each row the row, among all here, of its trace's root, or any that knows it; [`NO_ROW`] if there is none.
+    pub(super) roots: Vec<u32>,
     /// Rows that were left out because an equal one is there.
     pub(super) duplicates: u64,
 }
@@ -118,8 +117,8 @@ impl Window {
         let mut numbering = Numbering::default();
         let nested: Vec<[&[i32]; 3]> = self.sources.iter().map(|source| source.nested()).collect();
         let [left, right, parent] = &mut self.nested;
-        for (rows, whole) in self.traces.iter().zip(in_one_piece) {
-            let rows = &self.rows[rows.clone()];
+        for (range, whole) in self.traces.iter().zip(in_one_piece) {
+            let rows = &self.rows[range.clone()];
             if *whole {
                 for &(source, row) in rows {
                     let [lefts, rights, parents] = nested[source as usize];
@@ -127,7 +126,7 @@ impl Window {
                     right.push(rights[row as usize]);
                     parent.push(parents[row as usize]);
                 }
-                self.roots.extend(rows);
+                self.roots.extend(range.start as u32..range.end as u32);
                 continue;
             }
             let sources = &self.sources;
@@ -135,7 +134,8 @@ impl Window {
                 let source = &sources[source as usize];
                 (source.spans()[row as usize], source.parent(row as usize))
             });
-            let root = numbering.number(nodes, left, right, parent).map_or(NOWHERE, |root| rows[root]);
+            let root = numbering.number(nodes, left, right, parent);
+            let root = root.map_or(NO_ROW, |root| (range.start + root) as u32);
             self.roots.resize(self.roots.len() + rows.len(), root);
         }
     }

@@ -32,7 +32,7 @@ impl RowGroup {
     pub(super) fn find(&self, candidates: &[Range<usize>], id: &TraceId) -> Decoded<Vec<Range<usize>>> {
         let mut pages = Pages::new(&self.index.metadata, self.number);
         let leaf = self.index.trace_id_leaf;
-        pages.add(&self.fetched, leaf, &self.index.leaves(self.number)[leaf], candidates)?;
+        pages.add(&self.fetched, leaf, &self.index.leaves(self.number)[leaf], candidates, None)?;
         let mut found: Vec<Range<usize>> = Vec::new();
         let mut rows = candidates.iter().cloned().flatten();
         for batch in self.read(&pages, &[leaf], candidates)? {
@@ -58,7 +58,7 @@ impl RowGroup {
         let mut pages = Pages::new(&self.index.metadata, self.number);
         let mut leaves = Vec::new();
         for (leaf, index) in self.index.leaves(self.number).iter().enumerate() {
-            if index.any_value(rows) && pages.add(&self.fetched, leaf, index, rows)? {
+            if index.any_value(rows) && pages.add(&self.fetched, leaf, index, rows, None)? {
                 leaves.push(leaf);
             }
         }

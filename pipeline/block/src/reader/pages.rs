@@ -4,8 +4,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use arrow::array::ArrayRef;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Repetition};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
@@ -63,26 +64,48 @@ struct LeafPages {
     skipped_dictionary: Option<Page>,
 }
 
+/// What is kept of a leaf while a row group is read in parts.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The strings of its dictionary.
+    pub(super) texts: OnceLock<ArrayRef>,
+    /// The last page that was read, and its number: the next part begins in it.
+    last: Mutex<Option<(usize, Page)>>,
+}
+
+impl Kept {
+    fn page(&self, number: usize) -> Option<Page> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(last, _)| *last == number).map(|(_, page)| page.clone())
+    }
+
+    fn keep(&self, number: usize, page: &Page) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, page.clone()));
+    }
+}
+
 impl<'a> Pages<'a> {
     pub(super) fn new(metadata: &'a ParquetMetaData, row_group: usize) -> Self {
         let (leaves, inflate, rows, absent) = Default::default();
         Self { metadata, row_group, leaves, inflate, rows, absent }
     }
 
-    /// Reads what a leaf has in the rows, ascending. If it has no value in any of them, it is left out: false.
+    /// Reads what a leaf has in the rows, ascending, but for what is kept of it. If it has no value in any of them, it is
+    /// left out: false.
     pub(super) fn add(
         &mut self,
         fetched: &Arc<Fetched>,
         leaf: usize,
         index: &LeafIndex,
         rows: &[Range<usize>],
+        kept: Option<&Kept>,
     ) -> Result<bool> {
         let column = self.metadata.row_group(self.row_group).column(leaf);
         let path = column.column_path().parts();
         if self.absent.iter().any(|absent| path.starts_with(absent)) {
             return Ok(false);
         }
-        if let Some(pages) = self.leaf(fetched, column, index, rows)? {
+        if let Some(pages) = self.leaf(fetched, column, index, rows, kept)? {
             self.leaves.insert(leaf, pages);
             return Ok(true);
         }
@@ -130,6 +153,7 @@ impl<'a> Pages<'a> {
         column: &ColumnChunkMetaData,
         index: &LeafIndex,
         rows: &[Range<usize>],
+        kept: Option<&Kept>,
     ) -> Result<Option<LeafPages>> {
         let total = usize::try_from(self.metadata.row_group(self.row_group).num_rows())?;
         let descriptor = column.column_descr();
@@ -153,12 +177,26 @@ impl<'a> Pages<'a> {
                 reader.skip_next_page()?;
                 None
             } else {
-                let page = inflated(reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?)?;
-                if !page.is_data_page() || !is_whole(&page, max_rep, max_def, page_rows.len()) {
-                    return Err(wrong("a data page is damaged"));
-                }
+                let page = match kept.and_then(|kept| kept.page(number)) {
+                    Some(page) => {
+                        reader.skip_next_page()?;
+                        page
+                    }
+                    None => {
+                        let page = reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?;
+                        let page = inflated(page)?;
+                        if !page.is_data_page() || !is_whole(&page, max_rep, max_def, page_rows.len()) {
+                            return Err(wrong("a data page is damaged"));
+                        }
+                        if let Some(kept) = kept {
+                            kept.keep(number, &page);
+                        }
+                        page
+                    }
+                };
+                // Whoever reads all of a row group in parts gains nothing from looking at single rows.
                 any_value = any_value
-                    || wanted.is_whole() && index.is_known_to_have_value(number)
+                    || (wanted.is_whole() || kept.is_some()) && index.is_known_to_have_value(number)
                     || has_value(&page, max_rep, max_def, wanted);
                 any_index |= matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
                 Some(page)
@@ -168,7 +206,8 @@ impl<'a> Pages<'a> {
         if !any_value {
             return Ok(None);
         }
-        let dictionary = if any_index { reader.take_deferred_dictionary()? } else { None };
+        let dictionary = any_index && kept.is_none_or(|kept| kept.texts.get().is_none());
+        let dictionary = if dictionary { reader.take_deferred_dictionary()? } else { None };
         let dictionary = dictionary.map(inflated).transpose()?;
         Ok(Some(LeafPages { dictionary, pages, skipped_dictionary: None }))
     }

@@ -8,6 +8,7 @@ mod condition;
 mod decode;
 mod facts;
 mod flat;
+mod loaded;
 mod projection;
 
 use std::ops::Range;
@@ -23,6 +24,7 @@ use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
 use vivace_model::{TraceId, UnixNanos};
 
 pub(super) use self::cache::ScanCache;
+pub(crate) use self::loaded::LoadedGroup;
 use super::BlockReader;
 use super::cache::DescriptionCache;
 use super::index::BlockIndex;
@@ -241,7 +243,7 @@ impl BlockScan {
         leaves.iter().for_each(|&leaf| index[leaf].ranges(&rows, &mut ranges));
         let fetched = Arc::new(self.block.source().ranges(ranges).await?);
         let block = Arc::clone(&self.block);
-        let work = move || decode::columns(&block, group, &wanted, &leaves, &rows, &fetched);
+        let work = move || decode::columns(&block, group, &wanted, &leaves, &rows, &fetched, None);
         blocking(&self.block.path, work).await
     }
 }

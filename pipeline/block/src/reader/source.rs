@@ -103,17 +103,23 @@ impl Source<'_> {
     }
 }
 
-/// Runs work that takes longer than an async thread should. A panic, which damaged bytes may cause in the Parquet
-/// library, becomes an error. On a runtime of a single thread, which only tests and simulations have, the work runs in
+/// Runs work on the bytes of a file. A panic, which damaged bytes may cause in the Parquet library, becomes an error.
+pub(super) fn caught<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>>,
+) -> Result<T, BlockError> {
+    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("decoding it panicked".into()));
+    result.map_err(|error| BlockError::corrupt(path, error))
+}
+
+/// The same for work that takes longer than an async thread should. On a runtime of a single thread, which only tests and simulations have, the work runs in
 /// place, so that a simulation repeats.
 pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> Result<T, BlockError> {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        let result =
-            catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("decoding it panicked".into()));
-        return result.map_err(|error| BlockError::corrupt(path, error));
+        return caught(path, work);
     }
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| BlockError::corrupt(path, error)),

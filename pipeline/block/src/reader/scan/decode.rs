@@ -16,7 +16,7 @@ use vivace_model::scan::TraceRuns;
 use super::{Block, flat};
 use crate::complete::complete;
 use crate::reader::fetched::Fetched;
-use crate::reader::pages::Pages;
+use crate::reader::pages::{Kept, Pages};
 use crate::schema::{AttributeScope, TRACE_ID, fixed_fields};
 
 /// Rows decoded at once: what is decoded should stay in the processor's cache while it is put in its place.
@@ -32,8 +32,9 @@ pub(super) fn columns(
     leaves: &[usize],
     rows: &[Range<usize>],
     fetched: &Arc<Fetched>,
+    kept: Option<&[Kept]>,
 ) -> Decoded<RecordBatch> {
-    let read = read(block, group, leaves, rows, fetched)?;
+    let read = read(block, group, leaves, rows, fetched, kept)?;
     let count = rows.iter().map(Range::len).sum();
     let (mut fields, mut arrays) = (Vec::with_capacity(columns.len()), Vec::with_capacity(columns.len()));
     let fixed = fixed_fields();
@@ -72,16 +73,18 @@ fn promoted(own: &Field, array: &ArrayRef) -> Decoded<(Field, ArrayRef)> {
 
 /// The traces of a row group.
 pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decoded<TraceRuns> {
-    let read = read(block, group, &[block.index.trace_id_leaf], &block.all_rows(group), fetched)?;
-    let Some(batch) = read.others else {
+    let read = read(block, group, &[block.index.trace_id_leaf], &block.all_rows(group), fetched, None)?;
+    let column = read.flat.get(&block.index.trace_id_leaf);
+    let column = column.or_else(|| read.others.as_ref()?.column_by_name(TRACE_ID));
+    let Some(column) = column else {
         return Ok(TraceRuns::new([]));
     };
-    let ids = batch.column_by_name(TRACE_ID).and_then(|column| column.as_fixed_size_binary_opt());
+    let ids = column.as_fixed_size_binary_opt();
     let ids = ids.filter(|ids| ids.null_count() == 0 && ids.value_length() == 16);
     let ids = ids.ok_or("trace ids are of another type")?;
     let ids = ids.value_data().as_chunks::<16>().0.get(ids.offset()..).unwrap_or_default();
     let runs = TraceRuns::new(ids);
-    if !runs.ids().is_sorted() || runs.rows() != batch.num_rows() {
+    if !runs.ids().is_sorted() || runs.rows() != column.len() {
         return Err("its rows are not sorted by trace id".into());
     }
     Ok(runs)
@@ -102,6 +105,7 @@ fn read(
     leaves: &[usize],
     rows: &[Range<usize>],
     fetched: &Arc<Fetched>,
+    kept: Option<&[Kept]>,
 ) -> Decoded<Read> {
     let count: usize = rows.iter().map(Range::len).sum();
     let mut read = Read::default();
@@ -111,14 +115,18 @@ fn read(
     let mut pages = Pages::new(&block.index.metadata, group);
     let mut present = Vec::with_capacity(leaves.len());
     for &leaf in leaves {
-        if !pages.add(fetched, leaf, &block.index.leaves(group)[leaf], rows)? {
+        let index = &block.index.leaves(group)[leaf];
+        let kept = kept.map(|kept| &kept[leaf]);
+        if !pages.add(fetched, leaf, index, rows, kept)? {
             continue;
         }
         let meta = block.index.metadata.row_group(group).column(leaf);
         let field = block.leaves.iter().position(|leaves| leaves.start == leaf);
         let field = field.map(|column| block.index.schema.field(column));
         let decoded = match field.zip(pages.chunk(leaf)) {
-            Some((field, chunk)) => flat::column(meta, field.data_type(), chunk, count)?,
+            Some((field, chunk)) => {
+                flat::column(meta, field.data_type(), chunk, count, kept.map(|kept| &kept.texts))?
+            }
             None => None,
         };
         match decoded {
@@ -126,7 +134,12 @@ fn read(
                 read.flat.insert(leaf, array);
                 pages.remove(leaf);
             }
-            None => present.push(leaf),
+            None => {
+                if kept.is_some_and(|kept| kept.texts.get().is_some()) {
+                    pages.add(fetched, leaf, index, rows, None)?;
+                }
+                present.push(leaf);
+            }
         }
     }
     if !present.is_empty() {

@@ -1,21 +1,26 @@
-//! Chunks of flat columns whose pages hold numbers of dictionary values, or strings one after the other: most of a block.
+//! Chunks of flat columns as blocks have them: numbers of dictionary values, strings one after the other, times, ids.
 //! The Parquet library decodes every row before it drops those that nobody asked for, and columns are many.
 //! Owns: which chunks are decoded here, and how. Does not own: reading pages, all other encodings.
 //! Guarantee: damaged pages give an error, never other rows.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
-    ArrayRef, BooleanBufferBuilder, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
+    ArrayRef, BooleanBufferBuilder, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array,
+    PrimitiveArray, StringArray, TimestampNanosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt32Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampNanosecondType,
+    UInt32Type,
+};
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::Page;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::facts::strings;
+use crate::reader::delta::Deltas;
 use crate::reader::hybrid::Hybrid;
 use crate::reader::page_rows::PageRows;
 use crate::reader::pages::Chunk;
@@ -29,6 +34,10 @@ enum Form {
     Numbers,
     /// Strings, each after its length.
     Strings,
+    /// Integers by their differences.
+    Deltas,
+    /// Ids of that many bytes, as they are.
+    Ids(usize),
 }
 
 /// The rows picked so far.
@@ -38,57 +47,74 @@ struct Picked {
     numbers: Vec<i32>,
     /// Which rows have a value; none if all columns of the kind have one in each row.
     valid: Option<BooleanBufferBuilder>,
-    /// The strings, where there is no dictionary.
+    /// The strings, where there is no dictionary, or the ids.
     bytes: Vec<u8>,
     offsets: Vec<i32>,
+    /// The integers, where there is no dictionary.
+    integers: Vec<i64>,
 }
 
 /// Values of a page, in order.
 enum Values<'a> {
     Numbers(Hybrid<'a>),
     Strings(&'a [u8]),
+    Deltas(Deltas<'a>),
+    Ids(&'a [u8], usize),
 }
 
-/// The column in the rows asked for, of which there are `count`; none if the Parquet library is to decode it.
+/// The column in the rows asked for, of which there are `count`; none if the Parquet library is to decode it. The strings
+/// of its dictionary are those of `known`, or go there.
 pub(super) fn column(
     meta: &ColumnChunkMetaData,
     data_type: &DataType,
     chunk: Chunk<'_>,
     count: usize,
+    known: Option<&OnceLock<ArrayRef>>,
 ) -> Decoded<Option<ArrayRef>> {
     let description = meta.column_descr();
     let max_def = description.max_def_level();
     if description.max_rep_level() > 0 || max_def > 1 {
         return Ok(None);
     }
-    let Some(form) = form(meta.column_type(), data_type, chunk) else { return Ok(None) };
-    let valid = (max_def > 0).then(|| BooleanBufferBuilder::new(count));
-    let mut picked =
-        Picked { numbers: Vec::with_capacity(count), valid, bytes: Vec::new(), offsets: vec![0] };
+    let Some(form) = form(meta, data_type, chunk) else { return Ok(None) };
+    let mut picked = Picked::new(form, max_def > 0, count);
     for (rows, page) in chunk.pages().filter(|(rows, _)| rows.count > 0) {
         picked.page(page, form, rows).ok_or("a page is cut off")?;
     }
-    if picked.numbers.len() != count {
+    if picked.rows(form) != count {
         return Err("fewer rows than asked for".into());
     }
-    picked.into_array(data_type, chunk.dictionary).map(Some)
+    picked.into_array(data_type, form, chunk.dictionary, known).map(Some)
 }
 
-fn form(physical: Type, data_type: &DataType, chunk: Chunk<'_>) -> Option<Form> {
+fn form(meta: &ColumnChunkMetaData, data_type: &DataType, chunk: Chunk<'_>) -> Option<Form> {
+    let physical = meta.column_type();
     let own = match (physical, data_type) {
         (Type::BYTE_ARRAY, found) => *found == crate::schema::dictionary(),
         (Type::INT32, DataType::Int32 | DataType::UInt32)
-        | (Type::INT64, DataType::Int64)
+        | (Type::INT64, DataType::Int64 | DataType::Timestamp(TimeUnit::Nanosecond, None))
         | (Type::DOUBLE, DataType::Float64) => true,
+        (Type::FIXED_LEN_BYTE_ARRAY, DataType::FixedSizeBinary(size)) => {
+            *size > 0 && meta.column_descr().type_length() == *size
+        }
         _ => false,
     };
     let of = |page: &Page| match page {
-        Page::DataPage { encoding: Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY, .. } => {
+        Page::DataPage { encoding: Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY, .. }
+            if physical != Type::FIXED_LEN_BYTE_ARRAY =>
+        {
             Some(Form::Numbers)
         }
         Page::DataPage { encoding: Encoding::PLAIN, .. } if physical == Type::BYTE_ARRAY => {
             Some(Form::Strings)
         }
+        Page::DataPage { encoding: Encoding::DELTA_BINARY_PACKED, .. } if physical == Type::INT64 => {
+            Some(Form::Deltas)
+        }
+        Page::DataPage { encoding: Encoding::PLAIN, .. } => match data_type {
+            DataType::FixedSizeBinary(size) => usize::try_from(*size).ok().map(Form::Ids),
+            _ => None,
+        },
         _ => None,
     };
     let mut forms = chunk.pages().map(|(_, page)| of(page));
@@ -97,6 +123,39 @@ fn form(physical: Type, data_type: &DataType, chunk: Chunk<'_>) -> Option<Form> 
 }
 
 impl Picked {
+    fn new(form: Form, nullable: bool, count: usize) -> Self {
+        let mut picked = Self {
+            numbers: Vec::new(),
+            valid: nullable.then(|| BooleanBufferBuilder::new(count)),
+            bytes: Vec::new(),
+            offsets: vec![0],
+            integers: Vec::new(),
+        };
+        match form {
+            Form::Numbers | Form::Strings => picked.numbers.reserve_exact(count),
+            Form::Deltas => picked.integers.reserve_exact(count),
+            Form::Ids(size) => picked.bytes.reserve_exact(count * size),
+        }
+        picked
+    }
+
+    const fn rows(&self, form: Form) -> usize {
+        match form {
+            Form::Numbers | Form::Strings => self.numbers.len(),
+            Form::Deltas => self.integers.len(),
+            Form::Ids(size) => self.bytes.len() / size,
+        }
+    }
+
+    /// Adds rows without a value.
+    fn nulls(&mut self, form: Form, count: usize) {
+        match form {
+            Form::Numbers | Form::Strings => self.numbers.resize(self.numbers.len() + count, 0),
+            Form::Deltas => self.integers.resize(self.integers.len() + count, 0),
+            Form::Ids(size) => self.bytes.resize(self.bytes.len() + count * size, 0),
+        }
+    }
+
     /// Adds the rows of a page. None if the page ends early.
     fn page(&mut self, page: &Page, form: Form, rows: &PageRows) -> Option<()> {
         let mut rest = &page.buffer()[..];
@@ -114,11 +173,13 @@ impl Picked {
                 None => Values::Numbers(Hybrid::new(rest, 0)?),
             },
             Form::Strings => Values::Strings(rest),
+            Form::Deltas => Values::Deltas(Deltas::new(rest)?),
+            Form::Ids(size) => Values::Ids(rest, size),
         };
         if rows.is_scattered() {
             let levels = levels.map(|mut levels| levels.bits(rows.bits.len()));
             let there = levels.unwrap_or_else(|| Some(BooleanBuffer::new_set(rows.bits.len())))?;
-            return self.scattered(&rows.bits, &there, values);
+            return self.scattered(form, &rows.bits, &there, values);
         }
         let mut at = 0;
         for range in &rows.ranges {
@@ -134,9 +195,9 @@ impl Picked {
                     valid.append_n(count, there);
                 }
                 if there {
-                    values.take(count, &mut self.numbers, &mut self.bytes, &mut self.offsets)
+                    values.take(count, self)
                 } else {
-                    self.numbers.resize(self.numbers.len() + count, 0);
+                    self.nulls(form, count);
                     Some(())
                 }
             })?;
@@ -148,6 +209,7 @@ impl Picked {
     /// Adds single rows: those of a mask, of which some are there.
     fn scattered(
         &mut self,
+        form: Form,
         asked: &BooleanBuffer,
         there: &BooleanBuffer,
         mut values: Values<'_>,
@@ -164,12 +226,12 @@ impl Picked {
                     valid.append(has);
                 }
                 if !has {
-                    self.numbers.push(0);
+                    self.nulls(form, 1);
                     continue;
                 }
                 let place = before + (there & (bit - 1)).count_ones() as usize;
                 values.skip(place - passed)?;
-                values.take(1, &mut self.numbers, &mut self.bytes, &mut self.offsets)?;
+                values.take(1, self)?;
                 passed = place + 1;
             }
             before += there.count_ones() as usize;
@@ -177,34 +239,59 @@ impl Picked {
         Some(())
     }
 
-    fn into_array(self, data_type: &DataType, dictionary: Option<&Page>) -> Decoded<ArrayRef> {
+    fn into_array(
+        self,
+        data_type: &DataType,
+        form: Form,
+        dictionary: Option<&Page>,
+        known: Option<&OnceLock<ArrayRef>>,
+    ) -> Decoded<ArrayRef> {
         let nulls = self.valid.map(|mut valid| NullBuffer::new(valid.finish()));
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         let missing = || "a dictionary is missing";
         let plain = dictionary.map(|page| (&page.buffer()[..], page.num_values() as usize));
-        match data_type {
-            DataType::Int32 => {
+        match (data_type, form) {
+            (DataType::FixedSizeBinary(size), _) => {
+                Ok(Arc::new(FixedSizeBinaryArray::try_new(*size, Buffer::from_vec(self.bytes), nulls)?))
+            }
+            (DataType::Timestamp(..), Form::Deltas) => {
+                Ok(Arc::new(TimestampNanosecondArray::try_new(self.integers.into(), nulls)?))
+            }
+            (_, Form::Deltas) => Ok(Arc::new(Int64Array::try_new(self.integers.into(), nulls)?)),
+            (DataType::Timestamp(..), _) => {
+                let plain = plain.ok_or_else(missing)?;
+                gather::<TimestampNanosecondType, 8>(&self.numbers, plain, nulls, i64::from_le_bytes)
+            }
+            (DataType::Int32, _) => {
                 gather::<Int32Type, 4>(&self.numbers, plain.ok_or_else(missing)?, nulls, i32::from_le_bytes)
             }
-            DataType::UInt32 => {
+            (DataType::UInt32, _) => {
                 gather::<UInt32Type, 4>(&self.numbers, plain.ok_or_else(missing)?, nulls, u32::from_le_bytes)
             }
-            DataType::Int64 => {
+            (DataType::Int64, _) => {
                 gather::<Int64Type, 8>(&self.numbers, plain.ok_or_else(missing)?, nulls, i64::from_le_bytes)
             }
-            DataType::Float64 => {
+            (DataType::Float64, _) => {
                 gather::<Float64Type, 8>(&self.numbers, plain.ok_or_else(missing)?, nulls, f64::from_le_bytes)
             }
             _ => {
-                let texts = match plain {
-                    Some((bytes, count)) if self.offsets.len() == 1 => strings(bytes, count)?,
+                let texts: ArrayRef = match (form, known.and_then(OnceLock::get), plain) {
+                    (Form::Numbers, Some(known), _) => Arc::clone(known),
+                    (Form::Numbers, None, Some((bytes, count))) => {
+                        let texts: ArrayRef = Arc::new(strings(bytes, count)?);
+                        known.map_or_else(
+                            || Arc::clone(&texts),
+                            |known| Arc::clone(known.get_or_init(|| Arc::clone(&texts))),
+                        )
+                    }
+                    (Form::Numbers, None, None) => Arc::new(StringArray::new_null(0)),
                     _ => {
                         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-                        StringArray::try_new(offsets, Buffer::from_vec(self.bytes), None)?
+                        Arc::new(StringArray::try_new(offsets, Buffer::from_vec(self.bytes), None)?)
                     }
                 };
                 let keys = Int32Array::try_new(self.numbers.into(), nulls)?;
-                Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(texts))?))
+                Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, texts)?))
             }
         }
     }
@@ -220,17 +307,24 @@ impl Values<'_> {
                 }
                 Some(())
             }
+            Self::Deltas(deltas) => deltas.skip(count),
+            Self::Ids(rest, size) => {
+                *rest = rest.get(count.checked_mul(*size)?..)?;
+                Some(())
+            }
         }
     }
 
-    fn take(
-        &mut self,
-        count: usize,
-        numbers: &mut Vec<i32>,
-        bytes: &mut Vec<u8>,
-        offsets: &mut Vec<i32>,
-    ) -> Option<()> {
+    fn take(&mut self, count: usize, picked: &mut Picked) -> Option<()> {
+        let Picked { numbers, bytes, offsets, integers, .. } = picked;
         match self {
+            Self::Deltas(deltas) => deltas.take(count, |integer| integers.push(integer)),
+            Self::Ids(rest, size) => {
+                let (ids, after) = rest.split_at_checked(count.checked_mul(*size)?)?;
+                bytes.extend_from_slice(ids);
+                *rest = after;
+                Some(())
+            }
             Self::Numbers(hybrid) => hybrid.take(count, |number| numbers.push(number.cast_signed())),
             Self::Strings(rest) => {
                 for _ in 0..count {
