@@ -24,7 +24,7 @@ use crate::columns::{Interner, NULL, dictionary_column};
 pub(super) const NO_ROW: u32 = u32::MAX;
 
 /// The columns of the target in those rows. `own` may give a column that is known already. Where `roots` gives each row
-/// the row of its trace's root ([`NO_ROW`] for none), columns for which `of_root` says yes have what stands there.
+/// the row of its trace's root ([`NO_ROW`] for none), the columns that it names have what stands there.
 pub(super) fn gather(
     sources: &[Arc<Source>],
     rows: &[Place],

@@ -30,7 +30,7 @@ impl BlockScan {
         let rows = self.block.all_rows(group);
         let leaves = self.block.index.leaves(group);
         let mut ranges = Vec::new();
-        leaves.iter().filter(|leaf| leaf.any_value(&rows)).for_each(|leaf| leaf.ranges(&rows, &mut ranges));
+        leaves.iter().for_each(|leaf| leaf.ranges(&rows, &mut ranges));
         let fetched = Arc::new(self.block.source().ranges(ranges).await?);
         let kept = leaves.iter().map(|_| Kept::default()).collect();
         Ok(LoadedGroup { block: Arc::clone(&self.block), group, fetched, kept })
