@@ -3,7 +3,9 @@
 //! Does not own: the columns (`columns`, `schema`), where the file goes.
 
 mod chunk;
+mod encoder;
 mod flat;
+mod lists;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -22,10 +24,11 @@ use parquet::file::properties::{
     BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
 };
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use vivace_model::{OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
-use self::flat::{DICTIONARY_BYTES_MAX, FlatEncoder};
+use self::encoder::{DICTIONARY_BYTES_MAX, Encoder};
+use self::flat::Column;
 use self::value::BOUND_LENGTH_MAX;
 pub(crate) use self::writer::BlockWriter;
 use crate::columns::{BlockStats, Needle, SealedBlock};
@@ -116,11 +119,11 @@ pub fn write_block(
     write().map(Bytes::from).map_err(BlockError::encode)
 }
 
-/// Writes a batch as a row group: flat columns by an encoder of our own, the others by the Parquet library's.
+/// Writes a batch as a row group: by an encoder of our own, and what that leaves by the Parquet library's.
 fn write_group<W: Write + Send>(
     file: &mut SerializedFileWriter<W>,
     columns: &ArrowRowGroupWriterFactory,
-    encoder: &mut FlatEncoder,
+    encoder: &mut Encoder,
     index: usize,
     batch: &RecordBatch,
 ) -> Result<(), ParquetError> {
@@ -129,21 +132,25 @@ fn write_group<W: Write + Send>(
     let mut group = file.next_row_group()?;
     let missing = || ParquetError::General("the file has fewer columns than the batch".into());
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-        if !array.data_type().is_nested() {
-            let leaf = leaves.next().ok_or_else(missing)?;
-            if let Some(chunk) = encoder.encode(&leaf, array)? {
+        let leaves: Vec<ColumnDescPtr> = leaves.by_ref().take(lists::leaf_count(field.data_type())).collect();
+        let chunks = match &leaves[..] {
+            [] => return Err(missing()),
+            [leaf] if !array.data_type().is_nested() => {
+                encoder.encode(leaf, array, &Column::new(leaf, array))?.map(|chunk| vec![chunk])
+            }
+            leaves => lists::encode(encoder, leaves, array)?,
+        };
+        if let Some(chunks) = chunks {
+            for chunk in chunks {
                 writers.next();
                 group.append_column(&chunk.bytes, chunk.close)?;
-                continue;
             }
+            continue;
         }
         for levels in compute_leaves(field, array)? {
             let mut writer = writers.next().ok_or_else(missing)?;
             writer.write(&levels)?;
             writer.close()?.append_to_row_group(&mut group)?;
-            if array.data_type().is_nested() {
-                leaves.next();
-            }
         }
     }
     group.close()?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, PrimitiveArray, StringArray};
-use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
@@ -44,10 +44,19 @@ impl Strings<'_> {
 
 /// A dictionary column from one number per row, [`NULL`] for none, and the values behind the numbers.
 pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> ArrayRef {
-    let nulls = nulls_of(numbers.len(), |row| numbers[row] != NULL);
-    if nulls.is_some() {
-        numbers.iter_mut().filter(|number| **number == NULL).for_each(|number| *number = 0);
+    let mut valid = Vec::with_capacity(numbers.len().div_ceil(64));
+    let mut missing = 0;
+    for numbers in numbers.chunks_mut(64) {
+        let mut bits = 0;
+        for (number, bit) in numbers.iter_mut().zip(0..) {
+            bits |= u64::from(*number != NULL) << bit;
+            *number = (*number).max(0);
+        }
+        missing += numbers.len() - bits.count_ones() as usize;
+        valid.push(bits);
     }
+    let valid = || BooleanBuffer::new(Buffer::from_vec(valid), 0, numbers.len());
+    let nulls = (missing > 0).then(|| NullBuffer::new(valid()));
     let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(numbers), nulls);
     Arc::new(DictionaryArray::try_new(keys, values).expect("numbers come from the interner of the values"))
 }

@@ -6,9 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBufferBuilder, PrimitiveArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, UInt32Type};
@@ -33,20 +31,20 @@ pub(super) fn gather(
     roots: Option<(&[u32], &[&str])>,
 ) -> Result<Vec<ArrayRef>, BlockError> {
     let fields = target.schema.fields();
-    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field, rows.len())).collect();
+    let mut columns: Vec<Option<Column>> = fields.iter().map(|_| None).collect();
     for (source, part) in sources.iter().zip(parts(sources.len(), rows)) {
         if part.to.is_empty() {
             continue;
         }
         let arrays = source.columns(&part.ranges, target)?;
-        for (column, array) in columns.iter_mut().zip(arrays) {
+        for ((column, array), field) in columns.iter_mut().zip(arrays).zip(fields) {
             if let Some(array) = array {
-                column.put(&array, &part.to)?;
+                column.get_or_insert_with(|| Column::new(field, rows.len())).put(&array, &part.to)?;
             }
         }
     }
     let picks: Vec<Pick> = rows.iter().map(|&(source, row)| (source as usize, row as usize)).collect();
-    let finish = |(column, field): (Column, &Arc<Field>)| {
+    let finish = |(column, field): (Option<Column>, &Arc<Field>)| {
         let name = field.name().as_str();
         if let Some(own) = own(name) {
             return Ok(own);
@@ -57,7 +55,11 @@ pub(super) fn gather(
             return interleave(&keys, &picks).map_err(|error| BlockError::value(name, error.to_string()));
         }
         let roots = roots.filter(|(_, names)| names.contains(&name)).map(|(roots, _)| roots);
-        column.finish(field, roots)
+        match column {
+            Some(column) => column.finish(field, roots),
+            None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.len())),
+            None => Err(BlockError::value(name, "no row has a value")),
+        }
     };
     columns.into_iter().zip(fields).map(finish).collect()
 }
@@ -103,10 +105,10 @@ impl Column {
     fn new(field: &Field, rows: usize) -> Self {
         match field.data_type() {
             DataType::Dictionary(..) => Self::Texts(Texts::new(rows)),
-            DataType::Int32 => Self::Int32(Numbers::new(field, rows)),
-            DataType::UInt32 => Self::UInt32(Numbers::new(field, rows)),
-            DataType::Int64 => Self::Int64(Numbers::new(field, rows)),
-            DataType::Float64 => Self::Float64(Numbers::new(field, rows)),
+            DataType::Int32 => Self::Int32(Numbers::new(rows)),
+            DataType::UInt32 => Self::UInt32(Numbers::new(rows)),
+            DataType::Int64 => Self::Int64(Numbers::new(rows)),
+            DataType::Float64 => Self::Float64(Numbers::new(rows)),
             _ => Self::Others(Others { rows, parts: Vec::new() }),
         }
     }
@@ -187,32 +189,24 @@ impl Texts {
 #[derive(Debug)]
 struct Numbers<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
-    /// Which rows have a value; none where all must have one.
-    valid: Option<BooleanBufferBuilder>,
+    /// Whether a row has a value. A byte each: they are set in any order.
+    valid: Vec<bool>,
     /// Rows that have a value.
     filled: usize,
 }
 
 impl<T: ArrowPrimitiveType> Numbers<T> {
-    fn new(field: &Field, rows: usize) -> Self {
-        let valid = field.is_nullable().then(|| {
-            let mut valid = BooleanBufferBuilder::new(rows);
-            valid.append_n(rows, false);
-            valid
-        });
-        Self { values: vec![T::Native::default(); rows], valid, filled: 0 }
+    fn new(rows: usize) -> Self {
+        Self { values: vec![T::Native::default(); rows], valid: vec![false; rows], filled: 0 }
     }
 
     fn put(&mut self, array: &ArrayRef, to: &[u32]) {
         let array = array.as_primitive::<T>();
-        let Self { values, valid, filled } = self;
         let mut put = |value: T::Native, to: u32| {
-            values[to as usize] = value;
-            if let Some(valid) = valid {
-                valid.set_bit(to as usize, true);
-            }
+            self.values[to as usize] = value;
+            self.valid[to as usize] = true;
         };
-        *filled += array.len() - array.null_count();
+        self.filled += array.len() - array.null_count();
         match array.nulls() {
             None => array.values().iter().zip(to).for_each(|(value, to)| put(*value, *to)),
             Some(nulls) => nulls.valid_indices().for_each(|row| put(array.values()[row], to[row])),
@@ -220,11 +214,11 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
     }
 
     fn finish(self, field: &Field) -> Result<ArrayRef, BlockError> {
-        let all = self.filled == self.values.len();
-        if self.valid.is_none() && !all {
+        let missing = self.filled < self.values.len();
+        if missing && !field.is_nullable() {
             return Err(BlockError::value(field.name(), "a row has no value"));
         }
-        let nulls = self.valid.filter(|_| !all).map(|mut valid| NullBuffer::new(valid.finish()));
+        let nulls = missing.then(|| NullBuffer::from(self.valid));
         Ok(Arc::new(PrimitiveArray::<T>::new(self.values.into(), nulls)))
     }
 }
@@ -238,9 +232,6 @@ struct Others {
 
 impl Others {
     fn finish(self, field: &Field) -> Result<ArrayRef, BlockError> {
-        if self.parts.is_empty() {
-            return Ok(new_null_array(field.data_type(), self.rows));
-        }
         let null = new_null_array(field.data_type(), 1);
         let mut picks: Vec<Pick> = vec![(0, 0); self.rows];
         let mut arrays: Vec<&dyn Array> = vec![&null];

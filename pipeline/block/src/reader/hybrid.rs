@@ -1,11 +1,17 @@
 //! Parquet's mix of run-length and bit-packed runs, read by position.
 //! Source: <https://parquet.apache.org/docs/file-format/data-pages/encodings/#RLE>.
 
+use std::array::from_fn;
+use std::ops::Range;
+
 use arrow::array::BooleanBufferBuilder;
 use arrow::buffer::BooleanBuffer;
+use arrow::util::bit_chunk_iterator::UnalignedBitChunk;
 
 /// Bits of a number at most.
 const WIDTH_MAX: usize = 32;
+/// Numbers that are packed together.
+const GROUP: usize = 8;
 
 /// Numbers in order. What ends early says so by `None`.
 #[derive(Debug)]
@@ -40,39 +46,14 @@ impl<'a> Hybrid<'a> {
         Some(())
     }
 
-    /// Gives the next numbers.
-    pub(super) fn take(&mut self, mut count: usize, mut put: impl FnMut(u32)) -> Option<()> {
+    /// Appends the next numbers.
+    pub(super) fn take(&mut self, mut count: usize, out: &mut Vec<i32>) -> Option<()> {
         while count > 0 {
             let step = self.step(count)?;
             match self.run {
-                Run::Repeat(number) => (0..step).for_each(|_| put(number)),
-                Run::Packed(bytes, read) => {
-                    (read..read + step).for_each(|index| put(unpack(bytes, self.width, index)));
-                }
+                Run::Repeat(number) => out.resize(out.len() + step, number.cast_signed()),
+                Run::Packed(bytes, read) => unpack(bytes, self.width, read..read + step, out),
             }
-            self.advance(step);
-            count -= step;
-        }
-        Some(())
-    }
-
-    /// Gives the runs of the next numbers, which have one bit each: whether it is set, and how many are alike.
-    pub(super) fn runs_of_bits(
-        &mut self,
-        mut count: usize,
-        mut take: impl FnMut(bool, usize) -> Option<()>,
-    ) -> Option<()> {
-        while count > 0 {
-            let mut step = self.step(count)?;
-            let set = match self.run {
-                Run::Repeat(number) => number == 1,
-                Run::Packed(bytes, read) => {
-                    let (set, alike) = alike(bytes, read);
-                    step = step.min(alike);
-                    set
-                }
-            };
-            take(set, step)?;
             self.advance(step);
             count -= step;
         }
@@ -80,18 +61,52 @@ impl<'a> Hybrid<'a> {
     }
 
     /// The next numbers, which have one bit each.
-    pub(super) fn bits(&mut self, mut count: usize) -> Option<BooleanBuffer> {
+    pub(super) fn bits(&mut self, count: usize) -> Option<BooleanBuffer> {
         let mut bits = BooleanBufferBuilder::new(count);
+        self.put_bits(count, &mut bits)?;
+        Some(bits.finish())
+    }
+
+    /// Appends the next numbers, which have one bit each, and gives how many of them are set.
+    pub(super) fn put_bits(&mut self, mut count: usize, out: &mut BooleanBufferBuilder) -> Option<usize> {
+        let mut set = 0;
         while count > 0 {
             let step = self.step(count)?;
             match self.run {
-                Run::Repeat(number) => bits.append_n(step, number == 1),
-                Run::Packed(bytes, read) => bits.append_packed_range(read..read + step, bytes),
+                Run::Repeat(number) => out.append_n(step, number == 1),
+                Run::Packed(bytes, read) => out.append_packed_range(read..read + step, bytes),
             }
+            set += self.set(step);
             self.advance(step);
             count -= step;
         }
-        Some(bits.finish())
+        Some(set)
+    }
+
+    /// Skips numbers, which have one bit each, and gives how many of them are set.
+    pub(super) fn skip_bits(&mut self, mut count: usize) -> Option<usize> {
+        let mut set = 0;
+        while count > 0 {
+            let step = self.step(count)?;
+            set += self.set(step);
+            self.advance(step);
+            count -= step;
+        }
+        Some(set)
+    }
+
+    /// How many of the next numbers of the present run, which have one bit each, are set.
+    fn set(&self, count: usize) -> usize {
+        match self.run {
+            Run::Repeat(number) => {
+                if number == 1 {
+                    count
+                } else {
+                    0
+                }
+            }
+            Run::Packed(bytes, read) => UnalignedBitChunk::new(bytes, read, count).count_ones(),
+        }
     }
 
     /// How many of the next `count` numbers are of one run.
@@ -152,19 +167,36 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
-/// The number at an index, lowest bits first.
-fn unpack(bytes: &[u8], width: usize, index: usize) -> u32 {
-    let bit = index * width;
-    (word(bytes, bit / 8) >> (bit % 8) & ((1 << width) - 1)) as u32
+/// Appends packed numbers by their indices, lowest bits first.
+fn unpack(bytes: &[u8], width: usize, indices: Range<usize>, out: &mut Vec<i32>) {
+    out.reserve(indices.len());
+    let single = |index: usize| number(word(bytes, index * width / 8), index * width % 8, width);
+    // The first of eight numbers begins with a byte.
+    let aligned = indices.start.next_multiple_of(GROUP).min(indices.end);
+    let groups = (aligned..indices.end).step_by(GROUP).take((indices.end - aligned) / GROUP);
+    let rest = aligned + groups.len() * GROUP;
+    out.extend((indices.start..aligned).map(single));
+    match width {
+        0 => out.resize(out.len() + rest - aligned, 0),
+        1..=8 => groups.for_each(|first| {
+            let word = word(bytes, first * width / 8);
+            out.extend_from_slice(&from_fn::<_, GROUP, _>(|index| number(word, index * width, width)));
+        }),
+        9..=16 => groups.for_each(|first| {
+            let (byte, half) = (first * width / 8, GROUP / 2 * width);
+            let words = [word(bytes, byte), word(bytes, byte + half / 8) >> (half % 8)];
+            out.extend_from_slice(&from_fn::<_, GROUP, _>(|index| {
+                number(words[index / (GROUP / 2)], index % (GROUP / 2) * width, width)
+            }));
+        }),
+        _ => out.extend((aligned..rest).map(single)),
+    }
+    out.extend((rest..indices.end).map(single));
 }
 
-/// Whether the bit at an index is set, and how many from there on are like it, at least.
-fn alike(bytes: &[u8], index: usize) -> (bool, usize) {
-    let word = word(bytes, index / 8) >> (index % 8);
-    let known = 64 - index % 8;
-    let set = word & 1 == 1;
-    let alike = if set { word.trailing_ones() } else { word.trailing_zeros() };
-    (set, (alike as usize).min(known))
+/// The number that begins at a bit of a word.
+const fn number(word: u64, bit: usize, width: usize) -> i32 {
+    (word >> bit & ((1 << width) - 1)) as u32 as i32
 }
 
 #[cfg(test)]
@@ -217,34 +249,45 @@ mod tests {
                 }
                 hybrid.skip(skipped).unwrap();
                 let mut found = Vec::new();
-                hybrid.take(taken, |number| found.push(number)).unwrap();
+                hybrid.take(taken, &mut found).unwrap();
+                let found: Vec<u32> = found.into_iter().map(i32::cast_unsigned).collect();
                 prop_assert_eq!(&found[..], &rest[skipped..skipped + taken]);
                 rest = &rest[skipped + taken..];
             }
         }
 
         #[test]
-        fn bits_come_in_runs(runs in prop::collection::vec((any::<bool>(), 1_usize..30), 1..40)) {
+        fn bits_are_read_by_position(
+            runs in prop::collection::vec((any::<bool>(), 1_usize..30), 1..40),
+            steps in prop::collection::vec((0_usize..30, 0_usize..30), 1..20),
+        ) {
             let bits: Vec<bool> = runs.iter().flat_map(|(bit, run)| vec![*bit; *run]).collect();
             let bytes = encode(&bits.iter().map(|bit| u32::from(*bit)).collect::<Vec<_>>(), 1);
-            let mut found = Vec::new();
             let mut hybrid = Hybrid::new(&bytes, 1).unwrap();
-            hybrid.runs_of_bits(bits.len(), |set, count| {
-                found.extend(vec![set; count]);
-                Some(())
-            }).unwrap();
-            prop_assert_eq!(&found, &bits);
-            let bits_again = Hybrid::new(&bytes, 1).unwrap().bits(bits.len()).unwrap();
-            prop_assert_eq!(bits_again.iter().collect::<Vec<_>>(), bits);
+            let mut rest = &bits[..];
+            for (skipped, taken) in steps {
+                if skipped + taken > rest.len() {
+                    break;
+                }
+                let set = |bits: &[bool]| bits.iter().filter(|bit| **bit).count();
+                prop_assert_eq!(hybrid.skip_bits(skipped), Some(set(&rest[..skipped])));
+                let mut found = BooleanBufferBuilder::new(0);
+                let wanted = &rest[skipped..skipped + taken];
+                prop_assert_eq!(hybrid.put_bits(taken, &mut found), Some(set(wanted)));
+                prop_assert_eq!(found.finish().iter().collect::<Vec<_>>(), wanted);
+                rest = &rest[skipped + taken..];
+            }
         }
 
         #[test]
         fn any_bytes_end(bytes: Vec<u8>, width in 0_usize..40, count in 0_usize..100_000) {
             if let Some(mut hybrid) = Hybrid::new(&bytes, width) {
-                let mut found = 0;
-                let whole = hybrid.take(count, |_| found += 1).is_some();
-                prop_assert!(!whole || found == count);
+                let mut found = Vec::new();
+                let whole = hybrid.take(count, &mut found).is_some();
+                prop_assert!(!whole || found.len() == count);
             }
+            let bits = Hybrid::new(&bytes, 1).unwrap().bits(count);
+            prop_assert!(bits.is_none_or(|bits| bits.len() == count));
         }
     }
 }

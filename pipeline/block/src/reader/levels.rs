@@ -104,7 +104,7 @@ fn levels(page: &Page, max_rep: i16, max_def: i16) -> Option<(Levels<'_>, Levels
 }
 
 /// Bytes that follow their length, and what follows them.
-fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }

@@ -8,8 +8,10 @@ mod condition;
 mod decode;
 mod facts;
 mod flat;
+mod lists;
 mod loaded;
 mod projection;
+mod values;
 
 use std::ops::Range;
 use std::sync::Arc;

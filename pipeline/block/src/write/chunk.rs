@@ -10,7 +10,7 @@ use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
-    ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
+    ColumnChunkMetaData, ColumnIndexBuilder, LevelHistogram, OffsetIndexBuilder, PageEncodingStats,
 };
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
@@ -21,6 +21,28 @@ use super::value::Value;
 pub(super) struct Chunk {
     pub(super) bytes: Bytes,
     pub(super) close: ColumnCloseResult,
+}
+
+/// A page without its values.
+pub(super) trait PageLevels {
+    /// Appends the levels.
+    fn put(&self, out: &mut Vec<u8>);
+
+    fn counts(&self) -> PageCounts;
+
+    /// How often each repetition level and each definition level is there. Of lists these alone tell readers whether a page has values.
+    fn histograms(&self) -> [Option<LevelHistogram>; 2] {
+        [None, None]
+    }
+}
+
+/// What a page has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageCounts {
+    pub(super) rows: usize,
+    /// More than rows where lists have several elements.
+    pub(super) levels: usize,
+    pub(super) values: usize,
 }
 
 /// The pages of a chunk so far.
@@ -35,7 +57,9 @@ pub(super) struct ChunkBuilder<'a, V> {
     data_at: Option<u64>,
     encodings: Vec<PageEncodingStats>,
     rows: usize,
-    nulls: usize,
+    levels: usize,
+    values: usize,
+    histograms: [Option<LevelHistogram>; 2],
     column_index: ColumnIndexBuilder,
     offset_index: OffsetIndexBuilder,
     /// Of the pages that have values.
@@ -60,7 +84,9 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
             data_at: None,
             encodings: Vec::new(),
             rows: 0,
-            nulls: 0,
+            levels: 0,
+            values: 0,
+            histograms: [None, None],
             offset_index: OffsetIndexBuilder::new(),
             bounds: Vec::new(),
         }
@@ -84,12 +110,13 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
         &mut self,
         content: &[u8],
         encoding: Encoding,
-        (rows, nulls): (usize, usize),
+        levels: &impl PageLevels,
         bounds: Option<(V, V)>,
     ) -> Result<(), ParquetError> {
+        let counts = levels.counts();
         let page = Page::DataPage {
             buf: self.compressor.compress(content)?.into(),
-            num_values: count(rows)?,
+            num_values: count(counts.levels)?,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
@@ -99,12 +126,22 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
         self.data_at.get_or_insert(written.offset);
         let size = i32::try_from(written.compressed_size)?;
         self.offset_index.append_offset_and_size(i64::try_from(written.offset)?, size);
-        self.offset_index.append_row_count(i64::try_from(rows)?);
+        self.offset_index.append_row_count(i64::try_from(counts.rows)?);
         let (min, max) = bounds.map(|(min, max)| (min.lower(), max.upper())).unwrap_or_default();
-        self.column_index.append(bounds.is_none(), min, max, i64::try_from(nulls)?, None);
+        let nulls = i64::try_from(counts.levels - counts.values)?;
+        self.column_index.append(bounds.is_none(), min, max, nulls, V::NANS);
+        let histograms = levels.histograms();
+        self.column_index.append_histograms(&histograms[0], &histograms[1]);
+        for (all, page) in self.histograms.iter_mut().zip(histograms) {
+            match (all, page) {
+                (Some(all), Some(page)) => all.add(&page),
+                (all, page) => *all = page,
+            }
+        }
         self.bounds.extend(bounds);
-        self.rows += rows;
-        self.nulls += nulls;
+        self.rows += counts.rows;
+        self.levels += counts.levels;
+        self.values += counts.values;
         Ok(())
     }
 
@@ -125,16 +162,19 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
         let min = self.bounds.iter().map(|(min, _)| *min).min();
         let max = self.bounds.iter().map(|(_, max)| *max).max();
         let encodings = self.encodings.iter().map(|stats| stats.encoding).chain([Encoding::RLE]).collect();
+        let [reps, defs] = self.histograms;
         let metadata = ColumnChunkMetaData::builder(self.column)
+            .set_repetition_level_histogram(reps)
+            .set_definition_level_histogram(defs)
             .set_compression(self.compression)
             .set_encodings(encodings)
             .set_page_encoding_stats(self.encodings)
             .set_total_compressed_size(i64::try_from(self.compressed_bytes)?)
             .set_total_uncompressed_size(i64::try_from(self.uncompressed_bytes)?)
-            .set_num_values(i64::try_from(self.rows)?)
+            .set_num_values(i64::try_from(self.levels)?)
             .set_dictionary_page_offset(self.dictionary_at.map(i64::try_from).transpose()?)
             .set_data_page_offset(i64::try_from(self.data_at.unwrap_or_default())?)
-            .set_statistics(V::statistics(min.zip(max), self.nulls as u64))
+            .set_statistics(V::statistics(min.zip(max), (self.levels - self.values) as u64))
             .build()?;
         self.column_index.set_boundary_order(boundary_order(&self.bounds));
         let bytes = Bytes::from(self.sink.into_inner()?);

@@ -14,6 +14,15 @@ pub(super) const fn bit_width(count: usize) -> u32 {
     usize::BITS - count.saturating_sub(1).leading_zeros()
 }
 
+/// Appends what `put` does, after its length.
+pub(super) fn put_prefixed(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    put(out);
+    let length = u32::try_from(out.len() - start - 4).expect("levels of a page are few bytes");
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
 /// Appends numbers of `width` bits. What is bit-packed starts and ends at multiples of eight numbers, so a run of equal
 /// numbers is looked for only there.
 pub(super) fn put_numbers(out: &mut Vec<u8>, numbers: &[u32], width: u32) {

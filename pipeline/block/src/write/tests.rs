@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, StringDictionaryBuilder, UInt32Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int8Array, Int32Array,
+    Int64Array, ListArray, RecordBatch, StringArray, StringDictionaryBuilder, StructArray,
+    TimestampNanosecondArray, UInt32Array,
 };
-use arrow::datatypes::Int32Type;
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{Field, Int32Type};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::FileReader;
@@ -18,7 +21,7 @@ use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader}
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
-use super::flat::FlatEncoder;
+use super::encoder::Encoder;
 use super::write_group;
 
 const PAGE_ROWS: usize = 100;
@@ -45,7 +48,7 @@ fn properties() -> WriterProperties {
 
 fn ours(batch: &RecordBatch) -> Bytes {
     let mut out = Vec::new();
-    let mut encoder = FlatEncoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
+    let mut encoder = Encoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
     let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
     let (mut file, columns) = writer.into_serialized_writer().unwrap();
     write_group(&mut file, &columns, &mut encoder, 0, batch).unwrap();
@@ -77,36 +80,80 @@ fn skipping(metadata: &ParquetMetaData, column: usize) -> String {
     let index = group.column_index(column).unwrap();
     let rows: Vec<_> =
         group.page_locations(column).unwrap().iter().map(|page| page.first_row_index).collect();
-    let bounds = match index {
-        ColumnIndexMetaData::BYTE_ARRAY(index) => {
-            format!(
-                "{:?}",
-                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
-            )
-        }
-        ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index) => {
-            format!(
-                "{:?}",
-                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
-            )
-        }
-        ColumnIndexMetaData::INT32(index) => {
-            format!(
-                "{:?}",
-                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
-            )
-        }
-        ColumnIndexMetaData::INT64(index) => {
-            format!(
-                "{:?}",
-                (0..rows.len()).map(|i| (index.min_value(i), index.max_value(i))).collect::<Vec<_>>()
-            )
-        }
-        _ => "none".to_owned(),
-    };
+    macro_rules! bounds {
+        ($($kind:ident)*) => {
+            match index {
+                $(ColumnIndexMetaData::$kind(index) => {
+                    let page = |page| (index.min_value(page), index.max_value(page));
+                    format!("{:?}", (0..rows.len()).map(page).collect::<Vec<_>>())
+                })*
+                _ => "none".to_owned(),
+            }
+        };
+    }
+    let bounds = bounds!(BYTE_ARRAY FIXED_LEN_BYTE_ARRAY INT32 INT64 DOUBLE BOOLEAN);
     let nulls: Vec<_> =
         (0..rows.len()).map(|page| (index.is_null_page(page), index.null_count(page))).collect();
     format!("{bounds} {nulls:?} {:?} {rows:?}", index.get_boundary_order())
+}
+
+/// Lists of some structs with lists in them; of each all kinds: null, empty, of one and several elements.
+fn lists(counts: &[Option<usize>]) -> ArrayRef {
+    let list = |counts: &[Option<usize>], fields: Vec<(&str, ArrayRef, bool)>| {
+        let fields = fields.into_iter().map(|(name, array, nullable)| {
+            (Arc::new(Field::new(name, array.data_type().clone(), nullable)), array)
+        });
+        let items = StructArray::from(fields.collect::<Vec<_>>());
+        let item = Arc::new(Field::new("element", items.data_type().clone(), false));
+        let offsets = OffsetBuffer::from_lengths(counts.iter().map(|count| count.unwrap_or(0)));
+        let there = counts.iter().map(Option::is_some).collect::<Vec<_>>();
+        ListArray::new(item, offsets, Arc::new(items), Some(there.into()))
+    };
+    let count = counts.iter().flatten().sum::<usize>();
+    let inner: Vec<_> = (0..count).map(|n| (n % 5 > 0).then_some(n % 4)).collect();
+    let items = 0..inner.iter().flatten().sum::<usize>();
+    let inner = list(
+        &inner,
+        vec![
+            ("kind", Arc::new(Int8Array::from_iter_values(items.clone().map(|n| (n % 9) as i8 - 4))), false),
+            (
+                "int",
+                Arc::new(items.clone().map(|n| (n % 3 > 0).then_some(n as i64)).collect::<Int64Array>()),
+                true,
+            ),
+            ("none", Arc::new(BinaryArray::new_null(items.len())), true),
+        ],
+    );
+    let elements = 0..count;
+    let zeros = [0.0, -0.0, 1.5, -2.5];
+    let doubles = elements.clone().map(|n| (n % 5 > 1).then_some(zeros[n % 4]));
+    let bytes =
+        elements.clone().map(|n| (n % 3 == 0).then(|| vec![if n % 2 == 0 { 255 } else { 7 }; n % 90]));
+    let bytes: Vec<Option<Vec<u8>>> = bytes.collect();
+    let list = list(
+        counts,
+        vec![
+            (
+                "time",
+                Arc::new(TimestampNanosecondArray::from_iter_values(elements.clone().map(|n| n as i64))),
+                false,
+            ),
+            (
+                "name",
+                Arc::new(StringArray::from_iter_values(elements.clone().map(|n| "é".repeat(n % 70)))),
+                false,
+            ),
+            ("double", Arc::new(doubles.collect::<Float64Array>()), true),
+            (
+                "bool",
+                Arc::new(elements.map(|n| (n % 4 > 0).then_some(n % 3 == 0)).collect::<BooleanArray>()),
+                true,
+            ),
+            ("bytes", Arc::new(BinaryArray::from_iter(bytes)), true),
+            ("inner", Arc::new(inner), true),
+        ],
+    );
+    Arc::new(list)
 }
 
 fn batch(rows: &[(Option<u8>, Option<i64>, u16)], offset: usize) -> RecordBatch {
@@ -130,6 +177,9 @@ fn batch(rows: &[(Option<u8>, Option<i64>, u16)], offset: usize) -> RecordBatch 
             false,
         ),
         ("large", Arc::new(Int64Array::from_iter(optional(|n| n))), true),
+        ("bool", Arc::new(BooleanArray::from_iter(rows.iter().map(|(_, n, _)| n.map(|n| n > 0)))), true),
+        ("double", Arc::new(Float64Array::from_iter(rows.iter().map(|(_, n, _)| n.map(|n| n as f64)))), true),
+        ("list", lists(&rows.iter().map(|(n, ..)| n.map(|n| usize::from(n % 4))).collect::<Vec<_>>()), true),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
     batch.slice(offset, batch.num_rows() - offset)
@@ -139,16 +189,27 @@ fn check(batch: &RecordBatch) {
     let (ours, theirs) = (ours(batch), theirs(batch));
     assert_eq!(read(&ours), read(&theirs));
     let (our_file, their_file) = (open(&ours), open(&theirs));
-    for column in 0..batch.num_columns() {
+    for column in 0..our_file.metadata().row_group(0).num_columns() {
         let (our_chunk, their_chunk) = (
             our_file.metadata().row_group(0).column(column),
             their_file.metadata().row_group(0).column(column),
         );
         assert_eq!(our_chunk.statistics(), their_chunk.statistics());
         assert_eq!(our_chunk.encodings_mask(), their_chunk.encodings_mask());
-        assert_eq!(our_chunk.page_encoding_stats(), their_chunk.page_encoding_stats());
         assert_eq!(our_chunk.num_values(), their_chunk.num_values());
-        assert_eq!(skipping(our_file.metadata(), column), skipping(their_file.metadata(), column));
+        if our_chunk.column_descr().max_rep_level() == 0 {
+            assert_eq!(our_chunk.page_encoding_stats(), their_chunk.page_encoding_stats());
+            assert_eq!(skipping(our_file.metadata(), column), skipping(their_file.metadata(), column));
+        } else {
+            // The library counts levels where we count rows, so that our pages have the same rows in all columns.
+            let index = our_file.metadata().page_index_for_row_group(0);
+            let pages = index.page_locations(column).unwrap().iter().zip(0..);
+            pages.for_each(|(page, n)| assert_eq!(page.first_row_index, n * PAGE_ROWS as i64));
+            let histogram = ColumnChunkMetaData::definition_level_histogram;
+            assert_eq!(histogram(our_chunk), histogram(their_chunk));
+            let histogram = ColumnChunkMetaData::repetition_level_histogram;
+            assert_eq!(histogram(our_chunk), histogram(their_chunk));
+        }
         let filter = |file: &SerializedFileReader<Bytes>| {
             let group = file.get_row_group(0).unwrap();
             group.get_column_bloom_filter(column).map(|filter| {

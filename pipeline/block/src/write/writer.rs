@@ -13,7 +13,7 @@ use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::flat::FlatEncoder;
+use super::encoder::Encoder;
 use super::{Description, Layout, properties, write_group};
 use crate::BlockConfig;
 use crate::columns::BlockStats;
@@ -22,7 +22,7 @@ use crate::columns::BlockStats;
 pub(crate) struct BlockWriter {
     file: SerializedFileWriter<Buffer>,
     columns: ArrowRowGroupWriterFactory,
-    encoder: FlatEncoder,
+    encoder: Encoder,
     groups: usize,
 }
 
@@ -37,7 +37,7 @@ impl BlockWriter {
         let properties = properties(layout, config)?;
         let buffer = Buffer(Mutex::new(Vec::with_capacity(capacity)));
         let writer = ArrowWriter::try_new(buffer, schema, Some(properties.clone()))?;
-        let encoder = FlatEncoder::new(Arc::new(properties), config.page_rows_max, config.zstd_level)?;
+        let encoder = Encoder::new(Arc::new(properties), config.page_rows_max, config.zstd_level)?;
         let (file, columns) = writer.into_serialized_writer()?;
         Ok(Self { file, columns, encoder, groups: 0 })
     }

@@ -1,7 +1,6 @@
 //! Bytes of a row group to batches of columns.
 
-use std::collections::HashMap;
-use std::error::Error;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +12,8 @@ use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type;
 use vivace_model::scan::TraceRuns;
 
-use super::{Block, flat};
+use super::values::Decoded;
+use super::{Block, flat, lists};
 use crate::complete::complete;
 use crate::reader::fetched::Fetched;
 use crate::reader::pages::{Kept, Pages};
@@ -21,8 +21,6 @@ use crate::schema::{AttributeScope, TRACE_ID, fixed_fields};
 
 /// Rows decoded at once: what is decoded should stay in the processor's cache while it is put in its place.
 const DECODE_ROWS_MAX: usize = 32_768;
-
-type Decoded<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The columns, by their numbers in the schema, of the rows. `leaves` are those leaf columns of them that were read.
 pub(super) fn columns(
@@ -42,7 +40,7 @@ pub(super) fn columns(
         let own = block.index.schema.field(column);
         let target = fixed.iter().find(|field| field.name() == own.name());
         let leaf = block.leaves[column].start;
-        let array = read.flat.get(&leaf);
+        let array = read.own.get(&leaf);
         let array = array.or_else(|| read.others.as_ref()?.column_by_name(own.name()));
         let (field, array) = match (target, array) {
             (Some(target), Some(array)) => (target.clone(), complete(array, target.data_type())?),
@@ -74,7 +72,7 @@ fn promoted(own: &Field, array: &ArrayRef) -> Decoded<(Field, ArrayRef)> {
 /// The traces of a row group.
 pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decoded<TraceRuns> {
     let read = read(block, group, &[block.index.trace_id_leaf], &block.all_rows(group), fetched, None)?;
-    let column = read.flat.get(&block.index.trace_id_leaf);
+    let column = read.own.get(&block.index.trace_id_leaf);
     let column = column.or_else(|| read.others.as_ref()?.column_by_name(TRACE_ID));
     let Some(column) = column else {
         return Ok(TraceRuns::new([]));
@@ -93,8 +91,8 @@ pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decod
 /// Columns as they are in the file; those without any value are left out.
 #[derive(Debug, Default)]
 struct Read {
-    /// Flat columns that were decoded here, by leaf.
-    flat: HashMap<usize, ArrayRef>,
+    /// Columns that were decoded here, by their first leaf.
+    own: HashMap<usize, ArrayRef>,
     others: Option<RecordBatch>,
 }
 
@@ -113,39 +111,71 @@ fn read(
         return Ok(read);
     }
     let mut pages = Pages::new(&block.index.metadata, group);
-    let mut present = Vec::with_capacity(leaves.len());
-    for &leaf in leaves {
-        let index = &block.index.leaves(group)[leaf];
-        let kept = kept.map(|kept| &kept[leaf]);
-        if !pages.add(fetched, leaf, index, rows, kept)? {
-            continue;
-        }
-        let meta = block.index.metadata.row_group(group).column(leaf);
-        let field = block.leaves.iter().position(|leaves| leaves.start == leaf);
-        let field = field.map(|column| block.index.schema.field(column));
-        let decoded = match field.zip(pages.chunk(leaf)) {
-            Some((field, chunk)) => {
-                flat::column(meta, field.data_type(), chunk, count, kept.map(|kept| &kept.texts))?
-            }
-            None => None,
-        };
-        match decoded {
-            Some(array) => {
-                read.flat.insert(leaf, array);
-                pages.remove(leaf);
-            }
-            None => {
-                if kept.is_some_and(|kept| kept.texts.get().is_some()) {
-                    pages.add(fetched, leaf, index, rows, None)?;
-                }
+    let mut others = Vec::new();
+    for (column, leaves) in by_column(block, leaves) {
+        let mut present = Vec::with_capacity(leaves.len());
+        for &leaf in leaves {
+            let index = &block.index.leaves(group)[leaf];
+            if pages.add(fetched, leaf, index, rows, kept.map(|kept| &kept[leaf]))? {
                 present.push(leaf);
             }
         }
+        if present.is_empty() {
+            continue;
+        }
+        match own(block, group, column, &present, &pages, count, kept)? {
+            Some(array) => {
+                read.own.insert(block.leaves[column].start, array);
+                present.iter().for_each(|leaf| pages.remove(*leaf));
+            }
+            None => {
+                for &leaf in &present {
+                    if kept.is_some_and(|kept| kept[leaf].texts.get().is_some()) {
+                        pages.add(fetched, leaf, &block.index.leaves(group)[leaf], rows, None)?;
+                    }
+                }
+                others.extend(present);
+            }
+        }
     }
-    if !present.is_empty() {
-        read.others = Some(with_library(block, group, &pages, &present, rows)?);
+    if !others.is_empty() {
+        read.others = Some(with_library(block, group, &pages, &others, rows)?);
     }
     Ok(read)
+}
+
+/// The leaves, ascending, by the columns that they belong to.
+fn by_column<'a>(block: &Block, leaves: &'a [usize]) -> Vec<(usize, &'a [usize])> {
+    let column = |leaf: usize| block.leaves.partition_point(|leaves| leaves.end <= leaf);
+    leaves.chunk_by(|a, b| column(*a) == column(*b)).map(|leaves| (column(leaves[0]), leaves)).collect()
+}
+
+/// A column decoded here, from those of its leaves that have values; none if the Parquet library is to decode it.
+fn own(
+    block: &Block,
+    group: usize,
+    column: usize,
+    present: &[usize],
+    pages: &Pages<'_>,
+    count: usize,
+    kept: Option<&[Kept]>,
+) -> Decoded<Option<ArrayRef>> {
+    let field = block.index.schema.field(column);
+    let meta = block.index.metadata.row_group(group);
+    let known = |leaf: usize| kept.map(|kept| &kept[leaf].texts);
+    let first = block.leaves[column].start;
+    if !field.data_type().is_nested() {
+        let Some(chunk) = pages.chunk(first) else { return Ok(None) };
+        return flat::column(meta.column(first), field.data_type(), chunk, count, known(first));
+    }
+    let mut found = BTreeMap::new();
+    for &leaf in present {
+        let Some(chunk) = pages.chunk(leaf) else { return Ok(None) };
+        let decoded = lists::leaf(meta.column(leaf), field, leaf - first, chunk, known(leaf))?;
+        let Some(decoded) = decoded else { return Ok(None) };
+        found.insert(leaf - first, decoded);
+    }
+    lists::column(field, &found, count).map(Some)
 }
 
 /// Columns decoded by the Parquet library.

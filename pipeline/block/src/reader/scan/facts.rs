@@ -7,8 +7,9 @@ use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, StringArray};
+use arrow::array::{Array, GenericByteArray, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::ByteArrayType;
 use parquet::basic::{Encoding, Type};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{Page, PageReader};
@@ -155,8 +156,11 @@ fn bloom_range(chunk: &ColumnChunkMetaData) -> Option<Range<u64>> {
     Some(start..start.checked_add(length)?)
 }
 
-/// Strings that each follow their length.
-pub(super) fn strings(bytes: &[u8], count: usize) -> Decoded<StringArray> {
+/// Strings, or bytes, that each follow their length.
+pub(super) fn strings<T: ByteArrayType<Offset = i32>>(
+    bytes: &[u8],
+    count: usize,
+) -> Decoded<GenericByteArray<T>> {
     let text_bytes = count.checked_mul(4).and_then(|lengths| bytes.len().checked_sub(lengths));
     let text_bytes = text_bytes.ok_or("a dictionary is cut off")?;
     let (mut texts, mut offsets) = (Vec::with_capacity(text_bytes), Vec::with_capacity(count + 1));
@@ -171,5 +175,5 @@ pub(super) fn strings(bytes: &[u8], count: usize) -> Decoded<StringArray> {
         rest = after;
     }
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    Ok(StringArray::try_new(offsets, Buffer::from_vec(texts), None)?)
+    Ok(GenericByteArray::try_new(offsets, Buffer::from_vec(texts), None)?)
 }
