@@ -55,8 +55,8 @@ pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> Arra
         missing += numbers.len() - bits.count_ones() as usize;
         valid.push(bits);
     }
-    let valid = || BooleanBuffer::new(Buffer::from_vec(valid), 0, numbers.len());
-    let nulls = (missing > 0).then(|| NullBuffer::new(valid()));
+    let valid = BooleanBuffer::new(Buffer::from_vec(valid), 0, numbers.len());
+    let nulls = (missing > 0).then(|| NullBuffer::new(valid));
     let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(numbers), nulls);
     Arc::new(DictionaryArray::try_new(keys, values).expect("numbers come from the interner of the values"))
 }

@@ -256,28 +256,16 @@ impl Encoder {
         let (all, _) = array.value_data().as_chunks::<N>();
         let mut ids = Vec::with_capacity(all.len());
         cells.each(|place| ids.push(all[place]));
-        let compression = self.properties.compression(leaf.path());
-        let mut chunk = ChunkBuilder::new(Arc::clone(leaf), compression, &mut self.compressor);
         let wanted = self.properties.bloom_filter_properties(leaf.path());
-        let filter = wanted.map(|wanted| Sbbf::new_with_ndv_fpp(wanted.ndv(), wanted.fpp()));
-        let mut filter = filter.transpose()?;
-        let mut rest = &ids[..];
-        for page in cells.pages(self.page_rows_max) {
-            let (ids, more) = rest.split_at(page.counts().values);
-            rest = more;
-            self.content.clear();
-            page.put(&mut self.content);
-            self.content.extend_from_slice(ids.as_flattened());
-            if let Some(filter) = &mut filter {
-                // Blocks are sorted by trace: the same ids follow each other.
-                ids.chunk_by(|a, b| a == b).for_each(|same| filter.insert(&same[0][..]));
-            }
-            chunk.page(&self.content, Encoding::PLAIN, &page, bounds(ids.iter().copied()))?;
-        }
-        if let (Some(filter), Some(wanted)) = (&mut filter, wanted) {
+        let filter = wanted.map(|wanted| {
+            let mut filter = Sbbf::new_with_ndv_fpp(wanted.ndv(), wanted.fpp())?;
+            // Blocks are sorted by trace: the same ids follow each other.
+            ids.chunk_by(|a, b| a == b).for_each(|same| filter.insert(&same[0][..]));
             filter.fold_to_target_fpp(wanted.fpp());
-        }
-        chunk.finish(filter)
+            Ok::<_, ParquetError>(filter)
+        });
+        let put = |ids: &[[u8; N]], out: &mut Vec<u8>| out.extend_from_slice(ids.as_flattened());
+        self.plain(leaf, cells, &ids, put, filter.transpose()?)
     }
 
     /// Booleans, a bit each.
@@ -289,19 +277,32 @@ impl Encoder {
     ) -> Result<Chunk, ParquetError> {
         let mut bits = Vec::new();
         cells.each(|place| bits.push(value(place)));
+        let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+        let put = |bits: &[bool], out: &mut Vec<u8>| out.extend(bits.chunks(8).map(byte));
+        self.plain(leaf, cells, &bits, put, None)
+    }
+
+    /// Values as they are: `put` appends those of a page.
+    fn plain<V: Value>(
+        &mut self,
+        leaf: &ColumnDescPtr,
+        cells: &impl Cells,
+        values: &[V],
+        put: impl Fn(&[V], &mut Vec<u8>),
+        filter: Option<Sbbf>,
+    ) -> Result<Chunk, ParquetError> {
         let compression = self.properties.compression(leaf.path());
         let mut chunk = ChunkBuilder::new(Arc::clone(leaf), compression, &mut self.compressor);
-        let mut rest = &bits[..];
+        let mut rest = values;
         for page in cells.pages(self.page_rows_max) {
-            let (bits, more) = rest.split_at(page.counts().values);
+            let (values, more) = rest.split_at(page.counts().values);
             rest = more;
             self.content.clear();
             page.put(&mut self.content);
-            let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
-            self.content.extend(bits.chunks(8).map(byte));
-            chunk.page(&self.content, Encoding::PLAIN, &page, bounds(bits.iter().copied()))?;
+            put(values, &mut self.content);
+            chunk.page(&self.content, Encoding::PLAIN, &page, bounds(values.iter().copied()))?;
         }
-        chunk.finish(None)
+        chunk.finish(filter)
     }
 }
 

@@ -168,12 +168,14 @@ fn own(
         let Some(chunk) = pages.chunk(first) else { return Ok(None) };
         return flat::column(meta.column(first), field.data_type(), chunk, count, known(first));
     }
+    let Some(types) = lists::leaf_types(field) else { return Ok(None) };
     let mut found = BTreeMap::new();
     for &leaf in present {
-        let Some(chunk) = pages.chunk(leaf) else { return Ok(None) };
-        let decoded = lists::leaf(meta.column(leaf), field, leaf - first, chunk, known(leaf))?;
+        let (number, chunk) = (leaf - first, pages.chunk(leaf));
+        let Some((data_type, chunk)) = types.get(number).zip(chunk) else { return Ok(None) };
+        let decoded = lists::leaf(meta.column(leaf), data_type, chunk, known(leaf))?;
         let Some(decoded) = decoded else { return Ok(None) };
-        found.insert(leaf - first, decoded);
+        found.insert(number, decoded);
     }
     lists::column(field, &found, count).map(Some)
 }

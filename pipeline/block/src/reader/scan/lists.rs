@@ -34,17 +34,13 @@ pub(super) struct Leaf {
     values: ArrayRef,
 }
 
-/// The leaf's part of the rows asked for; none if the Parquet library is to decode it, or its column is not as ours are.
+/// The leaf's part of the rows asked for; none if the Parquet library is to decode it.
 pub(super) fn leaf(
     meta: &ColumnChunkMetaData,
-    column: &Field,
-    number: usize,
+    data_type: &DataType,
     chunk: Chunk<'_>,
     known: Option<&OnceLock<ArrayRef>>,
 ) -> Decoded<Option<Leaf>> {
-    let mut types = Vec::new();
-    let ours = leaf_types(column.data_type(), column.is_nullable(), &mut types);
-    let Some(data_type) = types.get(number).filter(|_| ours) else { return Ok(None) };
     let Some(form) = form(meta, data_type, chunk) else { return Ok(None) };
     let description = meta.column_descr();
     let (max_rep, max_def) = (description.max_rep_level().into(), description.max_def_level().into());
@@ -67,24 +63,32 @@ pub(super) fn leaf(
 /// The column, of so many rows, from those of its leaves that have values: by their numbers in it.
 pub(super) fn column(column: &Field, leaves: &BTreeMap<usize, Leaf>, rows: usize) -> Decoded<ArrayRef> {
     let DataType::List(item) = column.data_type() else { return Err("a column is no list".into()) };
-    list(item, 1, &mut 0, rows, leaves)?.ok_or_else(|| "a list has no leaf".into())
+    let array = list(item, 1, &mut 0, leaves)?.ok_or("a list has no leaf")?;
+    if array.len() != rows {
+        return Err("fewer rows than asked for".into());
+    }
+    Ok(array)
 }
 
-/// Collects the types of the leaves; says whether all lists are as blocks have them.
-fn leaf_types<'a>(data_type: &'a DataType, nullable: bool, types: &mut Vec<&'a DataType>) -> bool {
-    match data_type {
+/// The types of a column's leaves; none if its lists are not as ours are.
+pub(super) fn leaf_types(column: &Field) -> Option<Vec<&DataType>> {
+    let mut types = Vec::new();
+    add_leaf_types(column, &mut types)?;
+    Some(types)
+}
+
+fn add_leaf_types<'a>(field: &'a Field, types: &mut Vec<&'a DataType>) -> Option<()> {
+    match field.data_type() {
         DataType::List(item) => match item.data_type() {
-            DataType::Struct(fields) => {
-                let mut members = fields.iter();
-                let ours = nullable && !item.is_nullable();
-                ours && members.all(|field| leaf_types(field.data_type(), field.is_nullable(), types))
+            DataType::Struct(fields) if field.is_nullable() && !item.is_nullable() => {
+                fields.iter().try_for_each(|field| add_leaf_types(field, types))
             }
-            _ => false,
+            _ => None,
         },
-        DataType::Struct(_) => false,
+        DataType::Struct(_) => None,
         leaf => {
             types.push(leaf);
-            true
+            Some(())
         }
     }
 }
@@ -175,29 +179,20 @@ impl Starts<'_> {
     }
 }
 
-/// The lists of a depth, 1 for the outermost, of which there are `count`: null ones among them, and from which leaf on
-/// theirs are counted. None if no leaf of them has values.
+/// The lists of a depth, 1 for the outermost. `next` is the number of their first leaf, and then of what follows them.
+/// None if no leaf of them has values.
 fn list(
     of: &FieldRef,
     depth: i32,
     next: &mut usize,
-    count: usize,
     leaves: &BTreeMap<usize, Leaf>,
 ) -> Decoded<Option<ArrayRef>> {
     let DataType::Struct(fields) = of.data_type() else { return Err("a list is not of structs".into()) };
-    let mut types = Vec::new();
-    fields.iter().for_each(|field| _ = leaf_types(field.data_type(), field.is_nullable(), &mut types));
-    let own = *next..*next + types.len();
-    let Some((_, first)) = leaves.range(own.clone()).next() else {
-        *next = own.end;
-        return Ok(None);
-    };
-    let (offsets, lists) = first.lists(depth).ok_or("levels are none of lists")?;
-    let elements = offsets.last().map_or(0, |end| *end as usize);
+    let start = *next;
     let mut members: Vec<(FieldRef, ArrayRef)> = Vec::with_capacity(fields.len());
     for field in fields {
         let member = match field.data_type() {
-            DataType::List(of) => list(of, depth + 1, next, elements, leaves)?,
+            DataType::List(of) => list(of, depth + 1, next, leaves)?,
             _ => {
                 *next += 1;
                 leaves.get(&(*next - 1)).map(|leaf| Arc::clone(&leaf.values))
@@ -208,7 +203,10 @@ fn list(
             members.push((Arc::new(field), member));
         }
     }
-    if lists.len() != count || members.iter().any(|(_, member)| member.len() != elements) {
+    let Some((_, first)) = leaves.range(start..*next).next() else { return Ok(None) };
+    let (offsets, lists) = first.lists(depth).ok_or("levels are none of lists")?;
+    let elements = offsets.last().map_or(0, |end| *end as usize);
+    if members.iter().any(|(_, member)| member.len() != elements) {
         return Err("leaves of a list have different elements".into());
     }
     let (fields, members): (Vec<FieldRef>, Vec<ArrayRef>) = members.into_iter().unzip();
