@@ -13,17 +13,19 @@ mod value;
 mod writer;
 
 use std::io::Write;
+use std::vec;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::Field;
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{
     BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
 };
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use vivace_model::{OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
@@ -119,42 +121,67 @@ pub fn write_block(
     write().map(Bytes::from).map_err(BlockError::encode)
 }
 
-/// Writes a batch as a row group: by an encoder of our own, and what that leaves by the Parquet library's.
-fn write_group<W: Write + Send>(
-    file: &mut SerializedFileWriter<W>,
-    columns: &ArrowRowGroupWriterFactory,
-    encoder: &mut Encoder,
-    index: usize,
-    batch: &RecordBatch,
-) -> Result<(), ParquetError> {
-    let mut leaves = file.schema_descr().columns().to_vec().into_iter();
-    let mut writers = columns.create_column_writers(index)?.into_iter();
-    let mut group = file.next_row_group()?;
-    let missing = || ParquetError::General("the file has fewer columns than the batch".into());
-    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-        let leaves: Vec<ColumnDescPtr> = leaves.by_ref().take(lists::leaf_count(field.data_type())).collect();
+/// A row group that is being written, column by column: by an encoder of our own, and what that leaves by the Parquet
+/// library's.
+pub(crate) struct RowGroup<'a, W: Write> {
+    group: SerializedRowGroupWriter<'a, W>,
+    leaves: vec::IntoIter<ColumnDescPtr>,
+    writers: vec::IntoIter<ArrowColumnWriter>,
+    encoder: &'a mut Encoder,
+}
+
+impl<'a, W: Write + Send> RowGroup<'a, W> {
+    fn new(
+        file: &'a mut SerializedFileWriter<W>,
+        columns: &ArrowRowGroupWriterFactory,
+        encoder: &'a mut Encoder,
+        index: usize,
+    ) -> Result<Self, ParquetError> {
+        let leaves = file.schema_descr().columns().to_vec().into_iter();
+        let writers = columns.create_column_writers(index)?.into_iter();
+        Ok(Self { group: file.next_row_group()?, leaves, writers, encoder })
+    }
+
+    /// Writes the next column.
+    pub(crate) fn column(&mut self, field: &Field, array: &ArrayRef) -> Result<(), ParquetError> {
+        let leaves = lists::leaf_count(field.data_type());
+        let leaves: Vec<ColumnDescPtr> = self.leaves.by_ref().take(leaves).collect();
+        let missing = || ParquetError::General("the file has no such column".into());
         let chunks = match &leaves[..] {
             [] => return Err(missing()),
             [leaf] if !array.data_type().is_nested() => {
-                encoder.encode(leaf, array, &Column::new(leaf, array))?.map(|chunk| vec![chunk])
+                let cells = Column::new(leaf, array, self.encoder.page_rows_max());
+                self.encoder.encode(leaf, array, &cells)?.map(|chunk| vec![chunk])
             }
-            leaves => lists::encode(encoder, leaves, array)?,
+            leaves => lists::encode(self.encoder, leaves, array)?,
         };
         if let Some(chunks) = chunks {
             for chunk in chunks {
-                writers.next();
-                group.append_column(&chunk.bytes, chunk.close)?;
+                self.writers.next();
+                self.group.append_column(&chunk.bytes, chunk.close)?;
             }
-            continue;
+            return Ok(());
         }
         for levels in compute_leaves(field, array)? {
-            let mut writer = writers.next().ok_or_else(missing)?;
+            let mut writer = self.writers.next().ok_or_else(missing)?;
             writer.write(&levels)?;
-            writer.close()?.append_to_row_group(&mut group)?;
+            writer.close()?.append_to_row_group(&mut self.group)?;
         }
+        Ok(())
     }
-    group.close()?;
-    Ok(())
+
+    /// Writes all columns of a batch, and ends with them.
+    fn batch(mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            self.column(field, array)?;
+        }
+        self.close()
+    }
+
+    /// Ends the row group, which has all its columns.
+    pub(crate) fn close(self) -> Result<(), ParquetError> {
+        self.group.close().map(drop)
+    }
 }
 
 fn properties(layout: &Layout, config: &BlockConfig) -> Result<WriterProperties, ParquetError> {

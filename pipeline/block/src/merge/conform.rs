@@ -6,133 +6,161 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
 };
-use arrow::datatypes::{DataType, Float64Type, Int8Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, FieldRef, Float64Type, Int8Type, Int32Type, Int64Type};
+use hashbrown::HashMap;
 
+use super::source::SourceRows;
 use super::target::Target;
 use crate::BlockError;
 use crate::assemble::conflicts::with_moved;
 use crate::columns::{NULL, dictionary_column};
-use crate::complete::complete;
-use crate::schema::{AttributeScope, dictionary, value_type};
+use crate::schema::{AttributeScope, value_type};
+
+/// Rows of a source, of which one column of the target after the other is taken.
+pub(super) struct Conformed<'a> {
+    rows: SourceRows<'a>,
+    /// Rows there are.
+    count: usize,
+    target: &'a Target,
+    /// Of each column of the target its number in the source.
+    places: Vec<Option<usize>>,
+    /// The columns that attributes may leave or enter: overflow lists, and those that have a key of their items.
+    moved: BTreeMap<usize, Option<ArrayRef>>,
+}
 
 /// By column of the target the overflow items, by row, that belong into it.
 type Raised = BTreeMap<usize, Vec<(usize, usize)>>;
 
-/// The columns of the target, as far as the batch has values for them.
-pub(super) fn conform(batch: &RecordBatch, target: &Target) -> Result<Vec<Option<ArrayRef>>, BlockError> {
-    let mut columns = Vec::with_capacity(target.schema.fields().len());
-    for field in target.schema.fields() {
-        let Some(array) = batch.column_by_name(field.name()) else {
-            columns.push(None);
-            continue;
+impl<'a> Conformed<'a> {
+    /// So many rows. CPU-bound.
+    pub(super) fn new(rows: SourceRows<'a>, count: usize, target: &'a Target) -> Result<Self, BlockError> {
+        let own: HashMap<&str, (usize, &DataType)> =
+            rows.fields().iter().enumerate().map(|(n, f)| (f.name().as_str(), (n, f.data_type()))).collect();
+        let place = |field: &FieldRef| {
+            let (number, data_type) = own.get(field.name().as_str())?;
+            let fits =
+                *data_type == field.data_type() || AttributeScope::parse_column(field.name()).is_none();
+            fits.then_some(*number)
         };
-        let fits = field.data_type() == array.data_type();
-        if fits || AttributeScope::parse_column(field.name()).is_none() {
-            let array = complete(array, field.data_type())
-                .map_err(|error| BlockError::value(field.name(), error.to_string()))?;
-            columns.push((array.null_count() < array.len()).then_some(array));
+        let places = target.schema.fields().iter().map(place).collect();
+        let mut conformed = Self { rows, count, target, places, moved: BTreeMap::new() };
+        for scope in AttributeScope::ALL {
+            conformed.shift(scope)?;
+        }
+        Ok(conformed)
+    }
+
+    /// A column of the target, by its number, which is asked for once; none if it has no value. CPU-bound.
+    pub(super) fn column(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        match self.moved.remove(&column) {
+            Some(moved) => Ok(moved),
+            None => self.stored(column),
+        }
+    }
+
+    fn stored(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        self.places[column].map_or(Ok(None), |place| self.rows.column(place))
+    }
+
+    /// Moves attributes of a scope to where they belong.
+    fn shift(&mut self, scope: AttributeScope) -> Result<(), BlockError> {
+        let list = self.target.fixed(scope.overflow());
+        let own = self.stored(list)?;
+        let wrong = || BlockError::value(scope.overflow(), "its items are not as they must be");
+        let lowered = self.lowered(scope)?;
+        let mut taken = Vec::new();
+        if let Some(own) = own.as_ref() {
+            let items = own.as_list_opt::<i32>().and_then(|own| own.values().as_struct_opt());
+            let items = items.ok_or_else(wrong)?;
+            let raised = self.raised(own.as_list(), items, scope)?.ok_or_else(wrong)?;
+            taken.resize(items.len(), false);
+            raised.values().flatten().for_each(|(_, item)| taken[*item] = true);
+            for (column, items_of) in raised {
+                let data_type = self.target.schema.field(column).data_type();
+                let array = self.moved.get(&column).and_then(Option::as_ref);
+                let array = with_raised(array, data_type, self.count, items, &items_of);
+                self.moved.insert(column, Some(array.ok_or_else(wrong)?));
+            }
+        }
+        let array = if lowered.is_empty() && !taken.contains(&true) {
+            own
         } else {
-            columns.push(None);
-        }
-    }
-    for scope in AttributeScope::ALL {
-        let list = target.fixed(scope.overflow());
-        let lowered: Vec<(&str, ArrayRef)> = lowered(batch, target, scope)?;
-        let raised = columns[list].as_ref().map_or_else(
-            || Ok(Raised::new()),
-            |array| raised(array, target, scope, &columns).ok_or_else(|| wrong_items(scope)),
-        )?;
-        if lowered.is_empty() && raised.is_empty() {
-            continue;
-        }
-        let own = columns[list].take();
-        let mut taken = vec![false; own.as_ref().map_or(0, |own| own.as_list::<i32>().values().len())];
-        raised.values().flatten().for_each(|(_, item)| taken[*item] = true);
-        if let Some(own) = &own {
-            let items = own.as_list::<i32>().values().as_struct();
-            for (column, items_of) in &raised {
-                let data_type = target.schema.field(*column).data_type();
-                let array =
-                    with_raised(columns[*column].as_ref(), data_type, batch.num_rows(), items, items_of);
-                columns[*column] = Some(array.ok_or_else(|| wrong_items(scope))?);
-            }
-        }
-        let moved: Vec<(&str, &ArrayRef)> = lowered.iter().map(|(key, array)| (*key, array)).collect();
-        let picked = vec![true; batch.num_rows()];
-        let array = with_moved(own.as_ref(), &moved, &picked, |item| !taken[item]);
-        let array = array.map_err(|error| BlockError::value(scope.overflow(), error.to_string()))?;
-        columns[list] = (array.null_count() < array.len()).then_some(array);
-    }
-    Ok(columns)
-}
-
-fn wrong_items(scope: AttributeScope) -> BlockError {
-    BlockError::value(scope.overflow(), "its items are not as they must be")
-}
-
-/// The columns of a scope that have none of their name and type in the target, with their keys.
-fn lowered<'a>(
-    batch: &'a RecordBatch,
-    target: &Target,
-    scope: AttributeScope,
-) -> Result<Vec<(&'a str, ArrayRef)>, BlockError> {
-    let mut lowered = Vec::new();
-    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        let Some((_, key)) = AttributeScope::parse_column(field.name()).filter(|(of, _)| *of == scope) else {
-            continue;
+            let moved: Vec<(&str, &ArrayRef)> = lowered.iter().map(|(key, array)| (&**key, array)).collect();
+            let picked = vec![true; self.count];
+            let array = with_moved(own.as_ref(), &moved, &picked, |item| !taken[item]);
+            let array = array.map_err(|error| BlockError::value(scope.overflow(), error.to_string()))?;
+            (array.null_count() < array.len()).then_some(array)
         };
-        let place = target.column(scope, key);
-        if place.is_some_and(|place| target.schema.field(place).data_type() == array.data_type()) {
-            continue;
-        }
-        let array = match array.data_type() {
-            DataType::Int64 | DataType::Float64 | DataType::Boolean => Arc::clone(array),
-            _ => complete(array, &dictionary())
-                .map_err(|error| BlockError::value(field.name(), error.to_string()))?,
-        };
-        lowered.push((key, array));
+        self.moved.insert(list, array);
+        Ok(())
     }
-    Ok(lowered)
-}
 
-/// The overflow items of a scope that a column of the target can take: the first of a key in its row, of the column's
-/// type, not large. None if the list is none of attributes.
-fn raised(
-    list: &ArrayRef,
-    target: &Target,
-    scope: AttributeScope,
-    columns: &[Option<ArrayRef>],
-) -> Option<Raised> {
-    let list = list.as_list_opt::<i32>()?;
-    let items = list.values().as_struct_opt()?;
-    let keys = items.column_by_name("key")?.as_string_opt::<i32>()?;
-    let kinds = items.column_by_name("type")?.as_primitive_opt::<Int8Type>()?;
-    let strings = items.column_by_name("string")?;
-    let mut raised = Raised::new();
-    let offsets = list.value_offsets();
-    for row in (0..list.len()).filter(|row| list.is_valid(*row)) {
-        for item in offsets[row] as usize..offsets[row + 1] as usize {
-            let Some(place) = target.column(scope, keys.value(item)) else {
-                continue;
-            };
-            let fits = match target.schema.field(place).data_type() {
-                DataType::Int64 => kinds.value(item) == value_type::INT,
-                DataType::Float64 => kinds.value(item) == value_type::DOUBLE,
-                DataType::Boolean => kinds.value(item) == value_type::BOOL,
-                _ => kinds.value(item) == value_type::STRING && strings.is_valid(item),
-            };
-            if !fits || columns[place].as_ref().is_some_and(|column| column.is_valid(row)) {
-                continue;
-            }
-            let rows = raised.entry(place).or_default();
-            if rows.last().is_none_or(|(last, _)| *last != row) {
-                rows.push((row, item));
+    /// The columns of a scope that have none of their name and type in the target, with their keys.
+    fn lowered(&mut self, scope: AttributeScope) -> Result<Vec<(String, ArrayRef)>, BlockError> {
+        let lowers = |(number, field): (usize, &FieldRef)| {
+            let (_, key) = AttributeScope::parse_column(field.name()).filter(|(of, _)| *of == scope)?;
+            let place = self.target.column(scope, key);
+            let stays =
+                place.is_some_and(|place| self.target.schema.field(place).data_type() == field.data_type());
+            (!stays).then(|| (number, key.to_owned()))
+        };
+        let numbers: Vec<(usize, String)> =
+            self.rows.fields().iter().enumerate().filter_map(lowers).collect();
+        let mut lowered = Vec::new();
+        for (number, key) in numbers {
+            if let Some(array) = self.rows.column(number)? {
+                lowered.push((key, array));
             }
         }
+        Ok(lowered)
     }
-    Some(raised)
+
+    /// The overflow items of a scope that a column of the target can take: the first of a key in its row, of the column's
+    /// type, not large. None if the items are none of attributes. The columns that they are for are in `moved` then.
+    fn raised(
+        &mut self,
+        list: &ListArray,
+        items: &StructArray,
+        scope: AttributeScope,
+    ) -> Result<Option<Raised>, BlockError> {
+        let keys = items.column_by_name("key").and_then(|keys| keys.as_string_opt::<i32>());
+        let kinds = items.column_by_name("type").and_then(|kinds| kinds.as_primitive_opt::<Int8Type>());
+        let (Some(keys), Some(kinds), Some(strings)) = (keys, kinds, items.column_by_name("string")) else {
+            return Ok(None);
+        };
+        let mut raised = Raised::new();
+        let offsets = list.value_offsets();
+        for row in (0..list.len()).filter(|row| list.is_valid(*row)) {
+            for item in offsets[row] as usize..offsets[row + 1] as usize {
+                let Some(place) = self.target.column(scope, keys.value(item)) else {
+                    continue;
+                };
+                let fits = match self.target.schema.field(place).data_type() {
+                    DataType::Int64 => kinds.value(item) == value_type::INT,
+                    DataType::Float64 => kinds.value(item) == value_type::DOUBLE,
+                    DataType::Boolean => kinds.value(item) == value_type::BOOL,
+                    _ => kinds.value(item) == value_type::STRING && strings.is_valid(item),
+                };
+                if !fits {
+                    continue;
+                }
+                if !self.moved.contains_key(&place) {
+                    let column = self.stored(place)?;
+                    self.moved.insert(place, column);
+                }
+                if self.moved[&place].as_ref().is_some_and(|column| column.is_valid(row)) {
+                    continue;
+                }
+                let rows = raised.entry(place).or_default();
+                if rows.last().is_none_or(|(last, _)| *last != row) {
+                    rows.push((row, item));
+                }
+            }
+        }
+        Ok(Some(raised))
+    }
 }
 
 /// The column with the values of those items in their rows.

@@ -1,16 +1,21 @@
 //! Rows of several sources as columns in the order of the output.
-//! One source is decoded after the other, only in the rows that are wanted, and each of its values is put in its place at
-//! once: what was decoded is still in the processor's cache, and the sources are never in memory side by side.
+//! One column after the other: of one source after the other it is decoded, only in the rows that are wanted, and each
+//! value is put in its place at once. All that this touches is in the processor's cache, and so is the column for whoever
+//! takes it; the sources are never in memory side by side.
 //! Owns: the columns while they fill. Does not own: which rows, and what depends on the rest of their traces.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array};
-use arrow::buffer::NullBuffer;
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, PrimitiveArray, new_null_array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, UInt32Type};
+use arrow::error::ArrowError;
 
+use super::conform::Conformed;
 use super::source::Source;
 use super::target::Target;
 use super::window::Place;
@@ -21,47 +26,70 @@ use crate::columns::{Interner, NULL, dictionary_column};
 /// No row.
 pub(super) const NO_ROW: u32 = u32::MAX;
 
-/// The columns of the target in those rows. `own` may give a column that is known already. Where `roots` gives each row
-/// the row of its trace's root ([`NO_ROW`] for none), the columns that it names have what stands there.
-pub(super) fn gather(
-    sources: &[Arc<Source>],
-    rows: &[Place],
-    target: &Target,
-    own: impl Fn(&str) -> Option<ArrayRef>,
-    roots: Option<(&[u32], &[&str])>,
-) -> Result<Vec<ArrayRef>, BlockError> {
-    let fields = target.schema.fields();
-    let mut columns: Vec<Option<Column>> = fields.iter().map(|_| None).collect();
-    for (source, part) in sources.iter().zip(parts(sources.len(), rows)) {
-        if part.to.is_empty() {
-            continue;
+/// Rows of which one column of the target after the other is taken.
+pub(super) struct Gather<'a> {
+    sources: &'a [Arc<Source>],
+    target: &'a Target,
+    /// Where each row is.
+    picks: Vec<Pick>,
+    /// The rows of each source, and where each of them goes.
+    parts: Vec<(Conformed<'a>, Vec<u32>)>,
+}
+
+impl<'a> Gather<'a> {
+    /// CPU-bound, as are the columns.
+    pub(super) fn new(
+        sources: &'a [Arc<Source>],
+        rows: &[Place],
+        target: &'a Target,
+    ) -> Result<Self, BlockError> {
+        let parts = sources.iter().zip(parts(sources.len(), rows)).filter(|(_, part)| !part.to.is_empty());
+        let parts = parts.map(|(source, part)| {
+            Ok((Conformed::new(source.some(&part.ranges), part.to.len(), target)?, part.to))
+        });
+        let picks = rows.iter().map(|&(source, row)| (source as usize, row as usize)).collect();
+        Ok(Self { sources, target, picks, parts: parts.collect::<Result<_, BlockError>>()? })
+    }
+
+    /// A column, by its number, which is asked for once. If `roots` gives each row the row of its trace's root
+    /// ([`NO_ROW`] for none), it has what stands there.
+    pub(super) fn column(&mut self, number: usize, roots: Option<&[u32]>) -> Result<ArrayRef, BlockError> {
+        let (field, rows) = (self.target.schema.field(number), self.picks.len());
+        let name = field.name().as_str();
+        let keys: Option<Vec<&dyn Array>> =
+            self.sources.iter().map(|source| source.key(name).map(AsRef::as_ref)).collect();
+        if let Some(keys) = keys.filter(|keys| !keys.is_empty()) {
+            let gathered = match field.data_type() {
+                DataType::FixedSizeBinary(16) => ids::<16>(&keys, &self.picks),
+                DataType::FixedSizeBinary(8) => ids::<8>(&keys, &self.picks),
+                _ => interleave(&keys, &self.picks),
+            };
+            return gathered.map_err(|error| BlockError::value(name, error.to_string()));
         }
-        let arrays = source.columns(&part.ranges, target)?;
-        for ((column, array), field) in columns.iter_mut().zip(arrays).zip(fields) {
-            if let Some(array) = array {
-                column.get_or_insert_with(|| Column::new(field, rows.len())).put(&array, &part.to)?;
+        let mut column: Option<Column> = None;
+        for (part, to) in &mut self.parts {
+            if let Some(array) = part.column(number)? {
+                column.get_or_insert_with(|| Column::new(field, rows)).put(&array, to)?;
             }
         }
-    }
-    let picks: Vec<Pick> = rows.iter().map(|&(source, row)| (source as usize, row as usize)).collect();
-    let finish = |(column, field): (Option<Column>, &Arc<Field>)| {
-        let name = field.name().as_str();
-        if let Some(own) = own(name) {
-            return Ok(own);
-        }
-        let keys: Option<Vec<&dyn Array>> =
-            sources.iter().map(|source| source.key(name).map(AsRef::as_ref)).collect();
-        if let Some(keys) = keys.filter(|keys| !keys.is_empty()) {
-            return interleave(&keys, &picks).map_err(|error| BlockError::value(name, error.to_string()));
-        }
-        let roots = roots.filter(|(_, names)| names.contains(&name)).map(|(roots, _)| roots);
         match column {
             Some(column) => column.finish(field, roots),
-            None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.len())),
+            None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows)),
             None => Err(BlockError::value(name, "no row has a value")),
         }
-    };
-    columns.into_iter().zip(fields).map(finish).collect()
+    }
+}
+
+/// Ids of several arrays, as `interleave` does it for types that it knows.
+fn ids<const N: usize>(arrays: &[&dyn Array], picks: &[Pick]) -> Result<ArrayRef, ArrowError> {
+    let ids = arrays.iter().map(|array| array.as_fixed_size_binary().value_data().as_chunks::<N>().0);
+    let ids: Vec<&[[u8; N]]> = ids.collect();
+    let gathered: Vec<[u8; N]> = picks.iter().map(|&(array, row)| ids[array][row]).collect();
+    let valid = |index: usize| arrays[picks[index].0].is_valid(picks[index].1);
+    let missing = arrays.iter().any(|array| array.null_count() > 0);
+    let nulls = missing.then(|| NullBuffer::new(BooleanBuffer::collect_bool(picks.len(), valid)));
+    let bytes = Buffer::from_vec(gathered.into_flattened());
+    Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, bytes, nulls)?))
 }
 
 /// Rows of one source.

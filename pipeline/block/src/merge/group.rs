@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampNanosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, Schema, TimestampNanosecondType};
 use vivace_model::UnixNanos;
 use vivace_model::scan::TraceRuns;
 
@@ -16,9 +16,12 @@ use super::pending::Pending;
 use super::target::Target;
 use super::window::Window;
 use crate::columns::{BlockStats, NEEDLE_DISTINCT_MIN, NEEDLE_SHARE, Needle};
-use crate::schema::{AttributeScope, DURATION_NANOS, START_TIME};
+use crate::schema::{AttributeScope, DURATION_NANOS, START_TIME, TRACE_ID};
 use crate::write::{BlockWriter, Layout};
 use crate::{BlockError, trace_runs};
+
+/// The columns that what a file says of itself comes from.
+const COUNTED: [&str; 3] = [TRACE_ID, START_TIME, DURATION_NANOS];
 
 /// Makes row groups.
 #[derive(Debug)]
@@ -97,6 +100,12 @@ impl Grouper {
                     None => Ok(Step::Hungry),
                 };
             }
+            if self.merge.keep.is_none()
+                && self.pending.rows() <= self.merge.config.row_group_rows_max
+                && let Some(file) = self.file.take()
+            {
+                return self.stream(file);
+            }
             let batch = self.pending.batch(&self.target)?;
             match self.judge(&batch)? {
                 None => return self.write(&batch),
@@ -151,6 +160,26 @@ impl Grouper {
         Ok(Some(keep))
     }
 
+    /// Writes the pending rows, column by column, as a row group of a file that has some.
+    fn stream(&mut self, mut file: File) -> Result<Step, BlockError> {
+        let (pending, target) = (std::mem::take(&mut self.pending), &self.target);
+        self.numbers.fill(None);
+        let mut group = file.writer.group().map_err(BlockError::encode)?;
+        let mut counted = Vec::with_capacity(COUNTED.len());
+        for (column, field) in pending.columns(target)?.zip(target.schema.fields()) {
+            let column = column?;
+            group.column(field, &column).map_err(BlockError::encode)?;
+            if COUNTED.contains(&field.name().as_str()) {
+                counted.push((Arc::clone(field), column));
+            }
+        }
+        group.close().map_err(BlockError::encode)?;
+        let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = counted.into_iter().unzip();
+        let schema = Arc::new(Schema::new(fields));
+        let counted = RecordBatch::try_new(schema, columns).map_err(BlockError::encode)?;
+        self.written(file, &counted)
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<Step, BlockError> {
         self.pending = Pending::default();
         self.judged = 0;
@@ -164,6 +193,11 @@ impl Grouper {
             let rows = rows_max.min(batch.num_rows() - start);
             file.writer.write(&batch.slice(start, rows)).map_err(BlockError::encode)?;
         }
+        self.written(file, batch)
+    }
+
+    /// Goes on after a row group, of which at least the columns are known that are counted.
+    fn written(&mut self, mut file: File, batch: &RecordBatch) -> Result<Step, BlockError> {
         file.count(batch, &trace_runs(batch)?)?;
         self.counts.written += batch.num_rows() as u64;
         if file.writer.written() as u64 >= self.merge.limits.file_bytes_max {

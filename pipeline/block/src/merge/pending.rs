@@ -1,12 +1,13 @@
 //! Rows on their way into the next row group, still where they were read.
-//! Owns: their columns as one batch. Does not own: which rows, and when they are enough.
+//! Owns: their columns. Does not own: which rows, and when they are enough.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use arrow::datatypes::FieldRef;
 
-use super::gather::{NO_ROW, gather};
+use super::gather::{Gather, NO_ROW};
 use super::source::Source;
 use super::target::Target;
 use super::window::{Place, Window};
@@ -52,15 +53,27 @@ impl Pending {
         }
     }
 
+    /// The columns of the target in all rows, one after the other. CPU-bound.
+    pub(super) fn columns<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> Result<impl Iterator<Item = Result<ArrayRef, BlockError>> + 'a, BlockError> {
+        let mut gather = Gather::new(&self.sources, &self.rows, target)?;
+        let column = move |(number, field): (usize, &FieldRef)| -> Result<ArrayRef, BlockError> {
+            let name = field.name().as_str();
+            let nested = [NESTED_SET_LEFT, NESTED_SET_RIGHT, NESTED_SET_PARENT];
+            if let Some(nested) = nested.iter().position(|nested| *nested == name) {
+                return Ok(Arc::new(Int32Array::from(self.nested[nested].clone())));
+            }
+            let of_root = [ROOT_SERVICE_NAME, ROOT_SPAN_NAME].contains(&name);
+            gather.column(number, of_root.then_some(&self.roots[..]))
+        };
+        Ok(target.schema.fields().iter().enumerate().map(column))
+    }
+
     /// All rows as a batch.
     pub(super) fn batch(&self, target: &Target) -> Result<RecordBatch, BlockError> {
-        let own = |name: &str| -> Option<ArrayRef> {
-            let nested = [NESTED_SET_LEFT, NESTED_SET_RIGHT, NESTED_SET_PARENT];
-            let index = nested.iter().position(|nested| *nested == name)?;
-            Some(Arc::new(Int32Array::from(self.nested[index].clone())))
-        };
-        let roots = Some((&self.roots[..], &[ROOT_SERVICE_NAME, ROOT_SPAN_NAME][..]));
-        let arrays = gather(&self.sources, &self.rows, target, own, roots)?;
+        let arrays = self.columns(target)?.collect::<Result<_, _>>()?;
         RecordBatch::try_new(Arc::clone(&target.schema), arrays).map_err(BlockError::encode)
     }
 
@@ -103,6 +116,8 @@ pub(super) fn gather_rows(
     rows: &[Place],
     target: &Target,
 ) -> Result<RecordBatch, BlockError> {
-    let arrays = gather(sources, rows, target, |_| None, None)?;
+    let mut gather = Gather::new(sources, rows, target)?;
+    let columns = 0..target.schema.fields().len();
+    let arrays = columns.map(|column| gather.column(column, None)).collect::<Result<_, _>>()?;
     RecordBatch::try_new(Arc::clone(&target.schema), arrays).map_err(BlockError::encode)
 }

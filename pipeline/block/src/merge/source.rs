@@ -1,17 +1,15 @@
 //! Rows of an input: what tells spans apart is in memory, all other columns are decoded when their rows are written.
-//! Owns: both, in the columns of the output. Does not own: which rows, and in which order.
+//! Owns: both. Does not own: which rows, in which order, and which columns the output has (`conform`).
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{Int32Type, TimestampNanosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Fields, Int32Type, TimestampNanosecondType};
 
-use super::conform::conform;
-use super::target::Target;
 use crate::BlockError;
-use crate::reader::LoadedGroup;
+use crate::reader::{LoadedGroup, LoadedRows};
 use crate::schema::{
     NESTED_SET_LEFT, NESTED_SET_PARENT, NESTED_SET_RIGHT, PARENT_SPAN_ID, SPAN_ID, START_TIME, TRACE_ID,
 };
@@ -38,34 +36,44 @@ pub(super) struct Source {
 enum Rest {
     /// In the row group, from that row on.
     Stored(Arc<LoadedGroup>, usize),
-    /// In the columns of the output.
+    /// In the columns of an output.
     Memory(RecordBatch),
 }
 
 impl Source {
     /// Those rows of a row group. CPU-bound.
     pub(super) fn stored(group: Arc<LoadedGroup>, rows: Range<usize>) -> Result<Self, BlockError> {
-        let start = rows.start;
-        let batch = group.columns(|name| KEYS.contains(&name), &[rows])?;
-        Self::new(&batch, Rest::Stored(group, start))
+        let (start, count) = (rows.start, rows.len());
+        let mut stored = group.rows(vec![rows]);
+        let fields = stored.fields().iter().enumerate();
+        let keys = KEYS.map(|key| fields.clone().find(|(_, field)| field.name() == key));
+        let keys = keys.map(|found| found.map(|(column, _)| column));
+        let keys = keys.map(|column| column.map_or(Ok(None), |column| stored.column(column)));
+        Self::new(keys, count, Rest::Stored(group, start))
     }
 
     /// The rows of a batch that a merge has made.
     pub(super) fn memory(batch: RecordBatch) -> Result<Self, BlockError> {
-        Self::new(&batch.clone(), Rest::Memory(batch))
+        let keys = KEYS.map(|name| batch.column_by_name(name).map(Arc::clone));
+        Self::new(keys.map(Ok), batch.num_rows(), Rest::Memory(batch))
     }
 
-    fn new(batch: &RecordBatch, rest: Rest) -> Result<Self, BlockError> {
-        let column = |name: &str| {
-            let column = batch.column_by_name(name).map(Arc::clone);
-            column.ok_or_else(|| BlockError::value(name, "the column is not there"))
+    fn new(
+        keys: [Result<Option<ArrayRef>, BlockError>; KEYS.len()],
+        rows: usize,
+        rest: Rest,
+    ) -> Result<Self, BlockError> {
+        let key = |(array, name): (Result<Option<ArrayRef>, BlockError>, &str)| match array? {
+            Some(array) => Ok(array),
+            None if name == PARENT_SPAN_ID => Ok(new_null_array(&DataType::FixedSizeBinary(8), rows)),
+            None => Err(BlockError::value(name, "the column is not there")),
         };
-        let keys = KEYS.into_iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        let keys = keys.into_iter().zip(KEYS).map(key).collect::<Result<Vec<_>, _>>()?;
         let required = keys.iter().zip(KEYS).filter(|(_, name)| *name != PARENT_SPAN_ID);
         if let Some((_, name)) = required.into_iter().find(|(array, _)| array.null_count() > 0) {
             return Err(BlockError::value(name, "a row has no value"));
         }
-        let source = Self { keys, rows: batch.num_rows(), rest };
+        let source = Self { keys, rows, rest };
         if !source.traces().is_sorted() {
             return Err(BlockError::value(TRACE_ID, "rows are not sorted by it"));
         }
@@ -110,22 +118,44 @@ impl Source {
         KEYS.iter().position(|key| *key == name).map(|key| &self.keys[key])
     }
 
-    /// The other columns of the output, in those rows, which ascend. A column without any value is not there. CPU-bound.
-    pub(super) fn columns(
-        &self,
-        rows: &[Range<usize>],
-        target: &Target,
-    ) -> Result<Vec<Option<ArrayRef>>, BlockError> {
-        let batch = match &self.rest {
+    /// Those rows, which ascend.
+    pub(super) fn some(&self, rows: &[Range<usize>]) -> SourceRows<'_> {
+        match &self.rest {
             Rest::Stored(group, first) => {
-                let rows: Vec<_> = rows.iter().map(|range| first + range.start..first + range.end).collect();
-                group.columns(|name| !KEYS.contains(&name), &rows)?
+                let rows = rows.iter().map(|range| first + range.start..first + range.end);
+                SourceRows::Stored(group.rows(rows.collect()))
             }
             Rest::Memory(batch) => {
-                let rows: UInt32Array = rows.iter().cloned().flatten().map(|row| row as u32).collect();
-                take_record_batch(batch, &rows).map_err(BlockError::encode)?
+                let rows = rows.iter().cloned().flatten().map(|row| row as u32);
+                SourceRows::Memory(batch, rows.collect())
+            }
+        }
+    }
+}
+
+/// Some rows of a source, of which one column after the other is wanted.
+pub(super) enum SourceRows<'a> {
+    Stored(LoadedRows<'a>),
+    Memory(&'a RecordBatch, UInt32Array),
+}
+
+impl<'a> SourceRows<'a> {
+    /// The columns of the source.
+    pub(super) fn fields(&self) -> &'a Fields {
+        match self {
+            Self::Stored(rows) => rows.fields(),
+            Self::Memory(batch, _) => batch.schema_ref().fields(),
+        }
+    }
+
+    /// A column, by its number; none if it has no value in the rows. CPU-bound.
+    pub(super) fn column(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        let array = match self {
+            Self::Stored(rows) => rows.column(column)?,
+            Self::Memory(batch, rows) => {
+                Some(take(batch.column(column), rows, None).map_err(BlockError::encode)?)
             }
         };
-        conform(&batch, target)
+        Ok(array.filter(|array| array.null_count() < array.len()))
     }
 }

@@ -34,6 +34,9 @@ pub(super) struct Window {
     pub(super) duplicates: u64,
 }
 
+/// Starts, of which the signed numbers hold all 64 bits, and ids of the spans of a source.
+type Keys<'a> = (&'a [i64], &'a [[u8; 8]]);
+
 /// Rows of one trace in one source.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -47,8 +50,8 @@ impl Window {
     /// The traces of these rows, all of them whole.
     pub(super) fn new(taken: Vec<Taken>, target: &Target) -> Result<Self, BlockError> {
         let mut runs = Vec::new();
-        let mut window = Self::default();
-        for (number, (source, rows)) in taken.into_iter().enumerate() {
+        for (number, (source, rows)) in taken.iter().enumerate() {
+            let rows = rows.clone();
             let mut start = rows.start;
             for same in source.traces()[rows].chunk_by(|a, b| a == b) {
                 let end = start + same.len();
@@ -56,16 +59,18 @@ impl Window {
                 runs.push(Run { trace: same[0], source, start: start as u32, end: end as u32 });
                 start = end;
             }
-            window.sources.push(source);
         }
         let key = |run: &Run| (u128::from_be_bytes(run.trace), run.source);
         runs.sort_unstable_by_key(key);
+        let mut window = Self::default();
+        let keys: Vec<Keys<'_>> = taken.iter().map(|(source, _)| (source.starts(), source.spans())).collect();
         let mut suspects = Vec::new();
         let mut in_one_piece = Vec::new();
         for runs in runs.chunk_by(|a, b| a.trace == b.trace) {
-            window.add(runs, &mut suspects);
+            window.add(&keys, runs, &mut suspects);
             in_one_piece.push(runs.len() == 1);
         }
+        window.sources = taken.into_iter().map(|(source, _)| source).collect();
         if !suspects.is_empty() {
             let repeated = drop_repeated(&window.sources, &window.rows, &suspects, target)?;
             window.leave_out(&repeated, &mut in_one_piece);
@@ -75,22 +80,19 @@ impl Window {
     }
 
     /// Adds a trace; rows that may be equal are added to the suspects.
-    fn add(&mut self, runs: &[Run], suspects: &mut Vec<Range<usize>>) {
+    fn add(&mut self, keys: &[Keys<'_>], runs: &[Run], suspects: &mut Vec<Range<usize>>) {
         let first = self.rows.len();
         for run in runs {
             self.rows.extend((run.start..run.end).map(|row| (run.source, row)));
         }
-        let sources = &self.sources;
-        let key = |&(source, row): &Place| {
-            let source = &sources[source as usize];
-            (source.starts()[row as usize] as u64, source.spans()[row as usize])
-        };
+        let start = |&(source, row): &Place| keys[source as usize].0[row as usize].cast_unsigned();
+        let span = |&(source, row): &Place| keys[source as usize].1[row as usize];
         let rows = &mut self.rows[first..];
         if runs.len() > 1 {
-            rows.sort_unstable_by_key(|place| (key(place), *place));
+            rows.sort_unstable_by_key(|place| (start(place), span(place), *place));
         }
         let mut at = first;
-        for same in rows.chunk_by(|a, b| key(a) == key(b)) {
+        for same in rows.chunk_by(|a, b| start(a) == start(b) && span(a) == span(b)) {
             if same.len() > 1 {
                 suspects.push(at..at + same.len());
             }

@@ -169,8 +169,14 @@ impl<'a> Pages<'a> {
         }
         let mut pages = VecDeque::with_capacity(index.locations.len());
         let (mut any_value, mut any_index) = (false, false);
+        let asked = rows.first().map_or(0, |first| first.start)..rows.last().map_or(0, |last| last.end);
         for number in 0..index.locations.len() {
             let page_rows = index.rows_of(number);
+            if page_rows.end <= asked.start || asked.end <= page_rows.start {
+                reader.skip_next_page()?;
+                pages.push_back((page_rows.len(), None));
+                continue;
+            }
             let wanted = self.rows.entry(page_rows.clone());
             let wanted = wanted.or_insert_with(|| Arc::new(PageRows::new(rows, &page_rows)));
             let page = if wanted.count == 0 {

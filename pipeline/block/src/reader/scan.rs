@@ -26,7 +26,7 @@ use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
 use vivace_model::{TraceId, UnixNanos};
 
 pub(super) use self::cache::ScanCache;
-pub(crate) use self::loaded::LoadedGroup;
+pub(crate) use self::loaded::{LoadedGroup, LoadedRows};
 use super::BlockReader;
 use super::cache::DescriptionCache;
 use super::index::BlockIndex;
@@ -236,16 +236,14 @@ impl BlockScan {
         rows: Vec<Range<usize>>,
     ) -> Result<RecordBatch, BlockError> {
         let index = &self.block.index.leaves(group);
-        let leaves: Vec<usize> = wanted
-            .iter()
-            .flat_map(|&column| self.block.leaves[column].clone())
-            .filter(|&leaf| index[leaf].any_value(&rows))
-            .collect();
+        let leaves = wanted.iter().flat_map(|&column| self.block.leaves[column].clone());
         let mut ranges = Vec::new();
-        leaves.iter().for_each(|&leaf| index[leaf].ranges(&rows, &mut ranges));
+        leaves
+            .filter(|&leaf| index[leaf].any_value(&rows))
+            .for_each(|leaf| index[leaf].ranges(&rows, &mut ranges));
         let fetched = Arc::new(self.block.source().ranges(ranges).await?);
         let block = Arc::clone(&self.block);
-        let work = move || decode::columns(&block, group, &wanted, &leaves, &rows, &fetched, None);
+        let work = move || decode::columns(&block, group, &wanted, rows, &fetched);
         blocking(&self.block.path, work).await
     }
 }

@@ -45,8 +45,8 @@ pub(super) trait Cells {
     /// Gives the place in the array of each value that is there, in order.
     fn each(&self, place: impl FnMut(usize));
 
-    /// The pages, of so many rows at most.
-    fn pages(&self, rows_max: usize) -> impl Iterator<Item = impl PageLevels>;
+    /// The pages.
+    fn pages(&self) -> impl Iterator<Item = impl PageLevels>;
 }
 
 impl Encoder {
@@ -63,6 +63,11 @@ impl Encoder {
             seen_in: Vec::new(),
             content: Vec::new(),
         })
+    }
+
+    /// Rows of a page.
+    pub(super) const fn page_rows_max(&self) -> usize {
+        self.page_rows_max
     }
 
     /// The chunk of a leaf; none if the Parquet library is to encode it.
@@ -141,15 +146,16 @@ impl Encoder {
         let keys = array.keys().values();
         let mut number_of = vec![NONE; texts.len()];
         let mut values = Vec::new();
-        let number = |key: i32| {
-            let number = &mut number_of[key as usize];
+        self.numbers.clear();
+        cells.each(|place| {
+            let key = keys[place] as usize;
+            let number = &mut number_of[key];
             if *number == NONE {
                 *number = values.len() as u32;
-                values.push(texts.value(key as usize));
+                values.push(texts.value(key));
             }
-            *number
-        };
-        self.number(cells, |place| keys[place], number);
+            self.numbers.push(*number);
+        });
         self.dictionary(leaf, cells, &values)
     }
 
@@ -221,7 +227,7 @@ impl Encoder {
         self.seen_in.clear();
         self.seen_in.resize(values.len(), NONE);
         let mut rest = &self.numbers[..];
-        for (page, index) in cells.pages(self.page_rows_max).zip(0_u32..) {
+        for (page, index) in cells.pages().zip(0_u32..) {
             let (numbers, more) = rest.split_at(page.counts().values);
             rest = more;
             content.clear();
@@ -294,7 +300,7 @@ impl Encoder {
         let compression = self.properties.compression(leaf.path());
         let mut chunk = ChunkBuilder::new(Arc::clone(leaf), compression, &mut self.compressor);
         let mut rest = values;
-        for page in cells.pages(self.page_rows_max) {
+        for page in cells.pages() {
             let (values, more) = rest.split_at(page.counts().values);
             rest = more;
             self.content.clear();

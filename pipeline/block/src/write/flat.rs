@@ -9,11 +9,15 @@ use super::chunk::{PageCounts, PageLevels};
 use super::encoder::Cells;
 use super::runs::{put_levels, put_prefixed, put_run};
 
+/// Rows whose validity is looked at at once.
+const WORD: usize = u64::BITS as usize;
+
 /// A column to be encoded.
 pub(super) struct Column<'a> {
     nullable: bool,
     nulls: Option<&'a NullBuffer>,
     rows: usize,
+    page_rows_max: usize,
 }
 
 /// Some rows of a column.
@@ -26,22 +30,33 @@ struct Page {
 }
 
 impl<'a> Column<'a> {
-    pub(super) fn new(leaf: &ColumnDescPtr, array: &'a dyn Array) -> Self {
-        Self { nullable: leaf.max_def_level() > 0, nulls: array.nulls(), rows: array.len() }
+    pub(super) fn new(leaf: &ColumnDescPtr, array: &'a dyn Array, page_rows_max: usize) -> Self {
+        Self { nullable: leaf.max_def_level() > 0, nulls: array.nulls(), rows: array.len(), page_rows_max }
     }
 }
 
 impl Cells for Column<'_> {
     fn each(&self, mut place: impl FnMut(usize)) {
         match self.nulls {
-            Some(nulls) => nulls.valid_slices().for_each(|(start, end)| (start..end).for_each(&mut place)),
+            Some(nulls) => {
+                for (mut word, first) in nulls.inner().bit_chunks().iter_padded().zip((0..).step_by(WORD)) {
+                    if word == u64::MAX {
+                        (first..first + WORD).for_each(&mut place);
+                        continue;
+                    }
+                    while word != 0 {
+                        place(first + word.trailing_zeros() as usize);
+                        word &= word - 1;
+                    }
+                }
+            }
             None => (0..self.rows).for_each(place),
         }
     }
 
-    fn pages(&self, rows_max: usize) -> impl Iterator<Item = impl PageLevels> {
-        (0..self.rows).step_by(rows_max).map(move |start| {
-            let rows = rows_max.min(self.rows - start);
+    fn pages(&self) -> impl Iterator<Item = impl PageLevels> {
+        (0..self.rows).step_by(self.page_rows_max).map(move |start| {
+            let rows = self.page_rows_max.min(self.rows - start);
             let valid = self.nulls.map(|nulls| nulls.inner().slice(start, rows));
             let values = valid.as_ref().map_or(rows, BooleanBuffer::count_set_bits);
             Page { nullable: self.nullable, rows, valid, values }

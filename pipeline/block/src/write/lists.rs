@@ -3,6 +3,8 @@
 //! Owns: the levels of nullable lists of structs, in which there may be such lists again.
 //! Does not own: how values are encoded (`encoder`).
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::DataType;
 use parquet::errors::ParquetError;
@@ -14,36 +16,45 @@ use super::encoder::{Cells, Encoder};
 use super::runs::{bit_width, put_numbers, put_prefixed};
 
 /// Levels of a list: it is null, it is empty, it has an element.
-const LEVELS: u32 = 2;
-/// No element.
-const NONE: u32 = u32::MAX;
+const LEVELS: u8 = 2;
 
 /// What all leaves of a list share, in the order of the rows.
 #[derive(Debug, Default)]
 struct Elements {
-    reps: Vec<u32>,
+    reps: Vec<u8>,
     /// Definition levels; a leaf adds one if it is nullable and has a value.
-    defs: Vec<u32>,
-    /// Which element each level is of; [`NONE`] where a list is null or empty.
-    numbers: Vec<u32>,
+    defs: Vec<u8>,
+    /// Which of the levels are of an element, and its number. The others, which are most, are of null or empty lists.
+    elements: Vec<(usize, usize)>,
+}
+
+/// What all leaves have in a page.
+#[derive(Debug)]
+struct Cut {
+    rows: usize,
+    levels: Range<usize>,
+    /// Those of `Elements::elements` that are in it.
+    elements: Range<usize>,
+    /// How often each level is there.
+    reps: Vec<i64>,
+    defs: Vec<i64>,
 }
 
 /// A leaf to be encoded.
 struct Leaf<'a> {
     elements: &'a Elements,
+    pages: &'a [Cut],
     values: &'a dyn Array,
     /// Its definition levels.
-    defs: &'a [u32],
-    max_rep: u32,
-    max_def: u32,
+    defs: &'a [u8],
+    nullable: bool,
+    depth: u8,
 }
 
 /// Some rows of a leaf.
 struct Page<'a> {
     leaf: &'a Leaf<'a>,
-    rows: usize,
-    reps: &'a [u32],
-    defs: &'a [u32],
+    cut: &'a Cut,
     values: usize,
 }
 
@@ -66,7 +77,7 @@ pub(super) fn encode(
     let rows = Elements {
         reps: vec![0; list.len()],
         defs: vec![0; list.len()],
-        numbers: (0..).take(list.len()).collect(),
+        elements: (0..list.len()).map(|row| (row, row)).collect(),
     };
     let mut chunks = Vec::with_capacity(leaves.len());
     Ok(below(encoder, &mut leaves.iter(), &rows, list, 1, &mut chunks)?.then_some(chunks))
@@ -78,13 +89,14 @@ fn below<'a>(
     leaves: &mut impl Iterator<Item = &'a ColumnDescPtr>,
     outer: &Elements,
     list: &ListArray,
-    depth: u32,
+    depth: u8,
     chunks: &mut Vec<Chunk>,
 ) -> Result<bool, ParquetError> {
     let Some(items) = list.values().as_struct_opt().filter(|items| items.null_count() == 0) else {
         return Ok(false);
     };
     let elements = outer.of(list, depth);
+    let pages = elements.pages(encoder.page_rows_max(), depth);
     for (field, member) in items.fields().iter().zip(items.columns()) {
         if let Some(list) = member.as_list_opt::<i32>() {
             if !below(encoder, leaves, &elements, list, depth + 1, chunks)? {
@@ -92,17 +104,13 @@ fn below<'a>(
             }
             continue;
         }
-        let nullable = u32::from(field.is_nullable());
-        let leaf = leaves.next().filter(|leaf| leaf.max_def_level() as u32 == LEVELS * depth + nullable);
+        let nullable = field.is_nullable();
+        let max_def = LEVELS * depth + u8::from(nullable);
+        let leaf = leaves.next().filter(|leaf| leaf.max_def_level() == i16::from(max_def));
         let Some(leaf) = leaf else { return Ok(false) };
-        let defs = if nullable == 0 { Vec::new() } else { elements.defs_of(member) };
-        let cells = Leaf {
-            elements: &elements,
-            values: member,
-            defs: if nullable == 0 { &elements.defs } else { &defs },
-            max_rep: depth,
-            max_def: LEVELS * depth + nullable,
-        };
+        let defs = if nullable { elements.defs_of(member) } else { Vec::new() };
+        let defs = if nullable { &defs } else { &elements.defs };
+        let cells = Leaf { elements: &elements, pages: &pages, values: member, defs, nullable, depth };
         let Some(chunk) = encoder.encode(leaf, member, &cells)? else { return Ok(false) };
         chunks.push(chunk);
     }
@@ -111,86 +119,112 @@ fn below<'a>(
 
 impl Elements {
     /// The elements of lists, of which each is an element here.
-    fn of(&self, list: &ListArray, depth: u32) -> Self {
+    fn of(&self, list: &ListArray, depth: u8) -> Self {
         let levels = self.reps.len() + list.values().len();
-        let mut elements = Self::default();
-        let Self { reps, defs, numbers } = &mut elements;
-        reps.reserve(levels);
-        defs.reserve(levels);
-        numbers.reserve(levels);
+        let mut below = Self::default();
+        below.reps.reserve(levels);
+        below.defs.reserve(levels);
+        below.elements.reserve(list.values().len());
         let offsets = list.value_offsets();
-        for ((&rep, &def), &number) in self.reps.iter().zip(&self.defs).zip(&self.numbers) {
-            let lists = number as usize;
-            let own = if number == NONE || list.is_null(lists) {
-                0..0
-            } else {
-                offsets[lists] as u32..offsets[lists + 1] as u32
-            };
+        let mut passed = 0;
+        // What is of no list stays as it is, and most is not.
+        for &(level, number) in self.elements.iter().filter(|(_, number)| list.is_valid(*number)) {
+            below.reps.extend_from_slice(&self.reps[passed..=level]);
+            below.defs.extend_from_slice(&self.defs[passed..level]);
+            passed = level + 1;
+            let own = offsets[number] as usize..offsets[number + 1] as usize;
             if own.is_empty() {
-                reps.push(rep);
-                defs.push(def + u32::from(number != NONE && list.is_valid(lists)));
-                numbers.push(NONE);
+                below.defs.push(self.defs[level] + 1);
                 continue;
             }
-            reps.push(rep);
-            reps.extend(std::iter::repeat_n(depth, own.len() - 1));
-            defs.extend(std::iter::repeat_n(def + LEVELS, own.len()));
-            numbers.extend(own);
+            let first = below.defs.len();
+            below.reps.extend(std::iter::repeat_n(depth, own.len() - 1));
+            below.defs.extend(std::iter::repeat_n(self.defs[level] + LEVELS, own.len()));
+            below.elements.extend((first..).zip(own));
         }
-        elements
+        below.reps.extend_from_slice(&self.reps[passed..]);
+        below.defs.extend_from_slice(&self.defs[passed..]);
+        below
     }
 
     /// Definition levels of a nullable leaf.
-    fn defs_of(&self, values: &dyn Array) -> Vec<u32> {
-        let levels = self.defs.iter().zip(&self.numbers);
-        levels.map(|(def, number)| def + u32::from(has_value(*number, values))).collect()
+    fn defs_of(&self, values: &dyn Array) -> Vec<u8> {
+        let mut defs = self.defs.clone();
+        with_value(&self.elements, values).for_each(|(level, _)| defs[level] += 1);
+        defs
+    }
+
+    /// What is in pages of so many rows.
+    fn pages(&self, rows_max: usize, depth: u8) -> Vec<Cut> {
+        let starts = self.reps.iter().enumerate().filter(|(_, rep)| **rep == 0).map(|(level, _)| level);
+        let starts: Vec<usize> = starts.collect();
+        let ends = starts.iter().skip(rows_max).step_by(rows_max).copied().chain([self.reps.len()]);
+        let pages = starts.chunks(rows_max).zip(ends).map(|(rows, end)| {
+            let levels = rows[0]..end;
+            let element = |level: usize| self.elements.partition_point(|(before, _)| *before < level);
+            Cut {
+                rows: rows.len(),
+                elements: element(levels.start)..element(levels.end),
+                reps: histogram(&self.reps[levels.clone()], depth),
+                defs: histogram(&self.defs[levels.clone()], LEVELS * depth),
+                levels,
+            }
+        });
+        pages.collect()
     }
 }
 
-fn has_value(number: u32, values: &dyn Array) -> bool {
-    number != NONE && values.is_valid(number as usize)
+/// The elements of which a leaf has a value.
+fn with_value<'a>(
+    elements: &'a [(usize, usize)],
+    values: &'a dyn Array,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    let all = values.null_count() == 0;
+    let none = values.null_count() == values.len();
+    let elements = if none { &[] } else { elements };
+    elements.iter().copied().filter(move |(_, number)| all || values.is_valid(*number))
+}
+
+fn histogram(levels: &[u8], max: u8) -> Vec<i64> {
+    let mut counts = vec![0; usize::from(max) + 1];
+    levels.iter().for_each(|level| counts[usize::from(*level)] += 1);
+    counts
 }
 
 impl Cells for Leaf<'_> {
-    fn each(&self, place: impl FnMut(usize)) {
-        let numbers = self.elements.numbers.iter().copied();
-        numbers
-            .filter(|number| has_value(*number, self.values))
-            .map(|number| number as usize)
-            .for_each(place);
+    fn each(&self, mut place: impl FnMut(usize)) {
+        with_value(&self.elements.elements, self.values).for_each(|(_, number)| place(number));
     }
 
-    fn pages(&self, rows_max: usize) -> impl Iterator<Item = impl PageLevels> {
-        let reps = &self.elements.reps;
-        let starts = reps.iter().enumerate().filter(|(_, rep)| **rep == 0).map(|(at, _)| at);
-        let rows = starts.clone().count();
-        let starts: Vec<usize> = starts.step_by(rows_max).chain([reps.len()]).collect();
-        (0..starts.len() - 1).map(move |page| {
-            let levels = starts[page]..starts[page + 1];
-            let defs = &self.defs[levels.clone()];
-            let values = defs.iter().filter(|def| **def == self.max_def).count();
-            let rows = rows_max.min(rows - page * rows_max);
-            Page { leaf: self, rows, reps: &reps[levels], defs, values }
+    fn pages(&self) -> impl Iterator<Item = impl PageLevels> {
+        self.pages.iter().map(|cut| {
+            let values = with_value(&self.elements.elements[cut.elements.clone()], self.values).count();
+            Page { leaf: self, cut, values }
         })
     }
 }
 
 impl PageLevels for Page<'_> {
     fn put(&self, out: &mut Vec<u8>) {
-        for (levels, max) in [(self.reps, self.leaf.max_rep), (self.defs, self.leaf.max_def)] {
-            put_prefixed(out, |out| put_numbers(out, levels, bit_width(max as usize + 1)));
+        let Leaf { elements, defs, nullable, depth, .. } = self.leaf;
+        let max_def = LEVELS * depth + u8::from(*nullable);
+        for (levels, max) in [(&elements.reps[..], *depth), (defs, max_def)] {
+            let levels = &levels[self.cut.levels.clone()];
+            put_prefixed(out, |out| put_numbers(out, levels, bit_width(usize::from(max) + 1)));
         }
     }
 
     fn counts(&self) -> PageCounts {
-        PageCounts { rows: self.rows, levels: self.defs.len(), values: self.values }
+        PageCounts { rows: self.cut.rows, levels: self.cut.levels.len(), values: self.values }
     }
 
     fn histograms(&self) -> [Option<LevelHistogram>; 2] {
-        [(self.reps, self.leaf.max_rep), (self.defs, self.leaf.max_def)].map(|(levels, max)| {
-            let mut counts = vec![0_i64; max as usize + 1];
-            levels.iter().for_each(|level| counts[*level as usize] += 1);
-            Some(counts.into())
-        })
+        let mut defs = self.cut.defs.clone();
+        if self.leaf.nullable {
+            let values = self.values as i64;
+            *defs.last_mut().expect("a list has levels") -= values;
+            defs.push(values);
+        }
+        [Some(self.cut.reps.clone().into()), Some(defs.into())]
     }
 }

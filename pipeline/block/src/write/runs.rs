@@ -9,6 +9,14 @@ const GROUP: usize = 8;
 /// Equal bytes of validity that are worth a run: fewer would make more bytes than they save.
 const LEVEL_BYTES_MIN: usize = 4;
 
+/// Numbers that are compared at once.
+const BLOCK: usize = 32;
+
+/// A level, or the number of a dictionary value.
+pub(super) trait Number: Copy + PartialEq + Into<u32> {}
+
+impl<N: Copy + PartialEq + Into<u32>> Number for N {}
+
 /// Bits that numbers below `count` take.
 pub(super) const fn bit_width(count: usize) -> u32 {
     usize::BITS - count.saturating_sub(1).leading_zeros()
@@ -25,12 +33,12 @@ pub(super) fn put_prefixed(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
 
 /// Appends numbers of `width` bits. What is bit-packed starts and ends at multiples of eight numbers, so a run of equal
 /// numbers is looked for only there.
-pub(super) fn put_numbers(out: &mut Vec<u8>, numbers: &[u32], width: u32) {
+pub(super) fn put_numbers<N: Number>(out: &mut Vec<u8>, numbers: &[N], width: u32) {
     let mut rest = numbers;
     while let Some(&first) = rest.first() {
-        let equal = rest.iter().take_while(|number| **number == first).count();
+        let equal = equal(rest, first);
         if equal >= GROUP || equal == rest.len() {
-            put_run(out, equal, first, width);
+            put_run(out, equal, first.into(), width);
             rest = &rest[equal..];
             continue;
         }
@@ -49,6 +57,15 @@ pub(super) fn put_numbers(out: &mut Vec<u8>, numbers: &[u32], width: u32) {
         pack(out, packed, width);
         rest = more;
     }
+}
+
+/// How many numbers at the start are this one.
+fn equal<N: Number>(numbers: &[N], same: N) -> usize {
+    let (blocks, _) = numbers.as_chunks::<BLOCK>();
+    let differs =
+        |block: &[N; BLOCK]| block.iter().fold(false, |differs, number| differs | (*number != same));
+    let whole = BLOCK * blocks.iter().take_while(|block| !differs(block)).count();
+    whole + numbers[whole..].iter().take_while(|number| **number == same).count()
 }
 
 /// Appends definition levels of 0 (null) and 1 (there), of which there are `set`. Bits of validity are what bit-packed levels of one bit are.
@@ -92,14 +109,14 @@ pub(super) fn put_run(out: &mut Vec<u8>, count: usize, number: u32, width: u32) 
 }
 
 /// Lowest bits first; the last group is filled up with zeros.
-fn pack(out: &mut Vec<u8>, numbers: &[u32], width: u32) {
+fn pack<N: Number>(out: &mut Vec<u8>, numbers: &[N], width: u32) {
     for group in numbers.chunks(GROUP) {
-        let numbers = group.iter().zip(0_u32..);
+        let numbers = group.iter().map(|number| (*number).into()).zip(0_u32..);
         if width <= 8 {
-            let bits = numbers.fold(0, |bits, (&number, index)| bits | u64::from(number) << (index * width));
+            let bits = numbers.fold(0, |bits, (number, index)| bits | u64::from(number) << (index * width));
             out.extend_from_slice(&bits.to_le_bytes()[..width as usize]);
         } else if width <= 16 {
-            let bits = numbers.fold(0, |bits, (&number, index)| bits | u128::from(number) << (index * width));
+            let bits = numbers.fold(0, |bits, (number, index)| bits | u128::from(number) << (index * width));
             out.extend_from_slice(&bits.to_le_bytes()[..width as usize]);
         } else {
             pack_wide(out, group, width);
@@ -107,11 +124,11 @@ fn pack(out: &mut Vec<u8>, numbers: &[u32], width: u32) {
     }
 }
 
-fn pack_wide(out: &mut Vec<u8>, group: &[u32], width: u32) {
+fn pack_wide<N: Number>(out: &mut Vec<u8>, group: &[N], width: u32) {
     let end = out.len() + width as usize;
     let (mut bits, mut filled) = (0_u64, 0);
     for &number in group {
-        bits |= u64::from(number) << filled;
+        bits |= u64::from(number.into()) << filled;
         filled += width;
         if filled >= 32 {
             out.extend_from_slice(&(bits as u32).to_le_bytes());

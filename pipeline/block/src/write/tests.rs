@@ -21,8 +21,8 @@ use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader}
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
+use super::RowGroup;
 use super::encoder::Encoder;
-use super::write_group;
 
 const PAGE_ROWS: usize = 100;
 
@@ -51,7 +51,7 @@ fn ours(batch: &RecordBatch) -> Bytes {
     let mut encoder = Encoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
     let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
     let (mut file, columns) = writer.into_serialized_writer().unwrap();
-    write_group(&mut file, &columns, &mut encoder, 0, batch).unwrap();
+    RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap().batch(batch).unwrap();
     file.close().unwrap();
     out.into()
 }

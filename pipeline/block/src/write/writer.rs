@@ -14,7 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 
 use super::encoder::Encoder;
-use super::{Description, Layout, properties, write_group};
+use super::{Description, Layout, RowGroup, properties};
 use crate::BlockConfig;
 use crate::columns::BlockStats;
 
@@ -44,9 +44,14 @@ impl BlockWriter {
 
     /// Writes a batch of the schema as a row group.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        write_group(&mut self.file, &self.columns, &mut self.encoder, self.groups, batch)?;
+        self.group()?.batch(batch)
+    }
+
+    /// Begins a row group.
+    pub(crate) fn group(&mut self) -> Result<RowGroup<'_, impl Write + Send>, ParquetError> {
+        let group = RowGroup::new(&mut self.file, &self.columns, &mut self.encoder, self.groups)?;
         self.groups += 1;
-        Ok(())
+        Ok(group)
     }
 
     /// Bytes written so far, taken ones too.
@@ -57,7 +62,9 @@ impl BlockWriter {
     /// Takes what was written since the last time, but for the last few bytes.
     pub(crate) fn take(&self) -> Vec<u8> {
         let mut buffer = self.file.inner().0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *buffer)
+        // What comes next takes about as much.
+        let next = Vec::with_capacity(buffer.len());
+        std::mem::replace(&mut *buffer, next)
     }
 
     /// Ends the file and gives what was not taken of it.

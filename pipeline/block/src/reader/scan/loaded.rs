@@ -4,13 +4,21 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::ArrayRef;
+use arrow::datatypes::Fields;
 
-use super::{Block, BlockScan, decode};
+use super::decode::Decoder;
+use super::{Block, BlockScan};
 use crate::BlockError;
 use crate::reader::fetched::Fetched;
 use crate::reader::pages::Kept;
 use crate::reader::source::caught;
+
+/// Some rows of a row group in memory, of which one column after the other is decoded.
+pub(crate) struct LoadedRows<'a> {
+    block: &'a Block,
+    decoder: Decoder<'a>,
+}
 
 /// A row group in memory: its bytes, and what is kept of each leaf.
 #[derive(Debug)]
@@ -38,25 +46,25 @@ impl BlockScan {
 }
 
 impl LoadedGroup {
-    /// The columns for whose names `wanted` says yes, in those rows, which ascend; those without any value are left out
-    /// if they may be. CPU-bound.
+    /// Some of its rows, which ascend.
+    pub(crate) fn rows(&self, rows: Vec<Range<usize>>) -> LoadedRows<'_> {
+        let decoder = Decoder::new(&self.block, self.group, rows, &self.fetched, Some(&self.kept));
+        LoadedRows { block: &self.block, decoder }
+    }
+}
+
+impl<'a> LoadedRows<'a> {
+    /// The columns of the block.
+    pub(crate) fn fields(&self) -> &'a Fields {
+        self.block.index.schema.fields()
+    }
+
+    /// A column of them, by its number, in the type that a block has for it; none if it has no value. CPU-bound.
     ///
     /// # Errors
     /// [`BlockError::Corrupt`].
-    pub(crate) fn columns(
-        &self,
-        wanted: impl Fn(&str) -> bool,
-        rows: &[Range<usize>],
-    ) -> Result<RecordBatch, BlockError> {
-        let fields = self.block.index.schema.fields().iter().enumerate();
-        let columns: Vec<usize> =
-            fields.filter(|(_, field)| wanted(field.name())).map(|(column, _)| column).collect();
-        let index = self.block.index.leaves(self.group);
-        let leaves = columns.iter().flat_map(|&column| self.block.leaves[column].clone());
-        let leaves: Vec<usize> = leaves.filter(|&leaf| index[leaf].any_value(rows)).collect();
-        let (group, kept) = (self.group, Some(&self.kept[..]));
-        caught(&self.block.path, || {
-            decode::columns(&self.block, group, &columns, &leaves, rows, &self.fetched, kept)
-        })
+    pub(crate) fn column(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        let Self { block, decoder } = self;
+        caught(&block.path, || Ok(decoder.column(column)?.map(|(_, array)| array)))
     }
 }
