@@ -5,8 +5,8 @@
 //! Guarantee: each row of the inputs is in the outputs, is equal to one that is, or was in a trace that was not to be
 //! kept; and these add up. In memory are, at most, a row group of each input as it is stored (two while rows of both are
 //! wanted), the ids and times of about `input_rows_max` rows and of those that the row group at hand takes, this row group
-//! twice, 24 MiB of a file and its filters. A trace of more than `trace_rows_max` rows is written in parts with a structure
-//! of their own.
+//! as it will be stored (and decoded, where traces are judged and for the first one of a file), 24 MiB of a file and its
+//! filters. A trace of more than `trace_rows_max` rows is written in parts with a structure of their own.
 
 mod conform;
 mod gather;

@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, PrimitiveArray, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, FixedSizeBinaryArray, PrimitiveArray,
+    new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::compute::interleave;
@@ -66,19 +67,33 @@ impl<'a> Gather<'a> {
             };
             return gathered.map_err(|error| BlockError::value(name, error.to_string()));
         }
-        let mut column: Option<Column> = None;
+        let mut found: Vec<Placed<'_>> = Vec::with_capacity(self.parts.len());
         for (part, to) in &mut self.parts {
             if let Some(array) = part.column(number)? {
-                column.get_or_insert_with(|| Column::new(field, rows)).put(&array, to)?;
+                found.push((array, to));
             }
         }
-        match column {
-            Some(column) => column.finish(field, roots),
-            None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows)),
-            None => Err(BlockError::value(name, "no row has a value")),
+        let filled: usize = found.iter().map(|(array, _)| array.len() - array.null_count()).sum();
+        let whole = filled == rows;
+        if !whole && !field.is_nullable() {
+            return Err(BlockError::value(name, "a row has no value"));
+        }
+        if found.is_empty() {
+            return Ok(new_null_array(field.data_type(), rows));
+        }
+        match field.data_type() {
+            DataType::Dictionary(..) => texts(&found, rows, whole, roots),
+            DataType::Int32 => Ok(numbers::<Int32Type>(&found, rows, whole)),
+            DataType::UInt32 => Ok(numbers::<UInt32Type>(&found, rows, whole)),
+            DataType::Int64 => Ok(numbers::<Int64Type>(&found, rows, whole)),
+            DataType::Float64 => Ok(numbers::<Float64Type>(&found, rows, whole)),
+            _ => others(&found, rows, field),
         }
     }
 }
+
+/// Values of one source, and the row that each of them goes to.
+type Placed<'a> = (ArrayRef, &'a [u32]);
 
 /// Ids of several arrays, as `interleave` does it for types that it knows.
 fn ids<const N: usize>(arrays: &[&dyn Array], picks: &[Pick]) -> Result<ArrayRef, ArrowError> {
@@ -118,73 +133,19 @@ fn parts(sources: usize, rows: &[Place]) -> Vec<Part> {
     places.into_iter().map(part).collect()
 }
 
-/// A column that fills, by rows in any order.
-#[derive(Debug)]
-enum Column {
-    Texts(Texts),
-    Int32(Numbers<Int32Type>),
-    UInt32(Numbers<UInt32Type>),
-    Int64(Numbers<Int64Type>),
-    Float64(Numbers<Float64Type>),
-    Others(Others),
-}
-
-impl Column {
-    fn new(field: &Field, rows: usize) -> Self {
-        match field.data_type() {
-            DataType::Dictionary(..) => Self::Texts(Texts::new(rows)),
-            DataType::Int32 => Self::Int32(Numbers::new(rows)),
-            DataType::UInt32 => Self::UInt32(Numbers::new(rows)),
-            DataType::Int64 => Self::Int64(Numbers::new(rows)),
-            DataType::Float64 => Self::Float64(Numbers::new(rows)),
-            _ => Self::Others(Others { rows, parts: Vec::new() }),
-        }
-    }
-
-    /// Puts the values of the array in their places.
-    fn put(&mut self, array: &ArrayRef, to: &[u32]) -> Result<(), BlockError> {
-        match self {
-            Self::Texts(texts) => texts.put(array, to)?,
-            Self::Int32(numbers) => numbers.put(array, to),
-            Self::UInt32(numbers) => numbers.put(array, to),
-            Self::Int64(numbers) => numbers.put(array, to),
-            Self::Float64(numbers) => numbers.put(array, to),
-            Self::Others(others) => others.parts.push((Arc::clone(array), to.to_vec())),
-        }
-        Ok(())
-    }
-
-    fn finish(self, field: &Field, roots: Option<&[u32]>) -> Result<ArrayRef, BlockError> {
-        match self {
-            Self::Texts(texts) => Ok(texts.finish(roots)),
-            Self::Int32(numbers) => numbers.finish(field),
-            Self::UInt32(numbers) => numbers.finish(field),
-            Self::Int64(numbers) => numbers.finish(field),
-            Self::Float64(numbers) => numbers.finish(field),
-            Self::Others(others) => others.finish(field),
-        }
-    }
-}
-
 /// Strings, each of them once. Those of a source's dictionary are looked up once, however many rows have them.
-#[derive(Debug)]
-struct Texts {
-    /// Of each row; [`NULL`] for none.
-    numbers: Vec<i32>,
-    strings: Interner,
-    /// Numbers of the present source's strings, as far as they are known.
-    table: Vec<i32>,
-}
-
-impl Texts {
-    fn new(rows: usize) -> Self {
-        Self { numbers: vec![NULL; rows], strings: Interner::exact(), table: Vec::new() }
-    }
-
-    fn put(&mut self, array: &ArrayRef, to: &[u32]) -> Result<(), BlockError> {
+fn texts(
+    found: &[Placed<'_>],
+    rows: usize,
+    whole: bool,
+    roots: Option<&[u32]>,
+) -> Result<ArrayRef, BlockError> {
+    let mut strings = Interner::exact();
+    let mut numbers = vec![NULL; rows];
+    let mut table = Vec::new();
+    for (array, to) in found {
         let array = array.as_dictionary::<Int32Type>();
         let (keys, texts) = (array.keys().values(), array.values().as_string::<i32>());
-        let Self { numbers, strings, table } = self;
         table.clear();
         table.resize(texts.len(), NULL);
         let mut put = |key: i32, to: u32| -> Result<(), BlockError> {
@@ -197,76 +158,50 @@ impl Texts {
             Ok(())
         };
         match array.nulls() {
-            None => keys.iter().zip(to).try_for_each(|(key, to)| put(*key, *to)),
-            Some(nulls) => nulls.valid_indices().try_for_each(|row| put(keys[row], to[row])),
+            None => keys.iter().zip(*to).try_for_each(|(key, to)| put(*key, *to))?,
+            Some(nulls) => nulls.valid_indices().try_for_each(|row| put(keys[row], to[row]))?,
         }
     }
-
-    fn finish(self, roots: Option<&[u32]>) -> ArrayRef {
-        let numbers = match roots {
-            None => self.numbers,
-            Some(roots) => {
-                let number = |&root: &u32| self.numbers.get(root as usize).copied().unwrap_or(NULL);
-                roots.iter().map(number).collect()
-            }
-        };
-        dictionary_column(numbers, self.strings.into_array())
+    if let Some(roots) = roots {
+        let number = |&root: &u32| numbers.get(root as usize).copied().unwrap_or(NULL);
+        numbers = roots.iter().map(number).collect();
+    } else if whole {
+        let array = DictionaryArray::<Int32Type>::try_new(numbers.into(), strings.into_array());
+        return array.map(|array| Arc::new(array) as ArrayRef).map_err(BlockError::encode);
     }
+    Ok(dictionary_column(numbers, strings.into_array()))
 }
 
-#[derive(Debug)]
-struct Numbers<T: ArrowPrimitiveType> {
-    values: Vec<T::Native>,
-    /// Whether a row has a value. A byte each: they are set in any order.
-    valid: Vec<bool>,
-    /// Rows that have a value.
-    filled: usize,
-}
-
-impl<T: ArrowPrimitiveType> Numbers<T> {
-    fn new(rows: usize) -> Self {
-        Self { values: vec![T::Native::default(); rows], valid: vec![false; rows], filled: 0 }
-    }
-
-    fn put(&mut self, array: &ArrayRef, to: &[u32]) {
+fn numbers<T: ArrowPrimitiveType>(found: &[Placed<'_>], rows: usize, whole: bool) -> ArrayRef {
+    let mut values = vec![T::Native::default(); rows];
+    // Whether a row has a value. A byte each: they are set in any order.
+    let mut valid = vec![false; if whole { 0 } else { rows }];
+    for (array, to) in found {
         let array = array.as_primitive::<T>();
-        let mut put = |value: T::Native, to: u32| {
-            self.values[to as usize] = value;
-            self.valid[to as usize] = true;
-        };
-        self.filled += array.len() - array.null_count();
+        let all = array.values().iter().zip(*to);
         match array.nulls() {
-            None => array.values().iter().zip(to).for_each(|(value, to)| put(*value, *to)),
-            Some(nulls) => nulls.valid_indices().for_each(|row| put(array.values()[row], to[row])),
+            None if whole => all.for_each(|(value, to)| values[*to as usize] = *value),
+            None => all.for_each(|(value, to)| {
+                (values[*to as usize], valid[*to as usize]) = (*value, true);
+            }),
+            Some(nulls) => nulls.valid_indices().for_each(|row| {
+                let to = to[row] as usize;
+                (values[to], valid[to]) = (array.values()[row], true);
+            }),
         }
     }
-
-    fn finish(self, field: &Field) -> Result<ArrayRef, BlockError> {
-        let missing = self.filled < self.values.len();
-        if missing && !field.is_nullable() {
-            return Err(BlockError::value(field.name(), "a row has no value"));
-        }
-        let nulls = missing.then(|| NullBuffer::from(self.valid));
-        Ok(Arc::new(PrimitiveArray::<T>::new(self.values.into(), nulls)))
-    }
+    let nulls = (!whole).then(|| NullBuffer::from(valid));
+    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls))
 }
 
-/// Values of any type, which stay where they are until all are there.
-#[derive(Debug)]
-struct Others {
-    rows: usize,
-    parts: Vec<(ArrayRef, Vec<u32>)>,
-}
-
-impl Others {
-    fn finish(self, field: &Field) -> Result<ArrayRef, BlockError> {
-        let null = new_null_array(field.data_type(), 1);
-        let mut picks: Vec<Pick> = vec![(0, 0); self.rows];
-        let mut arrays: Vec<&dyn Array> = vec![&null];
-        for (array, to) in &self.parts {
-            to.iter().enumerate().for_each(|(row, to)| picks[*to as usize] = (arrays.len(), row));
-            arrays.push(array);
-        }
-        interleave(&arrays, &picks).map_err(|error| BlockError::value(field.name(), error.to_string()))
+/// Values of any type.
+fn others(found: &[Placed<'_>], rows: usize, field: &Field) -> Result<ArrayRef, BlockError> {
+    let null = new_null_array(field.data_type(), 1);
+    let mut picks: Vec<Pick> = vec![(0, 0); rows];
+    let mut arrays: Vec<&dyn Array> = vec![&null];
+    for (array, to) in found {
+        to.iter().enumerate().for_each(|(row, to)| picks[*to as usize] = (arrays.len(), row));
+        arrays.push(array);
     }
+    interleave(&arrays, &picks).map_err(|error| BlockError::value(field.name(), error.to_string()))
 }

@@ -196,6 +196,11 @@ impl LeafIndex {
         self.known && !self.empty[page]
     }
 
+    /// Whether it is certain that a page has no value.
+    pub(super) fn is_known_to_be_empty(&self, page: usize) -> bool {
+        self.empty[page]
+    }
+
     /// Whether the pages of the rows have any value.
     pub(super) fn any_value(&self, rows: &[Range<usize>]) -> bool {
         self.pages_of(rows).any(|page| !self.empty[page])

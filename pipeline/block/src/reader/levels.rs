@@ -12,7 +12,7 @@ use super::hybrid::Hybrid;
 use super::page_rows::PageRows;
 
 /// Values of a page at most. Memory bounds what goes into a block to far less; damage might claim anything.
-const PAGE_VALUES_MAX: usize = 1 << 26;
+pub(super) const PAGE_VALUES_MAX: usize = 1 << 26;
 
 /// Whether the page has as many levels as it claims to have values, encoded as blocks encode them.
 pub(super) fn is_whole(page: &Page, max_rep: i16, max_def: i16, rows: usize) -> bool {

@@ -2,11 +2,12 @@
 //! Owns: reading (decompressing) them, and handing them to the Parquet library's column decoder.
 //! Does not own: which bytes were read from storage, how values are decoded.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::ArrayRef;
+use hashbrown::HashMap;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Repetition};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
@@ -67,10 +68,12 @@ struct LeafPages {
 /// What is kept of a leaf while a row group is read in parts.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// The strings of its dictionary.
-    pub(super) texts: OnceLock<ArrayRef>,
+    /// The values of its dictionary.
+    pub(super) values: OnceLock<ArrayRef>,
     /// The last page that was read, and its number: the next part begins in it.
     last: Mutex<Option<(usize, Page)>>,
+    /// See [`Inflate::stored`].
+    stored: OnceLock<Option<ColumnChunkMetaData>>,
 }
 
 impl Kept {
@@ -158,8 +161,14 @@ impl<'a> Pages<'a> {
         let total = usize::try_from(self.metadata.row_group(self.row_group).num_rows())?;
         let descriptor = column.column_descr();
         let (max_rep, max_def) = (descriptor.max_rep_level(), descriptor.max_def_level());
-        let stored = Inflate::stored(column)?;
-        let meta = stored.as_ref().unwrap_or(column);
+        let own = OnceLock::new();
+        let stored = kept.map_or(&own, |kept| &kept.stored);
+        if stored.get().is_none() {
+            let found = Inflate::stored(column)?;
+            stored.get_or_init(|| found);
+        }
+        let stored = stored.get().and_then(Option::as_ref);
+        let meta = stored.unwrap_or(column);
         let locations = Some(index.locations.clone());
         let mut reader = SerializedPageReader::new(Arc::clone(fetched), meta, total, locations)?;
         let inflate = &mut self.inflate;
@@ -191,8 +200,8 @@ impl<'a> Pages<'a> {
                     None => {
                         let page = reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?;
                         let page = inflated(page)?;
-                        if !page.is_data_page() || !is_whole(&page, max_rep, max_def, page_rows.len()) {
-                            return Err(wrong("a data page is damaged"));
+                        if !page.is_data_page() {
+                            return Err(wrong("a page of another kind is where a data page should be"));
                         }
                         if let Some(kept) = kept {
                             kept.keep(number, &page);
@@ -201,9 +210,10 @@ impl<'a> Pages<'a> {
                     }
                 };
                 // Whoever reads all of a row group in parts gains nothing from looking at single rows.
+                let known = wanted.is_whole() || kept.is_some();
                 any_value = any_value
-                    || (wanted.is_whole() || kept.is_some()) && index.is_known_to_have_value(number)
-                    || has_value(&page, max_rep, max_def, wanted);
+                    || known && index.is_known_to_have_value(number)
+                    || !index.is_known_to_be_empty(number) && has_value(&page, max_rep, max_def, wanted);
                 any_index |= matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
                 Some(page)
             };
@@ -212,7 +222,7 @@ impl<'a> Pages<'a> {
         if !any_value {
             return Ok(None);
         }
-        let dictionary = any_index && kept.is_none_or(|kept| kept.texts.get().is_none());
+        let dictionary = any_index && kept.is_none_or(|kept| kept.values.get().is_none());
         let dictionary = if dictionary { reader.take_deferred_dictionary()? } else { None };
         let dictionary = dictionary.map(inflated).transpose()?;
         Ok(Some(LeafPages { dictionary, pages, skipped_dictionary: None }))
@@ -230,6 +240,13 @@ impl RowGroups for Pages<'_> {
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
         let pages = self.leaves.get(&leaf).ok_or_else(|| wrong("a column was not read"))?;
+        let descriptor = self.metadata.row_group(self.row_group).column(leaf).column_descr();
+        let (max_rep, max_def) = (descriptor.max_rep_level(), descriptor.max_def_level());
+        let mut read = pages.pages.iter().filter_map(|(rows, page)| Some((*rows, page.as_ref()?)));
+        // The library loops for ever over a page whose levels are fewer than it claims.
+        if !read.all(|(rows, page)| is_whole(page, max_rep, max_def, rows)) {
+            return Err(wrong("a data page is damaged"));
+        }
         Ok(Box::new(OneChunk(Some(pages.clone()))))
     }
 

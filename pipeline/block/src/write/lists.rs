@@ -35,9 +35,11 @@ struct Cut {
     levels: Range<usize>,
     /// Those of `Elements::elements` that are in it.
     elements: Range<usize>,
+    /// The repetition levels as a page has them.
+    reps: Vec<u8>,
     /// How often each level is there.
-    reps: Vec<i64>,
-    defs: Vec<i64>,
+    rep_counts: Vec<i64>,
+    def_counts: Vec<i64>,
 }
 
 /// A leaf to be encoded.
@@ -161,12 +163,15 @@ impl Elements {
         let ends = starts.iter().skip(rows_max).step_by(rows_max).copied().chain([self.reps.len()]);
         let pages = starts.chunks(rows_max).zip(ends).map(|(rows, end)| {
             let levels = rows[0]..end;
+            let mut reps = Vec::new();
+            put_levels(&mut reps, &self.reps[levels.clone()], depth);
             let element = |level: usize| self.elements.partition_point(|(before, _)| *before < level);
             Cut {
                 rows: rows.len(),
                 elements: element(levels.start)..element(levels.end),
-                reps: histogram(&self.reps[levels.clone()], depth),
-                defs: histogram(&self.defs[levels.clone()], LEVELS * depth),
+                reps,
+                rep_counts: histogram(&self.reps[levels.clone()], depth),
+                def_counts: histogram(&self.defs[levels.clone()], LEVELS * depth),
                 levels,
             }
         });
@@ -183,6 +188,10 @@ fn with_value<'a>(
     let none = values.null_count() == values.len();
     let elements = if none { &[] } else { elements };
     elements.iter().copied().filter(move |(_, number)| all || values.is_valid(*number))
+}
+
+fn put_levels(out: &mut Vec<u8>, levels: &[u8], max: u8) {
+    put_prefixed(out, |out| put_numbers(out, levels, bit_width(usize::from(max) + 1)));
 }
 
 fn histogram(levels: &[u8], max: u8) -> Vec<i64> {
@@ -206,12 +215,9 @@ impl Cells for Leaf<'_> {
 
 impl PageLevels for Page<'_> {
     fn put(&self, out: &mut Vec<u8>) {
-        let Leaf { elements, defs, nullable, depth, .. } = self.leaf;
-        let max_def = LEVELS * depth + u8::from(*nullable);
-        for (levels, max) in [(&elements.reps[..], *depth), (defs, max_def)] {
-            let levels = &levels[self.cut.levels.clone()];
-            put_prefixed(out, |out| put_numbers(out, levels, bit_width(usize::from(max) + 1)));
-        }
+        out.extend_from_slice(&self.cut.reps);
+        let Leaf { defs, nullable, depth, .. } = self.leaf;
+        put_levels(out, &defs[self.cut.levels.clone()], LEVELS * depth + u8::from(*nullable));
     }
 
     fn counts(&self) -> PageCounts {
@@ -219,12 +225,12 @@ impl PageLevels for Page<'_> {
     }
 
     fn histograms(&self) -> [Option<LevelHistogram>; 2] {
-        let mut defs = self.cut.defs.clone();
+        let mut defs = self.cut.def_counts.clone();
         if self.leaf.nullable {
             let values = self.values as i64;
             *defs.last_mut().expect("a list has levels") -= values;
             defs.push(values);
         }
-        [Some(self.cut.reps.clone().into()), Some(defs.into())]
+        [Some(self.cut.rep_counts.clone().into()), Some(defs.into())]
     }
 }

@@ -136,7 +136,7 @@ impl<'a> Decoder<'a> {
         let mut array = self.own(column, &present)?;
         if array.is_none() {
             for &leaf in &present {
-                if self.kept.is_some_and(|kept| kept[leaf].texts.get().is_some()) {
+                if self.kept.is_some_and(|kept| kept[leaf].values.get().is_some()) {
                     self.read(leaf, None)?;
                 }
             }
@@ -156,7 +156,7 @@ impl<'a> Decoder<'a> {
     fn own(&self, column: usize, present: &[usize]) -> Decoded<Option<ArrayRef>> {
         let field = self.block.index.schema.field(column);
         let meta = self.block.index.metadata.row_group(self.group);
-        let known = |leaf: usize| self.kept.map(|kept| &kept[leaf].texts);
+        let known = |leaf: usize| self.kept.map(|kept| &kept[leaf].values);
         let first = self.block.leaves[column].start;
         if !field.data_type().is_nested() {
             let Some(chunk) = self.pages.chunk(first) else { return Ok(None) };

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, GenericByteArray, Int32Array,
+    ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, GenericByteArray, Int32Array,
     PrimitiveArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -125,7 +125,7 @@ impl Picked {
         }
     }
 
-    /// The values in their places: one for each bit of `valid` that is set. The strings of the dictionary are those of
+    /// The values in their places: one for each bit of `valid` that is set. The values of the dictionary are those of
     /// `known`, or go there.
     pub(super) fn into_array(
         self,
@@ -155,15 +155,19 @@ impl Picked {
                 Ok(Arc::new(BooleanArray::new(bits, nulls)))
             }
             (DataType::Timestamp(..), _) => {
-                gather::<TimestampNanosecondType, 8>(numbers, plain, nulls, i64::from_le_bytes)
+                gather::<TimestampNanosecondType, 8>(numbers, plain, known, nulls, i64::from_le_bytes)
             }
             (DataType::Int8, _) => {
-                gather::<Int8Type, 4>(numbers, plain, nulls, |[byte, ..]| byte.cast_signed())
+                gather::<Int8Type, 4>(numbers, plain, known, nulls, |[byte, ..]| byte.cast_signed())
             }
-            (DataType::Int32, _) => gather::<Int32Type, 4>(numbers, plain, nulls, i32::from_le_bytes),
-            (DataType::UInt32, _) => gather::<UInt32Type, 4>(numbers, plain, nulls, u32::from_le_bytes),
-            (DataType::Int64, _) => gather::<Int64Type, 8>(numbers, plain, nulls, i64::from_le_bytes),
-            (DataType::Float64, _) => gather::<Float64Type, 8>(numbers, plain, nulls, f64::from_le_bytes),
+            (DataType::Int32, _) => gather::<Int32Type, 4>(numbers, plain, known, nulls, i32::from_le_bytes),
+            (DataType::UInt32, _) => {
+                gather::<UInt32Type, 4>(numbers, plain, known, nulls, u32::from_le_bytes)
+            }
+            (DataType::Int64, _) => gather::<Int64Type, 8>(numbers, plain, known, nulls, i64::from_le_bytes),
+            (DataType::Float64, _) => {
+                gather::<Float64Type, 8>(numbers, plain, known, nulls, f64::from_le_bytes)
+            }
             (DataType::Utf8, _) => self.texts::<Utf8Type>(plain, known, nulls, false),
             (DataType::Binary, _) => self.texts::<BinaryType>(plain, known, nulls, false),
             _ => self.texts::<Utf8Type>(plain, known, nulls, true),
@@ -178,20 +182,14 @@ impl Picked {
         nulls: Option<NullBuffer>,
         keys: bool,
     ) -> Decoded<ArrayRef> {
-        let texts: ArrayRef = match (self.form, known.and_then(OnceLock::get), plain) {
-            (Form::Numbers, Some(known), _) => Arc::clone(known),
-            (Form::Numbers, None, Some((bytes, count))) => {
-                let texts: ArrayRef = Arc::new(strings::<T>(bytes, count)?);
-                known.map_or_else(
-                    || Arc::clone(&texts),
-                    |known| Arc::clone(known.get_or_init(|| Arc::clone(&texts))),
-                )
-            }
-            (Form::Numbers, None, None) => Arc::new(GenericByteArray::<T>::new_null(0)),
-            _ => {
-                let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-                Arc::new(GenericByteArray::<T>::try_new(offsets, Buffer::from_vec(self.bytes), None)?)
-            }
+        let texts: ArrayRef = if self.form == Form::Numbers {
+            dictionary(known, || match plain {
+                Some((bytes, count)) => Ok(Arc::new(strings::<T>(bytes, count)?)),
+                None => Ok(Arc::new(GenericByteArray::<T>::new_null(0))),
+            })?
+        } else {
+            let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+            Arc::new(GenericByteArray::<T>::try_new(offsets, Buffer::from_vec(self.bytes), None)?)
         };
         if !keys && self.form == Form::Strings && nulls.is_none() {
             return Ok(texts);
@@ -281,20 +279,38 @@ fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn gather<T: ArrowPrimitiveType, const BYTES: usize>(
     numbers: &[i32],
     plain: Option<(&[u8], usize)>,
+    known: Option<&OnceLock<ArrayRef>>,
     nulls: Option<NullBuffer>,
     value: impl Fn([u8; BYTES]) -> T::Native,
 ) -> Decoded<ArrayRef> {
-    let (plain, count) = plain.ok_or("a dictionary is missing")?;
-    let (values, rest) = plain.as_chunks::<BYTES>();
-    if values.len() != count || !rest.is_empty() {
-        return Err("a dictionary is cut off".into());
-    }
-    let values: Vec<T::Native> = values.iter().map(|bytes| value(*bytes)).collect();
+    let values = dictionary(known, || {
+        let (plain, count) = plain.ok_or("a dictionary is missing")?;
+        let (values, rest) = plain.as_chunks::<BYTES>();
+        if values.len() != count || !rest.is_empty() {
+            return Err("a dictionary is cut off".into());
+        }
+        let values: Vec<T::Native> = values.iter().map(|bytes| value(*bytes)).collect();
+        Ok(Arc::new(PrimitiveArray::<T>::new(values.into(), None)))
+    })?;
+    let values = values.as_primitive_opt::<T>().ok_or("a dictionary is of another type")?.values();
     let mut found = Vec::with_capacity(numbers.len());
     for number in numbers {
         found.push(*values.get(*number as usize).ok_or("a value is not in its dictionary")?);
     }
     primitive::<T>(found, nulls)
+}
+
+/// The values of a dictionary: those that are known, or decoded and then known.
+fn dictionary(
+    known: Option<&OnceLock<ArrayRef>>,
+    decode: impl FnOnce() -> Decoded<ArrayRef>,
+) -> Decoded<ArrayRef> {
+    if let Some(values) = known.and_then(OnceLock::get) {
+        return Ok(Arc::clone(values));
+    }
+    let values = decode()?;
+    Ok(known
+        .map_or_else(|| Arc::clone(&values), |known| Arc::clone(known.get_or_init(|| Arc::clone(&values)))))
 }
 
 fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>, nulls: Option<NullBuffer>) -> Decoded<ArrayRef> {
