@@ -12,15 +12,22 @@ use super::hybrid::Hybrid;
 use super::page_rows::PageRows;
 
 /// Values of a page at most. Memory bounds what goes into a block to far less; damage might claim anything.
-pub(super) const PAGE_VALUES_MAX: usize = 1 << 26;
+const PAGE_VALUES_MAX: usize = 1 << 26;
+
+/// Whether a page of so many rows can have as many values, nulls among them, as it claims: one in each row if it is of no
+/// list. It tells pages and their index apart, which would give other rows.
+pub(super) fn fits(page: &Page, max_rep: i16, rows: usize) -> bool {
+    let values = page.num_values() as usize;
+    if max_rep == 0 { values == rows } else { (rows..=PAGE_VALUES_MAX).contains(&values) }
+}
 
 /// Whether the page has as many levels as it claims to have values, encoded as blocks encode them.
 pub(super) fn is_whole(page: &Page, max_rep: i16, max_def: i16, rows: usize) -> bool {
     let values = page.num_values() as usize;
-    let fits = if max_rep == 0 { values == rows } else { (rows..=PAGE_VALUES_MAX).contains(&values) };
-    fits && levels(page, max_rep, max_def).is_some_and(|(mut reps, mut defs)| {
-        (max_rep == 0 || reps.skip(values).is_some()) && (max_def == 0 || defs.skip(values).is_some())
-    })
+    fits(page, max_rep, rows)
+        && levels(page, max_rep, max_def).is_some_and(|(mut reps, mut defs)| {
+            (max_rep == 0 || reps.skip(values).is_some()) && (max_def == 0 || defs.skip(values).is_some())
+        })
 }
 
 /// Whether any of the rows, counted from the page's first one, has a value in a leaf column with these maximum levels.
@@ -288,6 +295,10 @@ mod tests {
             let whole = page(&reps, 2, &defs, 4);
             prop_assert!(is_whole(&whole, 2, 4, rows.len()));
             prop_assert!(!is_whole(&whole, 2, 4, defs.len() + 1));
+            // An index that calls the page one of other rows.
+            prop_assert!(fits(&whole, 0, reps.len()) && fits(&whole, 2, rows.len()));
+            prop_assert!(!fits(&whole, 0, reps.len() - 1) && !fits(&whole, 0, reps.len() + 1));
+            prop_assert!(!fits(&whole, 2, reps.len() + 1));
             prop_assert!(!is_whole(&whole, 0, 4, rows.len()) || reps.len() == rows.len());
             let fewer = defs.len().saturating_sub(cut * 8);
             let mut cut = page(&reps[..fewer], 2, &defs, 4);

@@ -18,7 +18,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use super::fetched::Fetched;
 use super::index::LeafIndex;
 use super::inflate::Inflate;
-use super::levels::{has_value, is_whole};
+use super::levels::{fits, has_value, is_whole};
 use super::page_rows::PageRows;
 
 /// The pages of a row group's leaf columns, as far as they are needed.
@@ -200,8 +200,8 @@ impl<'a> Pages<'a> {
                     None => {
                         let page = reader.get_next_page()?.ok_or_else(|| wrong("a page is missing"))?;
                         let page = inflated(page)?;
-                        if !page.is_data_page() {
-                            return Err(wrong("a page of another kind is where a data page should be"));
+                        if !page.is_data_page() || !fits(&page, max_rep, page_rows.len()) {
+                            return Err(wrong("a data page is damaged"));
                         }
                         if let Some(kept) = kept {
                             kept.keep(number, &page);

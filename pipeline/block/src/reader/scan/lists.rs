@@ -14,7 +14,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::values::{Decoded, Form, Picked, Values, form};
 use crate::reader::hybrid::Hybrid;
-use crate::reader::levels::{PAGE_VALUES_MAX, prefixed};
+use crate::reader::levels::prefixed;
 use crate::reader::page_rows::PageRows;
 use crate::reader::pages::Chunk;
 use crate::schema::item;
@@ -108,7 +108,7 @@ struct Rows {
 impl Rows {
     /// Adds the rows of a page. None if the page ends early or its levels are none of a leaf.
     fn page(&mut self, page: &Page, form: Form, rows: &PageRows) -> Option<()> {
-        let count = Some(page.num_values() as usize).filter(|count| *count <= PAGE_VALUES_MAX)?;
+        let count = page.num_values() as usize;
         let levels = |bytes, max: i32| {
             let mut levels = Vec::with_capacity(count.min(2 * rows.bits.len()));
             let width = (i32::BITS - max.leading_zeros()) as usize;

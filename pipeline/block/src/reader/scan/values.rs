@@ -305,12 +305,12 @@ fn dictionary(
     known: Option<&OnceLock<ArrayRef>>,
     decode: impl FnOnce() -> Decoded<ArrayRef>,
 ) -> Decoded<ArrayRef> {
-    if let Some(values) = known.and_then(OnceLock::get) {
+    let Some(known) = known else { return decode() };
+    if let Some(values) = known.get() {
         return Ok(Arc::clone(values));
     }
     let values = decode()?;
-    Ok(known
-        .map_or_else(|| Arc::clone(&values), |known| Arc::clone(known.get_or_init(|| Arc::clone(&values)))))
+    Ok(Arc::clone(known.get_or_init(|| values)))
 }
 
 fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>, nulls: Option<NullBuffer>) -> Decoded<ArrayRef> {
