@@ -17,6 +17,7 @@ mod groups;
 mod merge;
 mod metrics;
 mod nested_set;
+mod numbered;
 mod otlp;
 mod reader;
 

@@ -13,9 +13,10 @@ mod value;
 mod writer;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::vec;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Field;
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
@@ -30,10 +31,11 @@ use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use vivace_model::{OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
 use self::encoder::{DICTIONARY_BYTES_MAX, Encoder};
-use self::flat::Column;
+use self::flat::Rows;
 use self::value::BOUND_LENGTH_MAX;
 pub(crate) use self::writer::BlockWriter;
 use crate::columns::{BlockStats, Needle, SealedBlock};
+use crate::numbered::Column;
 use crate::schema::{DURATION_NANOS, PARENT_SPAN_ID, SPAN_ID, START_TIME, TRACE_ID};
 use crate::{BlockConfig, BlockError};
 
@@ -143,17 +145,23 @@ impl<'a, W: Write + Send> RowGroup<'a, W> {
     }
 
     /// Writes the next column.
-    pub(crate) fn column(&mut self, field: &Field, array: &ArrayRef) -> Result<(), ParquetError> {
+    pub(crate) fn column(&mut self, field: &Field, column: &Column) -> Result<(), ParquetError> {
         let leaves = lists::leaf_count(field.data_type());
         let leaves: Vec<ColumnDescPtr> = self.leaves.by_ref().take(leaves).collect();
         let missing = || ParquetError::General("the file has no such column".into());
-        let chunks = match &leaves[..] {
-            [] => return Err(missing()),
-            [leaf] if !array.data_type().is_nested() => {
-                let cells = Column::new(leaf, array, self.encoder.page_rows_max());
-                self.encoder.encode(leaf, array, &cells)?.map(|chunk| vec![chunk])
+        let chunks = match (&leaves[..], column) {
+            ([], _) => return Err(missing()),
+            (leaves, Column::Array(array)) if array.data_type().is_nested() => {
+                lists::encode(self.encoder, leaves, array)?
             }
-            leaves => lists::encode(self.encoder, leaves, array)?,
+            ([leaf, ..], _) => {
+                let rows = Rows::new(leaf, column, self.encoder.page_rows_max());
+                let chunk = match column {
+                    Column::Array(array) => self.encoder.encode(leaf, array, &rows)?,
+                    Column::Numbered(numbered) => self.encoder.numbered(leaf, numbered, &rows)?,
+                };
+                chunk.map(|chunk| vec![chunk])
+            }
         };
         if let Some(chunks) = chunks {
             for chunk in chunks {
@@ -162,7 +170,7 @@ impl<'a, W: Write + Send> RowGroup<'a, W> {
             }
             return Ok(());
         }
-        for levels in compute_leaves(field, array)? {
+        for levels in compute_leaves(field, &column.clone().into_array()?)? {
             let mut writer = self.writers.next().ok_or_else(missing)?;
             writer.write(&levels)?;
             writer.close()?.append_to_row_group(&mut self.group)?;
@@ -173,7 +181,7 @@ impl<'a, W: Write + Send> RowGroup<'a, W> {
     /// Writes all columns of a batch, and ends with them.
     fn batch(mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-            self.column(field, array)?;
+            self.column(field, &Column::Array(Arc::clone(array)))?;
         }
         self.close()
     }

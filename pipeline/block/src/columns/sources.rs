@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, PrimitiveArray, StringArray};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
 use super::interner::Interner;
+use crate::numbered::packed;
 
 /// No value in this row.
 pub(crate) const NULL: i32 = -1;
@@ -44,19 +45,9 @@ impl Strings<'_> {
 
 /// A dictionary column from one number per row, [`NULL`] for none, and the values behind the numbers.
 pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> ArrayRef {
-    let mut valid = Vec::with_capacity(numbers.len().div_ceil(64));
-    let mut missing = 0;
-    for numbers in numbers.chunks_mut(64) {
-        let mut bits = 0;
-        for (number, bit) in numbers.iter_mut().zip(0..) {
-            bits |= u64::from(*number != NULL) << bit;
-            *number = (*number).max(0);
-        }
-        missing += numbers.len() - bits.count_ones() as usize;
-        valid.push(bits);
-    }
-    let valid = BooleanBuffer::new(Buffer::from_vec(valid), 0, numbers.len());
-    let nulls = (missing > 0).then(|| NullBuffer::new(valid));
+    let valid = packed(&numbers, |number| number != NULL);
+    numbers.iter_mut().for_each(|number| *number = (*number).max(0));
+    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
     let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(numbers), nulls);
     Arc::new(DictionaryArray::try_new(keys, values).expect("numbers come from the interner of the values"))
 }

@@ -16,6 +16,7 @@ use super::target::Target;
 use crate::BlockError;
 use crate::assemble::conflicts::with_moved;
 use crate::columns::{NULL, dictionary_column};
+use crate::numbered::Column;
 use crate::schema::{AttributeScope, value_type};
 
 /// Rows of a source, of which one column of the target after the other is taken.
@@ -53,15 +54,22 @@ impl<'a> Conformed<'a> {
     }
 
     /// A column of the target, by its number, which is asked for once; none if it has no value. CPU-bound.
-    pub(super) fn column(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
-        match self.moved.remove(&column) {
-            Some(moved) => Ok(moved),
-            None => self.stored(column),
+    pub(super) fn column(&mut self, column: usize) -> Result<Option<Column>, BlockError> {
+        match (self.moved.remove(&column), self.places[column]) {
+            (Some(moved), _) => Ok(moved.map(Column::Array)),
+            (None, Some(place)) => self.rows.column(place),
+            (None, None) => Ok(None),
         }
     }
 
+    /// As it is in the source.
     fn stored(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
-        self.places[column].map_or(Ok(None), |place| self.rows.column(place))
+        self.places[column].map_or(Ok(None), |place| self.own(place))
+    }
+
+    /// A column of the source.
+    fn own(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+        self.rows.column(column)?.map(Column::into_array).transpose().map_err(BlockError::encode)
     }
 
     /// Moves attributes of a scope to where they belong.
@@ -110,7 +118,7 @@ impl<'a> Conformed<'a> {
             self.rows.fields().iter().enumerate().filter_map(lowers).collect();
         let mut lowered = Vec::new();
         for (number, key) in numbers {
-            if let Some(array) = self.rows.column(number)? {
+            if let Some(array) = self.own(number)? {
                 lowered.push((key, array));
             }
         }

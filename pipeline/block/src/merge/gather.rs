@@ -4,17 +4,20 @@
 //! takes it; the sources are never in memory side by side.
 //! Owns: the columns while they fill. Does not own: which rows, and what depends on the rest of their traces.
 
+use std::error::Error;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, DictionaryArray, FixedSizeBinaryArray, PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray,
     new_null_array,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow::error::ArrowError;
+use hashbrown::HashMap;
 
 use super::conform::Conformed;
 use super::source::Source;
@@ -22,7 +25,8 @@ use super::target::Target;
 use super::window::Place;
 use crate::BlockError;
 use crate::assemble::Pick;
-use crate::columns::{Interner, NULL, dictionary_column};
+use crate::columns::{Interner, NULL};
+use crate::numbered::{Column, Numbered, packed};
 
 /// No row.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -54,7 +58,7 @@ impl<'a> Gather<'a> {
 
     /// A column, by its number, which is asked for once. If `roots` gives each row the row of its trace's root
     /// ([`NO_ROW`] for none), it has what stands there.
-    pub(super) fn column(&mut self, number: usize, roots: Option<&[u32]>) -> Result<ArrayRef, BlockError> {
+    pub(super) fn column(&mut self, number: usize, roots: Option<&[u32]>) -> Result<Column, BlockError> {
         let (field, rows) = (self.target.schema.field(number), self.picks.len());
         let name = field.name().as_str();
         let keys: Option<Vec<&dyn Array>> =
@@ -65,44 +69,46 @@ impl<'a> Gather<'a> {
                 DataType::FixedSizeBinary(8) => ids::<8>(&keys, &self.picks),
                 _ => interleave(&keys, &self.picks),
             };
-            return gathered.map_err(|error| BlockError::value(name, error.to_string()));
+            return gathered.map(Column::Array).map_err(|error| BlockError::value(name, error.to_string()));
         }
         let mut found: Vec<Placed<'_>> = Vec::with_capacity(self.parts.len());
         for (part, to) in &mut self.parts {
-            if let Some(array) = part.column(number)? {
-                found.push((array, to));
+            if let Some(column) = part.column(number)? {
+                found.push((column, to));
             }
         }
-        let filled: usize = found.iter().map(|(array, _)| array.len() - array.null_count()).sum();
-        let whole = filled == rows;
-        if !whole && !field.is_nullable() {
+        let filled: usize = found.iter().map(|(column, _)| column.filled()).sum();
+        if filled < rows && !field.is_nullable() {
             return Err(BlockError::value(name, "a row has no value"));
         }
         if found.is_empty() {
-            return Ok(new_null_array(field.data_type(), rows));
+            return Ok(Column::Array(new_null_array(field.data_type(), rows)));
         }
         match field.data_type() {
-            DataType::Dictionary(..) => texts(&found, rows, whole, roots),
-            DataType::Int32 => Ok(numbers::<Int32Type>(&found, rows, whole)),
-            DataType::UInt32 => Ok(numbers::<UInt32Type>(&found, rows, whole)),
-            DataType::Int64 => Ok(numbers::<Int64Type>(&found, rows, whole)),
-            DataType::Float64 => Ok(numbers::<Float64Type>(&found, rows, whole)),
-            _ => others(&found, rows, field),
+            DataType::Dictionary(..) => texts(found, rows, roots),
+            DataType::Int32 => numbers::<Int32Type, _>(found, rows, |value| value),
+            DataType::UInt32 => numbers::<UInt32Type, _>(found, rows, |value| value),
+            DataType::Int64 => numbers::<Int64Type, _>(found, rows, |value| value),
+            DataType::Float64 => numbers::<Float64Type, _>(found, rows, f64::to_bits),
+            DataType::Boolean => booleans(found, rows),
+            _ => others(found, rows, field),
         }
+        .map_err(|error| BlockError::value(name, error.to_string()))
     }
 }
 
 /// Values of one source, and the row that each of them goes to.
-type Placed<'a> = (ArrayRef, &'a [u32]);
+type Placed<'a> = (Column, &'a [u32]);
 
 /// Ids of several arrays, as `interleave` does it for types that it knows.
 fn ids<const N: usize>(arrays: &[&dyn Array], picks: &[Pick]) -> Result<ArrayRef, ArrowError> {
     let ids = arrays.iter().map(|array| array.as_fixed_size_binary().value_data().as_chunks::<N>().0);
     let ids: Vec<&[[u8; N]]> = ids.collect();
     let gathered: Vec<[u8; N]> = picks.iter().map(|&(array, row)| ids[array][row]).collect();
-    let valid = |index: usize| arrays[picks[index].0].is_valid(picks[index].1);
+    let nulls: Vec<Option<&NullBuffer>> = arrays.iter().map(|array| array.nulls()).collect();
+    let valid = |(array, row): Pick| nulls[array].is_none_or(|nulls| nulls.is_valid(row));
     let missing = arrays.iter().any(|array| array.null_count() > 0);
-    let nulls = missing.then(|| NullBuffer::new(BooleanBuffer::collect_bool(picks.len(), valid)));
+    let nulls = missing.then(|| NullBuffer::new(packed(picks, valid)));
     let bytes = Buffer::from_vec(gathered.into_flattened());
     Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, bytes, nulls)?))
 }
@@ -133,75 +139,125 @@ fn parts(sources: usize, rows: &[Place]) -> Vec<Part> {
     places.into_iter().map(part).collect()
 }
 
-/// Strings, each of them once. Those of a source's dictionary are looked up once, however many rows have them.
-fn texts(
-    found: &[Placed<'_>],
-    rows: usize,
-    whole: bool,
-    roots: Option<&[u32]>,
-) -> Result<ArrayRef, BlockError> {
-    let mut strings = Interner::exact();
-    let mut numbers = vec![NULL; rows];
-    let mut table = Vec::new();
-    for (array, to) in found {
-        let array = array.as_dictionary::<Int32Type>();
-        let (keys, texts) = (array.keys().values(), array.values().as_string::<i32>());
-        table.clear();
-        table.resize(texts.len(), NULL);
-        let mut put = |key: i32, to: u32| -> Result<(), BlockError> {
-            let number = &mut table[key as usize];
-            if *number == NULL {
-                let text = texts.value(key as usize).as_bytes();
-                *number = strings.intern(text).map_err(BlockError::encode)?.cast_signed();
-            }
-            numbers[to as usize] = *number;
-            Ok(())
-        };
-        match array.nulls() {
-            None => keys.iter().zip(*to).try_for_each(|(key, to)| put(*key, *to))?,
-            Some(nulls) => nulls.valid_indices().try_for_each(|row| put(keys[row], to[row]))?,
-        }
+/// Strings, each of them once.
+fn texts(found: Vec<Placed<'_>>, rows: usize, roots: Option<&[u32]>) -> Result<Column, ArrowError> {
+    let mut columns = Vec::with_capacity(found.len());
+    for (column, to) in found {
+        columns.push(match column {
+            Column::Array(array) => (Numbered::from_dictionary(array.as_dictionary())?, to),
+            Column::Numbered(numbered) => (numbered, to),
+        });
     }
+    let mut strings = Interner::exact();
+    let intern = |values: &ArrayRef, number: usize| {
+        strings.intern(values.as_string::<i32>().value(number).as_bytes()).map(u32::cast_signed)
+    };
+    let mut numbers = renumbered(&columns, rows, intern)?;
     if let Some(roots) = roots {
         let number = |&root: &u32| numbers.get(root as usize).copied().unwrap_or(NULL);
         numbers = roots.iter().map(number).collect();
-    } else if whole {
-        let array = DictionaryArray::<Int32Type>::try_new(numbers.into(), strings.into_array());
-        return array.map(|array| Arc::new(array) as ArrayRef).map_err(BlockError::encode);
     }
-    Ok(dictionary_column(numbers, strings.into_array()))
+    Numbered::from_rows(numbers, strings.into_array(), true).map(Column::Numbered)
 }
 
-fn numbers<T: ArrowPrimitiveType>(found: &[Placed<'_>], rows: usize, whole: bool) -> ArrayRef {
-    let mut values = vec![T::Native::default(); rows];
-    // Whether a row has a value. A byte each: they are set in any order.
-    let mut valid = vec![false; if whole { 0 } else { rows }];
-    for (array, to) in found {
-        let array = array.as_primitive::<T>();
-        let all = array.values().iter().zip(*to);
-        match array.nulls() {
-            None if whole => all.for_each(|(value, to)| values[*to as usize] = *value),
-            None => all.for_each(|(value, to)| {
-                (values[*to as usize], valid[*to as usize]) = (*value, true);
-            }),
-            Some(nulls) => nulls.valid_indices().for_each(|row| {
-                let to = to[row] as usize;
-                (values[to], valid[to]) = (array.values()[row], true);
-            }),
+/// Of each row the number that `intern` gives its value; it is asked once for each value of a source's dictionary that is
+/// in use, however many rows have it.
+fn renumbered<E: Error + Send + Sync + 'static>(
+    found: &[(Numbered, &[u32])],
+    rows: usize,
+    mut intern: impl FnMut(&ArrayRef, usize) -> Result<i32, E>,
+) -> Result<Vec<i32>, ArrowError> {
+    let mut numbers = vec![NULL; rows];
+    let mut table = Vec::new();
+    for (column, to) in found {
+        let values = column.values();
+        table.clear();
+        table.resize(values.len(), NULL);
+        for &number in column.numbers() {
+            let number = number as usize;
+            if table[number] == NULL {
+                table[number] = intern(values, number)
+                    .map_err(|error| ArrowError::from_external_error(Box::new(error)))?;
+            }
+        }
+        column.each(|row, number| numbers[to[row] as usize] = table[number as usize]);
+    }
+    Ok(numbers)
+}
+
+/// Numbers, of which those with the same `key` are the same.
+fn numbers<T: ArrowPrimitiveType, K: Eq + Hash>(
+    found: Vec<Placed<'_>>,
+    rows: usize,
+    key: impl Fn(T::Native) -> K,
+) -> Result<Column, ArrowError> {
+    let (mut columns, mut arrays) = (Vec::with_capacity(found.len()), Vec::new());
+    for (column, to) in found {
+        match column {
+            Column::Numbered(numbered) => columns.push((numbered, to)),
+            Column::Array(array) => arrays.push((array, to)),
         }
     }
-    let nulls = (!whole).then(|| NullBuffer::from(valid));
-    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls))
+    if arrays.is_empty() {
+        let (mut known, mut values) = (HashMap::new(), Vec::new());
+        let intern = |from: &ArrayRef, number: usize| {
+            let value = from.as_primitive::<T>().value(number);
+            let number = *known.entry(key(value)).or_insert(values.len());
+            if number == values.len() {
+                values.push(value);
+            }
+            i32::try_from(number)
+        };
+        let numbers = renumbered(&columns, rows, intern)?;
+        let values = PrimitiveArray::<T>::new(values.into(), None);
+        return Numbered::from_rows(numbers, Arc::new(values), false).map(Column::Numbered);
+    }
+    for (column, to) in columns {
+        arrays.push((Column::Numbered(column).into_array()?, to));
+    }
+    let mut values = vec![T::Native::default(); rows];
+    // Whether a row has a value. A byte each: they are set in any order.
+    let mut valid = vec![false; rows];
+    for (array, to) in arrays {
+        let array = array.as_primitive::<T>();
+        let mut put = |row: usize, to: u32| {
+            (values[to as usize], valid[to as usize]) = (array.values()[row], true);
+        };
+        match array.nulls() {
+            None => to.iter().enumerate().for_each(|(row, to)| put(row, *to)),
+            Some(nulls) => nulls.valid_indices().for_each(|row| put(row, to[row])),
+        }
+    }
+    let nulls = Some(NullBuffer::new(packed(&valid, |valid| valid))).filter(|nulls| nulls.null_count() > 0);
+    Ok(Column::Array(Arc::new(PrimitiveArray::<T>::new(values.into(), nulls))))
+}
+
+fn booleans(found: Vec<Placed<'_>>, rows: usize) -> Result<Column, ArrowError> {
+    /// What a row with a value has, besides the value.
+    const VALID: u8 = 2;
+    let mut values = vec![0; rows];
+    for (column, to) in found {
+        let array = column.into_array()?;
+        let array = array.as_boolean();
+        let mut put = |row: usize| values[to[row] as usize] = VALID | u8::from(array.value(row));
+        match array.nulls() {
+            None => (0..array.len()).for_each(put),
+            Some(nulls) => nulls.valid_indices().for_each(&mut put),
+        }
+    }
+    let nulls = NullBuffer::new(packed(&values, |value| value >= VALID));
+    let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+    Ok(Column::Array(Arc::new(BooleanArray::new(packed(&values, |value| value & 1 == 1), nulls))))
 }
 
 /// Values of any type.
-fn others(found: &[Placed<'_>], rows: usize, field: &Field) -> Result<ArrayRef, BlockError> {
-    let null = new_null_array(field.data_type(), 1);
+fn others(found: Vec<Placed<'_>>, rows: usize, field: &Field) -> Result<Column, ArrowError> {
     let mut picks: Vec<Pick> = vec![(0, 0); rows];
-    let mut arrays: Vec<&dyn Array> = vec![&null];
-    for (array, to) in found {
+    let mut arrays = vec![new_null_array(field.data_type(), 1)];
+    for (column, to) in found {
         to.iter().enumerate().for_each(|(row, to)| picks[*to as usize] = (arrays.len(), row));
-        arrays.push(array);
+        arrays.push(column.into_array()?);
     }
-    interleave(&arrays, &picks).map_err(|error| BlockError::value(field.name(), error.to_string()))
+    let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+    interleave(&arrays, &picks).map(Column::Array)
 }

@@ -170,7 +170,7 @@ impl Grouper {
             let column = column?;
             group.column(field, &column).map_err(BlockError::encode)?;
             if COUNTED.contains(&field.name().as_str()) {
-                counted.push((Arc::clone(field), column));
+                counted.push((Arc::clone(field), column.into_array().map_err(BlockError::encode)?));
             }
         }
         group.close().map_err(BlockError::encode)?;

@@ -12,6 +12,7 @@ use super::source::Source;
 use super::target::Target;
 use super::window::{Place, Window};
 use crate::BlockError;
+use crate::numbered::Column;
 use crate::schema::{
     NESTED_SET_LEFT, NESTED_SET_PARENT, NESTED_SET_RIGHT, ROOT_SERVICE_NAME, ROOT_SPAN_NAME,
 };
@@ -57,13 +58,13 @@ impl Pending {
     pub(super) fn columns<'a>(
         &'a self,
         target: &'a Target,
-    ) -> Result<impl Iterator<Item = Result<ArrayRef, BlockError>> + 'a, BlockError> {
+    ) -> Result<impl Iterator<Item = Result<Column, BlockError>> + 'a, BlockError> {
         let mut gather = Gather::new(&self.sources, &self.rows, target)?;
-        let column = move |(number, field): (usize, &FieldRef)| -> Result<ArrayRef, BlockError> {
+        let column = move |(number, field): (usize, &FieldRef)| -> Result<Column, BlockError> {
             let name = field.name().as_str();
             let nested = [NESTED_SET_LEFT, NESTED_SET_RIGHT, NESTED_SET_PARENT];
             if let Some(nested) = nested.iter().position(|nested| *nested == name) {
-                return Ok(Arc::new(Int32Array::from(self.nested[nested].clone())));
+                return Ok(Column::Array(Arc::new(Int32Array::from(self.nested[nested].clone()))));
             }
             let of_root = [ROOT_SERVICE_NAME, ROOT_SPAN_NAME].contains(&name);
             gather.column(number, of_root.then_some(&self.roots[..]))
@@ -73,7 +74,7 @@ impl Pending {
 
     /// All rows as a batch.
     pub(super) fn batch(&self, target: &Target) -> Result<RecordBatch, BlockError> {
-        let arrays = self.columns(target)?.collect::<Result<_, _>>()?;
+        let arrays = self.columns(target)?.map(array).collect::<Result<_, _>>()?;
         RecordBatch::try_new(Arc::clone(&target.schema), arrays).map_err(BlockError::encode)
     }
 
@@ -118,6 +119,10 @@ pub(super) fn gather_rows(
 ) -> Result<RecordBatch, BlockError> {
     let mut gather = Gather::new(sources, rows, target)?;
     let columns = 0..target.schema.fields().len();
-    let arrays = columns.map(|column| gather.column(column, None)).collect::<Result<_, _>>()?;
+    let arrays = columns.map(|column| array(gather.column(column, None))).collect::<Result<_, _>>()?;
     RecordBatch::try_new(Arc::clone(&target.schema), arrays).map_err(BlockError::encode)
+}
+
+fn array(column: Result<Column, BlockError>) -> Result<ArrayRef, BlockError> {
+    column?.into_array().map_err(BlockError::encode)
 }

@@ -9,6 +9,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Fields, Int32Type, TimestampNanosecondType};
 
 use crate::BlockError;
+use crate::numbered::Column;
 use crate::reader::{LoadedGroup, LoadedRows};
 use crate::schema::{
     NESTED_SET_LEFT, NESTED_SET_PARENT, NESTED_SET_RIGHT, PARENT_SPAN_ID, SPAN_ID, START_TIME, TRACE_ID,
@@ -48,7 +49,11 @@ impl Source {
         let fields = stored.fields().iter().enumerate();
         let keys = KEYS.map(|key| fields.clone().find(|(_, field)| field.name() == key));
         let keys = keys.map(|found| found.map(|(column, _)| column));
-        let keys = keys.map(|column| column.map_or(Ok(None), |column| stored.column(column)));
+        let mut key = |column| {
+            let found = stored.column(column)?.map(Column::into_array).transpose();
+            found.map_err(BlockError::encode)
+        };
+        let keys = keys.map(|column| column.map_or(Ok(None), &mut key));
         Self::new(keys, count, Rest::Stored(group, start))
     }
 
@@ -149,13 +154,14 @@ impl<'a> SourceRows<'a> {
     }
 
     /// A column, by its number; none if it has no value in the rows. CPU-bound.
-    pub(super) fn column(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
-        let array = match self {
+    pub(super) fn column(&mut self, column: usize) -> Result<Option<Column>, BlockError> {
+        let found = match self {
             Self::Stored(rows) => rows.column(column)?,
             Self::Memory(batch, rows) => {
-                Some(take(batch.column(column), rows, None).map_err(BlockError::encode)?)
+                let array = take(batch.column(column), rows, None).map_err(BlockError::encode)?;
+                Some(Column::Array(array))
             }
         };
-        Ok(array.filter(|array| array.null_count() < array.len()))
+        Ok(found.filter(|found| found.filled() > 0))
     }
 }

@@ -122,12 +122,13 @@ impl Window {
         for (range, whole) in self.traces.iter().zip(in_one_piece) {
             let rows = &self.rows[range.clone()];
             if *whole {
-                for &(source, row) in rows {
-                    let [lefts, rights, parents] = nested[source as usize];
-                    left.push(lefts[row as usize]);
-                    right.push(rights[row as usize]);
-                    parent.push(parents[row as usize]);
-                }
+                // They follow each other there, too.
+                let Some(&(source, first)) = rows.first() else { continue };
+                let there = first as usize..first as usize + rows.len();
+                let [lefts, rights, parents] = nested[source as usize];
+                left.extend_from_slice(&lefts[there.clone()]);
+                right.extend_from_slice(&rights[there.clone()]);
+                parent.extend_from_slice(&parents[there]);
                 self.roots.extend(range.start as u32..range.end as u32);
                 continue;
             }

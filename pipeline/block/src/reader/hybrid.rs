@@ -13,6 +13,24 @@ const WIDTH_MAX: usize = 32;
 /// Numbers that are packed together.
 const GROUP: usize = 8;
 
+/// What a number is kept in.
+pub(super) trait Number: Copy {
+    /// The low bits, which hold any number of the width that is wanted.
+    fn of(number: u32) -> Self;
+}
+
+impl Number for i32 {
+    fn of(number: u32) -> Self {
+        number.cast_signed()
+    }
+}
+
+impl Number for u8 {
+    fn of(number: u32) -> Self {
+        number as Self
+    }
+}
+
 /// Numbers in order. What ends early says so by `None`.
 #[derive(Debug)]
 pub(super) struct Hybrid<'a> {
@@ -47,11 +65,11 @@ impl<'a> Hybrid<'a> {
     }
 
     /// Appends the next numbers.
-    pub(super) fn take(&mut self, mut count: usize, out: &mut Vec<i32>) -> Option<()> {
+    pub(super) fn take<N: Number>(&mut self, mut count: usize, out: &mut Vec<N>) -> Option<()> {
         while count > 0 {
             let step = self.step(count)?;
             match self.run {
-                Run::Repeat(number) => out.resize(out.len() + step, number.cast_signed()),
+                Run::Repeat(number) => out.resize(out.len() + step, N::of(number)),
                 Run::Packed(bytes, read) => unpack(bytes, self.width, read..read + step, out),
             }
             self.advance(step);
@@ -168,24 +186,24 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Appends packed numbers by their indices, lowest bits first.
-fn unpack(bytes: &[u8], width: usize, indices: Range<usize>, out: &mut Vec<i32>) {
+fn unpack<N: Number>(bytes: &[u8], width: usize, indices: Range<usize>, out: &mut Vec<N>) {
     out.reserve(indices.len());
-    let single = |index: usize| number(word(bytes, index * width / 8), index * width % 8, width);
+    let single = |index: usize| number::<N>(word(bytes, index * width / 8), index * width % 8, width);
     // The first of eight numbers begins with a byte.
     let aligned = indices.start.next_multiple_of(GROUP).min(indices.end);
     let groups = (aligned..indices.end).step_by(GROUP).take((indices.end - aligned) / GROUP);
     let rest = aligned + groups.len() * GROUP;
     out.extend((indices.start..aligned).map(single));
     match width {
-        0 => out.resize(out.len() + rest - aligned, 0),
+        0 => out.resize(out.len() + rest - aligned, N::of(0)),
         1..=8 => groups.for_each(|first| {
             let word = word(bytes, first * width / 8);
-            out.extend_from_slice(&from_fn::<_, GROUP, _>(|index| number(word, index * width, width)));
+            out.extend_from_slice(&from_fn::<N, GROUP, _>(|index| number(word, index * width, width)));
         }),
         9..=16 => groups.for_each(|first| {
             let (byte, half) = (first * width / 8, GROUP / 2 * width);
             let words = [word(bytes, byte), word(bytes, byte + half / 8) >> (half % 8)];
-            out.extend_from_slice(&from_fn::<_, GROUP, _>(|index| {
+            out.extend_from_slice(&from_fn::<N, GROUP, _>(|index| {
                 number(words[index / (GROUP / 2)], index % (GROUP / 2) * width, width)
             }));
         }),
@@ -195,8 +213,8 @@ fn unpack(bytes: &[u8], width: usize, indices: Range<usize>, out: &mut Vec<i32>)
 }
 
 /// The number that begins at a bit of a word.
-const fn number(word: u64, bit: usize, width: usize) -> i32 {
-    (word >> bit & ((1 << width) - 1)) as u32 as i32
+fn number<N: Number>(word: u64, bit: usize, width: usize) -> N {
+    N::of((word >> bit & ((1 << width) - 1)) as u32)
 }
 
 #[cfg(test)]
@@ -248,7 +266,7 @@ mod tests {
                     break;
                 }
                 hybrid.skip(skipped).unwrap();
-                let mut found = Vec::new();
+                let mut found: Vec<i32> = Vec::new();
                 hybrid.take(taken, &mut found).unwrap();
                 let found: Vec<u32> = found.into_iter().map(i32::cast_unsigned).collect();
                 prop_assert_eq!(&found[..], &rest[skipped..skipped + taken]);
@@ -282,7 +300,7 @@ mod tests {
         #[test]
         fn any_bytes_end(bytes: Vec<u8>, width in 0_usize..40, count in 0_usize..100_000) {
             if let Some(mut hybrid) = Hybrid::new(&bytes, width) {
-                let mut found = Vec::new();
+                let mut found: Vec<u8> = Vec::new();
                 let whole = hybrid.take(count, &mut found).is_some();
                 prop_assert!(!whole || found.len() == count);
             }

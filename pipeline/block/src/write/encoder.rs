@@ -21,6 +21,7 @@ use parquet::schema::types::ColumnDescPtr;
 use super::chunk::{Chunk, ChunkBuilder, PageLevels};
 use super::runs::{bit_width, put_numbers};
 use super::value::{Double, Value};
+use crate::numbered::Numbered;
 
 /// A chunk's dictionary may take this many bytes; beyond, the Parquet library writes the rest of the chunk plain.
 pub(super) const DICTIONARY_BYTES_MAX: usize = 1 << 20;
@@ -47,6 +48,30 @@ pub(super) trait Cells {
 
     /// The pages.
     fn pages(&self) -> impl Iterator<Item = impl PageLevels>;
+}
+
+/// Numbers values anew, in the order of their first row, leaving out those of other row groups.
+struct Used {
+    /// Of each value its new number.
+    numbers: Vec<u32>,
+    /// Of each new number where its value is.
+    places: Vec<usize>,
+}
+
+impl Used {
+    fn of(values: &dyn Array) -> Self {
+        Self { numbers: vec![NONE; values.len()], places: Vec::new() }
+    }
+
+    #[inline]
+    fn number(&mut self, place: i32) -> u32 {
+        let number = &mut self.numbers[place as usize];
+        if *number == NONE {
+            *number = self.places.len() as u32;
+            self.places.push(place as usize);
+        }
+        *number
+    }
 }
 
 impl Encoder {
@@ -135,28 +160,66 @@ impl Encoder {
         });
     }
 
-    /// Numbers the dictionary's strings anew, in the order of their first row, leaving out those of other row groups.
+    /// A dictionary's strings.
     fn strings(
         &mut self,
         leaf: &ColumnDescPtr,
         array: &DictionaryArray<Int32Type>,
         cells: &impl Cells,
     ) -> Result<Option<Chunk>, ParquetError> {
-        let texts = array.values().as_string::<i32>();
-        let keys = array.keys().values();
-        let mut number_of = vec![NONE; texts.len()];
-        let mut values = Vec::new();
+        let (keys, mut used) = (array.keys().values(), Used::of(array.values()));
         self.numbers.clear();
-        cells.each(|place| {
-            let key = keys[place] as usize;
-            let number = &mut number_of[key];
-            if *number == NONE {
-                *number = values.len() as u32;
-                values.push(texts.value(key));
+        cells.each(|place| self.numbers.push(used.number(keys[place])));
+        self.values_of(leaf, cells, array.values(), &used.places)
+    }
+
+    /// The chunk of a column that is known by numbers; none if the Parquet library is to encode it.
+    pub(super) fn numbered(
+        &mut self,
+        leaf: &ColumnDescPtr,
+        column: &Numbered,
+        cells: &impl Cells,
+    ) -> Result<Option<Chunk>, ParquetError> {
+        if !self.properties.dictionary_enabled(leaf.path()) {
+            return Ok(None);
+        }
+        let mut used = Used::of(column.values());
+        self.numbers.clear();
+        self.numbers.extend(column.numbers().iter().map(|number| used.number(*number)));
+        self.values_of(leaf, cells, column.values(), &used.places)
+    }
+
+    /// Encodes `self.numbers` and the values of the array that they stand for.
+    fn values_of(
+        &mut self,
+        leaf: &ColumnDescPtr,
+        cells: &impl Cells,
+        array: &dyn Array,
+        places: &[usize],
+    ) -> Result<Option<Chunk>, ParquetError> {
+        fn pick<T: ArrowPrimitiveType>(array: &dyn Array, places: &[usize]) -> Vec<T::Native> {
+            let values = array.as_primitive::<T>().values();
+            places.iter().map(|place| values[*place]).collect()
+        }
+        match array.data_type() {
+            DataType::Utf8 => {
+                let texts = array.as_string::<i32>();
+                let values: Vec<&str> = places.iter().map(|place| texts.value(*place)).collect();
+                self.dictionary(leaf, cells, &values)
             }
-            self.numbers.push(*number);
-        });
-        self.dictionary(leaf, cells, &values)
+            DataType::Int32 => self.dictionary(leaf, cells, &pick::<Int32Type>(array, places)),
+            DataType::UInt32 => self.dictionary(leaf, cells, &pick::<UInt32Type>(array, places)),
+            DataType::Int64 => self.dictionary(leaf, cells, &pick::<Int64Type>(array, places)),
+            DataType::Float64 => {
+                let doubles = pick::<Float64Type>(array, places);
+                if doubles.iter().any(|double| double.is_nan()) {
+                    return Ok(None);
+                }
+                let values: Vec<Double> = doubles.into_iter().map(Double).collect();
+                self.dictionary(leaf, cells, &values)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn integers<T>(

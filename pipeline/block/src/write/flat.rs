@@ -1,19 +1,19 @@
 //! The rows of flat columns: a value in each of them, or none.
 //! Owns: their levels. Does not own: how values are encoded (`encoder`), anything of lists.
 
-use arrow::array::Array;
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::chunk::{PageCounts, PageLevels};
 use super::encoder::Cells;
 use super::runs::{put_levels, put_prefixed, put_run};
+use crate::numbered::Column;
 
 /// Rows whose validity is looked at at once.
 const WORD: usize = u64::BITS as usize;
 
-/// A column to be encoded.
-pub(super) struct Column<'a> {
+/// The rows of a column to be encoded.
+pub(super) struct Rows<'a> {
     nullable: bool,
     nulls: Option<&'a NullBuffer>,
     rows: usize,
@@ -29,13 +29,17 @@ struct Page {
     values: usize,
 }
 
-impl<'a> Column<'a> {
-    pub(super) fn new(leaf: &ColumnDescPtr, array: &'a dyn Array, page_rows_max: usize) -> Self {
-        Self { nullable: leaf.max_def_level() > 0, nulls: array.nulls(), rows: array.len(), page_rows_max }
+impl<'a> Rows<'a> {
+    pub(super) fn new(leaf: &ColumnDescPtr, column: &'a Column, page_rows_max: usize) -> Self {
+        let nulls = match column {
+            Column::Array(array) => array.nulls(),
+            Column::Numbered(numbered) => numbered.nulls(),
+        };
+        Self { nullable: leaf.max_def_level() > 0, nulls, rows: column.rows(), page_rows_max }
     }
 }
 
-impl Cells for Column<'_> {
+impl Cells for Rows<'_> {
     fn each(&self, mut place: impl FnMut(usize)) {
         match self.nulls {
             Some(nulls) => {

@@ -12,9 +12,10 @@ use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type;
 use vivace_model::scan::TraceRuns;
 
+use super::lists::KnownLevels;
 use super::values::Decoded;
 use super::{Block, flat, lists};
-use crate::complete::complete;
+use crate::numbered::Column;
 use crate::reader::fetched::Fetched;
 use crate::reader::pages::{Kept, Pages};
 use crate::schema::{AttributeScope, fixed_fields};
@@ -33,9 +34,9 @@ pub(super) fn columns(
     let mut decoder = Decoder::new(block, group, rows, fetched, None);
     let (mut fields, mut arrays) = (Vec::with_capacity(columns.len()), Vec::with_capacity(columns.len()));
     for &column in columns {
-        if let Some((field, array)) = decoder.column(column)? {
+        if let Some((field, found)) = decoder.column(column)? {
             fields.push(field);
-            arrays.push(array);
+            arrays.push(found.into_array()?);
         } else if let Some(field) = fixed(block.index.schema.field(column).name()) {
             fields.push(Arc::clone(field));
             arrays.push(new_null_array(field.data_type(), decoder.count));
@@ -52,16 +53,15 @@ fn fixed(name: &str) -> Option<&'static FieldRef> {
 }
 
 /// Checks the type of a promoted attribute's column.
-fn promoted(own: &FieldRef, array: &ArrayRef) -> Decoded<(FieldRef, ArrayRef)> {
+fn promoted(own: &FieldRef, found: Column) -> Decoded<(FieldRef, Column)> {
     let known = matches!(own.data_type(), DataType::Int64 | DataType::Float64 | DataType::Boolean)
         || *own.data_type() == crate::schema::dictionary();
     if !known || AttributeScope::parse_column(own.name()).is_none() {
         return Err(format!("no column of a block is named {} and {}", own.name(), own.data_type()).into());
     }
-    let array = complete(array, own.data_type())?;
     let field =
         if own.is_nullable() { Arc::clone(own) } else { Arc::new(own.as_ref().clone().with_nullable(true)) };
-    Ok((field, array))
+    Ok((field, found.complete(own.data_type())?))
 }
 
 /// The traces of a row group.
@@ -71,6 +71,7 @@ pub(super) fn runs(block: &Block, group: usize, fetched: &Arc<Fetched>) -> Decod
     let Some(column) = decoder.stored(column)? else {
         return Ok(TraceRuns::new([]));
     };
+    let column = column.into_array()?;
     let ids = column.as_fixed_size_binary_opt();
     let ids = ids.filter(|ids| ids.null_count() == 0 && ids.value_length() == 16);
     let ids = ids.ok_or("trace ids are of another type")?;
@@ -109,20 +110,20 @@ impl<'a> Decoder<'a> {
     }
 
     /// A column, by its number in the schema, in the type that its name stands for; none if it has no value.
-    pub(super) fn column(&mut self, column: usize) -> Decoded<Option<(FieldRef, ArrayRef)>> {
+    pub(super) fn column(&mut self, column: usize) -> Decoded<Option<(FieldRef, Column)>> {
         let own = &self.block.index.schema.fields()[column];
         Ok(match (fixed(own.name()), self.stored(column)?) {
-            (Some(target), Some(array)) => Some((Arc::clone(target), complete(&array, target.data_type())?)),
+            (Some(target), Some(found)) => Some((Arc::clone(target), found.complete(target.data_type())?)),
             (Some(target), None) if !target.is_nullable() && self.count > 0 => {
                 return Err(format!("column {} has no value", target.name()).into());
             }
-            (None, Some(array)) => Some(promoted(own, &array)?),
+            (None, Some(found)) => Some(promoted(own, found)?),
             (_, None) => None,
         })
     }
 
     /// A column as it is in the file.
-    fn stored(&mut self, column: usize) -> Decoded<Option<ArrayRef>> {
+    fn stored(&mut self, column: usize) -> Decoded<Option<Column>> {
         let index = self.block.index.leaves(self.group);
         let mut present = Vec::new();
         for leaf in self.block.leaves[column].clone() {
@@ -133,17 +134,17 @@ impl<'a> Decoder<'a> {
         if present.is_empty() {
             return Ok(None);
         }
-        let mut array = self.own(column, &present)?;
-        if array.is_none() {
+        let mut found = self.own(column, &present)?;
+        if found.is_none() {
             for &leaf in &present {
                 if self.kept.is_some_and(|kept| kept[leaf].values.get().is_some()) {
                     self.read(leaf, None)?;
                 }
             }
-            array = Some(self.with_library(&present)?);
+            found = Some(Column::Array(self.with_library(&present)?));
         }
         present.iter().for_each(|leaf| self.pages.remove(*leaf));
-        Ok(array)
+        Ok(found)
     }
 
     /// Reads the pages of a leaf; false if it has no value.
@@ -153,7 +154,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A column decoded here, from those of its leaves that have values; none if the Parquet library is to decode it.
-    fn own(&self, column: usize, present: &[usize]) -> Decoded<Option<ArrayRef>> {
+    fn own(&self, column: usize, present: &[usize]) -> Decoded<Option<Column>> {
         let field = self.block.index.schema.field(column);
         let meta = self.block.index.metadata.row_group(self.group);
         let known = |leaf: usize| self.kept.map(|kept| &kept[leaf].values);
@@ -163,15 +164,15 @@ impl<'a> Decoder<'a> {
             return flat::column(meta.column(first), field.data_type(), chunk, self.count, known(first));
         }
         let Some(types) = lists::leaf_types(field) else { return Ok(None) };
-        let mut found = BTreeMap::new();
+        let (mut found, mut levels) = (BTreeMap::new(), KnownLevels::default());
         for &leaf in present {
             let (number, chunk) = (leaf - first, self.pages.chunk(leaf));
             let Some((data_type, chunk)) = types.get(number).zip(chunk) else { return Ok(None) };
-            let decoded = lists::leaf(meta.column(leaf), data_type, chunk, known(leaf))?;
+            let decoded = lists::leaf(meta.column(leaf), data_type, chunk, known(leaf), &mut levels)?;
             let Some(decoded) = decoded else { return Ok(None) };
             found.insert(number, decoded);
         }
-        lists::column(field, &found, self.count).map(Some)
+        lists::column(field, &found, self.count).map(|array| Some(Column::Array(array)))
     }
 
     /// A column decoded by the Parquet library.

@@ -11,6 +11,7 @@ use parquet::column::page::Page;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::values::{Decoded, Form, Picked, Values, form};
+use crate::numbered::Column;
 use crate::reader::hybrid::Hybrid;
 use crate::reader::levels::prefixed;
 use crate::reader::page_rows::PageRows;
@@ -32,7 +33,7 @@ pub(super) fn column(
     chunk: Chunk<'_>,
     count: usize,
     known: Option<&OnceLock<ArrayRef>>,
-) -> Decoded<Option<ArrayRef>> {
+) -> Decoded<Option<Column>> {
     let description = meta.column_descr();
     let max_def = description.max_def_level();
     if description.max_rep_level() > 0 || max_def > 1 {
@@ -49,7 +50,7 @@ pub(super) fn column(
     if valid.as_ref().map_or_else(|| picked.len(), BooleanBuffer::len) != count {
         return Err("fewer rows than asked for".into());
     }
-    picked.into_array(data_type, valid, chunk.dictionary, known).map(Some)
+    picked.into_column(data_type, valid, chunk.dictionary, known).map(Some)
 }
 
 impl Rows {

@@ -4,11 +4,14 @@
 //! Guarantee: damaged pages give an error, never other rows.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanBufferBuilder, ListArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use parquet::column::page::Page;
 use parquet::file::metadata::ColumnChunkMetaData;
 
@@ -24,6 +27,27 @@ const LEVELS: i32 = 2;
 /// Levels looked at at once, where it does not matter which of them begin a row.
 const STEP: usize = 64;
 
+/// Encoded levels, the largest of them that there can be, and how many they are.
+type Encoded<'a> = (&'a [u8], u8, usize);
+
+/// Levels that were decoded: the leaves of a list mostly have the same.
+#[derive(Debug, Default)]
+pub(super) struct KnownLevels<'a>(HashMap<Encoded<'a>, Rc<Vec<u8>>>);
+
+impl<'a> KnownLevels<'a> {
+    /// So many levels. None if the bytes end early.
+    fn get(&mut self, bytes: &'a [u8], max: u8, count: usize) -> Option<Rc<Vec<u8>>> {
+        let place = match self.0.entry((bytes, max, count)) {
+            Entry::Occupied(known) => return Some(Rc::clone(known.get())),
+            Entry::Vacant(place) => place,
+        };
+        let mut levels = Vec::new();
+        let width = (u8::BITS - max.leading_zeros()) as usize;
+        Hybrid::new(bytes, width)?.take(count, &mut levels)?;
+        Some(Rc::clone(place.insert(Rc::new(levels))))
+    }
+}
+
 /// A leaf in the rows asked for.
 #[derive(Debug)]
 pub(super) struct Leaf {
@@ -35,15 +59,17 @@ pub(super) struct Leaf {
 }
 
 /// The leaf's part of the rows asked for; none if the Parquet library is to decode it.
-pub(super) fn leaf(
+pub(super) fn leaf<'a>(
     meta: &ColumnChunkMetaData,
     data_type: &DataType,
-    chunk: Chunk<'_>,
+    chunk: Chunk<'a>,
     known: Option<&OnceLock<ArrayRef>>,
+    levels: &mut KnownLevels<'a>,
 ) -> Decoded<Option<Leaf>> {
     let Some(form) = form(meta, data_type, chunk) else { return Ok(None) };
     let description = meta.column_descr();
-    let (max_rep, max_def) = (description.max_rep_level().into(), description.max_def_level().into());
+    let max_rep = u8::try_from(description.max_rep_level())?;
+    let max_def = u8::try_from(description.max_def_level())?;
     let mut found = Rows {
         max_rep,
         max_def,
@@ -53,10 +79,11 @@ pub(super) fn leaf(
         picked: Picked::new(form, 0),
     };
     for (rows, page) in chunk.pages().filter(|(rows, _)| rows.count > 0) {
-        found.page(page, form, rows).ok_or("a page is cut off")?;
+        found.page(page, form, rows, levels).ok_or("a page is cut off")?;
     }
     let Rows { reps, defs, mut valid, picked, .. } = found;
-    let values = picked.into_array(data_type, Some(valid.finish()), chunk.dictionary, known)?;
+    let values =
+        picked.into_column(data_type, Some(valid.finish()), chunk.dictionary, known)?.into_array()?;
     Ok(Some(Leaf { reps, defs, values }))
 }
 
@@ -96,8 +123,8 @@ fn add_leaf_types<'a>(field: &'a Field, types: &mut Vec<&'a DataType>) -> Option
 /// The rows of a leaf picked so far.
 #[derive(Debug)]
 struct Rows {
-    max_rep: i32,
-    max_def: i32,
+    max_rep: u8,
+    max_def: u8,
     reps: Vec<u8>,
     defs: Vec<u8>,
     /// Which elements have a value.
@@ -107,34 +134,34 @@ struct Rows {
 
 impl Rows {
     /// Adds the rows of a page. None if the page ends early or its levels are none of a leaf.
-    fn page(&mut self, page: &Page, form: Form, rows: &PageRows) -> Option<()> {
+    fn page<'a>(
+        &mut self,
+        page: &'a Page,
+        form: Form,
+        rows: &PageRows,
+        levels: &mut KnownLevels<'a>,
+    ) -> Option<()> {
         let count = page.num_values() as usize;
-        let levels = |bytes, max: i32| {
-            let mut levels = Vec::with_capacity(count.min(2 * rows.bits.len()));
-            let width = (i32::BITS - max.leading_zeros()) as usize;
-            Hybrid::new(bytes, width)?.take(count, &mut levels)?;
-            Some(levels)
-        };
         let (reps, rest) = prefixed(page.buffer())?;
         let (defs, rest) = prefixed(rest)?;
-        let (reps, defs) = (levels(reps, self.max_rep)?, levels(defs, self.max_def)?);
+        let (reps, defs) = (levels.get(reps, self.max_rep, count)?, levels.get(defs, self.max_def, count)?);
         let mut values = Values::new(form, rest)?;
-        let element = LEVELS * self.max_rep;
+        let element = LEVELS * i32::from(self.max_rep);
         let mut starts = Starts { reps: &reps, rows: rows.bits.len(), row: 0, at: 0 };
         let mut at = 0;
         for range in &rows.ranges {
             let (start, end) = (starts.of(range.start)?, starts.of(range.end)?);
-            let count = |defs: &[i32]| defs.iter().map(|def| usize::from(*def == self.max_def)).sum();
+            let count = |defs: &[u8]| defs.iter().map(|def| usize::from(*def == self.max_def)).sum();
             let asked = &defs[start..end];
             let there = count(asked);
             values.skip(count(&defs[at..start]))?;
             values.take(there, &mut self.picked)?;
-            self.reps.extend(reps[start..end].iter().map(|rep| *rep as u8));
-            self.defs.extend(asked.iter().map(|def| *def as u8));
-            if self.max_def == element {
+            self.reps.extend_from_slice(&reps[start..end]);
+            self.defs.extend_from_slice(asked);
+            if i32::from(self.max_def) == element {
                 self.valid.append_n(there, true);
             } else {
-                let elements = asked.iter().filter(|def| **def >= element);
+                let elements = asked.iter().filter(|def| i32::from(**def) >= element);
                 elements.for_each(|def| self.valid.append(*def == self.max_def));
             }
             at = end;
@@ -145,7 +172,7 @@ impl Rows {
 
 /// Where rows begin among the levels of a page: at each repetition level of 0.
 struct Starts<'a> {
-    reps: &'a [i32],
+    reps: &'a [u8],
     rows: usize,
     /// A row, and where it begins.
     row: usize,

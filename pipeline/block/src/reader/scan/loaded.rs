@@ -4,12 +4,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::datatypes::Fields;
 
 use super::decode::Decoder;
 use super::{Block, BlockScan};
 use crate::BlockError;
+use crate::numbered::Column;
 use crate::reader::fetched::Fetched;
 use crate::reader::pages::Kept;
 use crate::reader::source::caught;
@@ -63,8 +63,8 @@ impl<'a> LoadedRows<'a> {
     ///
     /// # Errors
     /// [`BlockError::Corrupt`].
-    pub(crate) fn column(&mut self, column: usize) -> Result<Option<ArrayRef>, BlockError> {
+    pub(crate) fn column(&mut self, column: usize) -> Result<Option<Column>, BlockError> {
         let Self { block, decoder } = self;
-        caught(&block.path, || Ok(decoder.column(column)?.map(|(_, array)| array)))
+        caught(&block.path, || Ok(decoder.column(column)?.map(|(_, found)| found)))
     }
 }

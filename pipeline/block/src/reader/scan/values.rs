@@ -6,21 +6,18 @@
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, GenericByteArray, Int32Array,
-    PrimitiveArray,
-};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::compute::{TakeOptions, take};
 use arrow::datatypes::{
-    ArrowPrimitiveType, BinaryType, ByteArrayType, DataType, Float64Type, Int8Type, Int32Type, Int64Type,
-    TimeUnit, TimestampNanosecondType, UInt32Type, Utf8Type,
+    ArrowPrimitiveType, BinaryType, DataType, Float64Type, Int8Type, Int32Type, Int64Type, TimeUnit,
+    TimestampNanosecondType, UInt32Type, Utf8Type,
 };
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::Page;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::facts::strings;
+use crate::numbered::{Column, Numbered, packed, spread};
 use crate::reader::delta::Deltas;
 use crate::reader::hybrid::Hybrid;
 use crate::reader::pages::Chunk;
@@ -125,80 +122,55 @@ impl Picked {
         }
     }
 
-    /// The values in their places: one for each bit of `valid` that is set. The values of the dictionary are those of
+    /// The column: a row for each bit of `valid`, with a value where it is set. The values of the dictionary are those of
     /// `known`, or go there.
-    pub(super) fn into_array(
+    pub(super) fn into_column(
         self,
         data_type: &DataType,
         valid: Option<BooleanBuffer>,
         dictionary: Option<&Page>,
         known: Option<&OnceLock<ArrayRef>>,
-    ) -> Decoded<ArrayRef> {
+    ) -> Decoded<Column> {
         let nulls = valid.filter(|valid| valid.len() > self.len()).map(NullBuffer::new);
-        let plain = dictionary.map(|page| (&page.buffer()[..], page.num_values() as usize));
-        let numbers = &self.numbers;
-        match (data_type, self.form) {
-            (DataType::FixedSizeBinary(size), _) => {
+        let keyed = matches!(data_type, DataType::Dictionary(..));
+        let array: ArrayRef = match (self.form, data_type) {
+            (Form::Numbers, _) => {
+                let values = dictionary_values(data_type, dictionary, known)?;
+                return Ok(Column::Numbered(Numbered::try_new(self.numbers, nulls, values, keyed)?));
+            }
+            (Form::Strings, _) => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+                let bytes = Buffer::from_vec(self.bytes);
+                let texts: ArrayRef = match data_type {
+                    DataType::Binary => Arc::new(BinaryArray::try_new(offsets, bytes, None)?),
+                    _ => Arc::new(StringArray::try_new(offsets, bytes, None)?),
+                };
+                if keyed || nulls.is_some() {
+                    return Ok(Column::Numbered(Numbered::try_new(self.numbers, nulls, texts, keyed)?));
+                }
+                texts
+            }
+            (Form::Deltas, DataType::Timestamp(..)) => {
+                let times = spread(self.integers, nulls.as_ref());
+                Arc::new(PrimitiveArray::<TimestampNanosecondType>::try_new(times.into(), nulls)?)
+            }
+            (Form::Deltas, _) => {
+                let integers = spread(self.integers, nulls.as_ref());
+                Arc::new(PrimitiveArray::<Int64Type>::try_new(integers.into(), nulls)?)
+            }
+            (Form::Ids(size), _) => {
                 let bytes = match &nulls {
-                    Some(nulls) => spread_ids(&self.bytes, *size as usize, nulls),
+                    Some(nulls) => spread_ids(&self.bytes, size, nulls),
                     None => self.bytes,
                 };
-                Ok(Arc::new(FixedSizeBinaryArray::try_new(*size, Buffer::from_vec(bytes), nulls)?))
+                Arc::new(FixedSizeBinaryArray::try_new(i32::try_from(size)?, Buffer::from_vec(bytes), nulls)?)
             }
-            (DataType::Timestamp(..), Form::Deltas) => {
-                primitive::<TimestampNanosecondType>(self.integers, nulls)
-            }
-            (_, Form::Deltas) => primitive::<Int64Type>(self.integers, nulls),
-            (DataType::Boolean, _) => {
+            (Form::Bits, _) => {
                 let bits = spread(self.numbers, nulls.as_ref());
-                let bits = BooleanBuffer::collect_bool(bits.len(), |row| bits[row] != 0);
-                Ok(Arc::new(BooleanArray::new(bits, nulls)))
+                Arc::new(BooleanArray::new(packed(&bits, |bit| bit != 0), nulls))
             }
-            (DataType::Timestamp(..), _) => {
-                gather::<TimestampNanosecondType, 8>(numbers, plain, known, nulls, i64::from_le_bytes)
-            }
-            (DataType::Int8, _) => {
-                gather::<Int8Type, 4>(numbers, plain, known, nulls, |[byte, ..]| byte.cast_signed())
-            }
-            (DataType::Int32, _) => gather::<Int32Type, 4>(numbers, plain, known, nulls, i32::from_le_bytes),
-            (DataType::UInt32, _) => {
-                gather::<UInt32Type, 4>(numbers, plain, known, nulls, u32::from_le_bytes)
-            }
-            (DataType::Int64, _) => gather::<Int64Type, 8>(numbers, plain, known, nulls, i64::from_le_bytes),
-            (DataType::Float64, _) => {
-                gather::<Float64Type, 8>(numbers, plain, known, nulls, f64::from_le_bytes)
-            }
-            (DataType::Utf8, _) => self.texts::<Utf8Type>(plain, known, nulls, false),
-            (DataType::Binary, _) => self.texts::<BinaryType>(plain, known, nulls, false),
-            _ => self.texts::<Utf8Type>(plain, known, nulls, true),
-        }
-    }
-
-    /// Strings or bytes, as numbers of those in a dictionary if `keys` says so.
-    fn texts<T: ByteArrayType<Offset = i32>>(
-        self,
-        plain: Option<(&[u8], usize)>,
-        known: Option<&OnceLock<ArrayRef>>,
-        nulls: Option<NullBuffer>,
-        keys: bool,
-    ) -> Decoded<ArrayRef> {
-        let texts: ArrayRef = if self.form == Form::Numbers {
-            dictionary(known, || match plain {
-                Some((bytes, count)) => Ok(Arc::new(strings::<T>(bytes, count)?)),
-                None => Ok(Arc::new(GenericByteArray::<T>::new_null(0))),
-            })?
-        } else {
-            let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-            Arc::new(GenericByteArray::<T>::try_new(offsets, Buffer::from_vec(self.bytes), None)?)
         };
-        if !keys && self.form == Form::Strings && nulls.is_none() {
-            return Ok(texts);
-        }
-        let numbers = Int32Array::try_new(spread(self.numbers, nulls.as_ref()).into(), nulls)?;
-        if keys {
-            return Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(numbers, texts)?));
-        }
-        Ok(take(&texts, &numbers, Some(TakeOptions { check_bounds: true }))?)
+        Ok(Column::Array(array))
     }
 }
 
@@ -275,67 +247,43 @@ fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// Values by their numbers.
-fn gather<T: ArrowPrimitiveType, const BYTES: usize>(
-    numbers: &[i32],
-    plain: Option<(&[u8], usize)>,
+/// The values of a chunk's dictionary, without rows: those that are known, or decoded and then known.
+fn dictionary_values(
+    data_type: &DataType,
+    page: Option<&Page>,
     known: Option<&OnceLock<ArrayRef>>,
-    nulls: Option<NullBuffer>,
-    value: impl Fn([u8; BYTES]) -> T::Native,
 ) -> Decoded<ArrayRef> {
-    let values = dictionary(known, || {
-        let (plain, count) = plain.ok_or("a dictionary is missing")?;
-        let (values, rest) = plain.as_chunks::<BYTES>();
-        if values.len() != count || !rest.is_empty() {
-            return Err("a dictionary is cut off".into());
-        }
-        let values: Vec<T::Native> = values.iter().map(|bytes| value(*bytes)).collect();
-        Ok(Arc::new(PrimitiveArray::<T>::new(values.into(), None)))
-    })?;
-    let values = values.as_primitive_opt::<T>().ok_or("a dictionary is of another type")?.values();
-    let mut found = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        found.push(*values.get(*number as usize).ok_or("a value is not in its dictionary")?);
-    }
-    primitive::<T>(found, nulls)
-}
-
-/// The values of a dictionary: those that are known, or decoded and then known.
-fn dictionary(
-    known: Option<&OnceLock<ArrayRef>>,
-    decode: impl FnOnce() -> Decoded<ArrayRef>,
-) -> Decoded<ArrayRef> {
-    let Some(known) = known else { return decode() };
-    if let Some(values) = known.get() {
+    if let Some(values) = known.and_then(OnceLock::get) {
         return Ok(Arc::clone(values));
     }
-    let values = decode()?;
-    Ok(Arc::clone(known.get_or_init(|| values)))
+    let page = page.ok_or("a dictionary is missing")?;
+    let (plain, count) = (&page.buffer()[..], page.num_values() as usize);
+    let values: ArrayRef = match data_type {
+        DataType::Int8 => integers::<Int8Type, 4>(plain, count, |[byte, ..]| byte.cast_signed())?,
+        DataType::Int32 => integers::<Int32Type, 4>(plain, count, i32::from_le_bytes)?,
+        DataType::UInt32 => integers::<UInt32Type, 4>(plain, count, u32::from_le_bytes)?,
+        DataType::Int64 => integers::<Int64Type, 8>(plain, count, i64::from_le_bytes)?,
+        DataType::Timestamp(..) => integers::<TimestampNanosecondType, 8>(plain, count, i64::from_le_bytes)?,
+        DataType::Float64 => integers::<Float64Type, 8>(plain, count, f64::from_le_bytes)?,
+        DataType::Binary => Arc::new(strings::<BinaryType>(plain, count)?),
+        _ => Arc::new(strings::<Utf8Type>(plain, count)?),
+    };
+    let values = known.map_or(&values, |known| known.get_or_init(|| Arc::clone(&values)));
+    Ok(Arc::clone(values))
 }
 
-fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>, nulls: Option<NullBuffer>) -> Decoded<ArrayRef> {
-    let values = spread(values, nulls.as_ref());
-    Ok(Arc::new(PrimitiveArray::<T>::try_new(values.into(), nulls)?))
-}
-
-/// Puts values in their rows; rows without one get any.
-fn spread<T: Copy + Default>(values: Vec<T>, nulls: Option<&NullBuffer>) -> Vec<T> {
-    let Some(nulls) = nulls else { return values };
-    let mut rows = vec![T::default(); nulls.len()];
-    let mut rest = &values[..];
-    for (rows, mut valid) in rows.chunks_mut(64).zip(nulls.inner().bit_chunks().iter_padded()) {
-        let (values, after) = rest.split_at(valid.count_ones() as usize);
-        rest = after;
-        if values.len() == rows.len() {
-            rows.copy_from_slice(values);
-            continue;
-        }
-        for value in values {
-            rows[valid.trailing_zeros() as usize] = *value;
-            valid &= valid - 1;
-        }
+/// Numbers of a fixed size.
+fn integers<T: ArrowPrimitiveType, const BYTES: usize>(
+    plain: &[u8],
+    count: usize,
+    value: impl Fn([u8; BYTES]) -> T::Native,
+) -> Decoded<ArrayRef> {
+    let (values, rest) = plain.as_chunks::<BYTES>();
+    if values.len() != count || !rest.is_empty() {
+        return Err("a dictionary is cut off".into());
     }
-    rows
+    let values: Vec<T::Native> = values.iter().map(|bytes| value(*bytes)).collect();
+    Ok(Arc::new(PrimitiveArray::<T>::new(values.into(), None)))
 }
 
 /// Puts ids in their rows; rows without one get zeros.
