@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int8Array, Int32Array,
-    Int64Array, ListArray, RecordBatch, StringArray, StringDictionaryBuilder, StructArray,
-    TimestampNanosecondArray, UInt32Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray,
+    Float64Array, Int8Array, Int32Array, Int64Array, ListArray, PrimitiveArray, RecordBatch, StringArray,
+    StringDictionaryBuilder, StructArray, TimestampNanosecondArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{Field, Int32Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, UInt32Type};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
@@ -23,6 +24,8 @@ use proptest::prelude::*;
 
 use super::RowGroup;
 use super::encoder::Encoder;
+use crate::columns::NULL;
+use crate::numbered::{Column, Numbered};
 
 const PAGE_ROWS: usize = 100;
 
@@ -54,6 +57,44 @@ fn ours(batch: &RecordBatch) -> Bytes {
     RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap().batch(batch).unwrap();
     file.close().unwrap();
     out.into()
+}
+
+/// The same from columns that are known by numbers, where they can be.
+fn numbered(batch: &RecordBatch) -> Bytes {
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
+    let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
+    let (mut file, columns) = writer.into_serialized_writer().unwrap();
+    let mut group = RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap();
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        let column = match array.data_type() {
+            DataType::Dictionary(..) => {
+                Column::Numbered(Numbered::from_dictionary(array.as_dictionary()).unwrap())
+            }
+            DataType::Int32 => by_number::<Int32Type>(array),
+            DataType::UInt32 => by_number::<UInt32Type>(array),
+            DataType::Int64 => by_number::<Int64Type>(array),
+            DataType::Float64 => by_number::<Float64Type>(array),
+            _ => Column::Array(Arc::clone(array)),
+        };
+        group.column(field, &column).unwrap();
+    }
+    group.close().unwrap();
+    file.close().unwrap();
+    out.into()
+}
+
+fn by_number<T: ArrowPrimitiveType>(array: &ArrayRef) -> Column {
+    let (mut known, mut values) = (HashMap::new(), Vec::new());
+    let mut number = |value: T::Native| {
+        *known.entry(format!("{value:?}")).or_insert_with(|| {
+            values.push(value);
+            values.len() as i32 - 1
+        })
+    };
+    let rows = array.as_primitive::<T>().iter().map(|value| value.map_or(NULL, &mut number)).collect();
+    let values = PrimitiveArray::<T>::from_iter_values(values);
+    Column::Numbered(Numbered::from_rows(rows, Arc::new(values), false).unwrap())
 }
 
 fn theirs(batch: &RecordBatch) -> Bytes {
@@ -188,6 +229,7 @@ fn batch(rows: &[(Option<u8>, Option<i64>, u16)], offset: usize) -> RecordBatch 
 fn check(batch: &RecordBatch) {
     let (ours, theirs) = (ours(batch), theirs(batch));
     assert_eq!(read(&ours), read(&theirs));
+    assert_eq!(ours, numbered(batch));
     let (our_file, their_file) = (open(&ours), open(&theirs));
     for column in 0..our_file.metadata().row_group(0).num_columns() {
         let (our_chunk, their_chunk) = (
