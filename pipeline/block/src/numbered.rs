@@ -98,8 +98,7 @@ impl Numbered {
     /// # Errors
     /// See [`Self::try_new`].
     pub(crate) fn from_rows(mut rows: Vec<i32>, values: ArrayRef, keyed: bool) -> Result<Self, ArrowError> {
-        let valid = packed(&rows, |number| number != NULL);
-        let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
+        let nulls = nulls_by(&rows, |number| number != NULL);
         if let Some(nulls) = &nulls {
             let mut end = 0;
             let mut words = nulls.inner().bit_chunks().iter_padded();
@@ -190,6 +189,11 @@ pub(crate) fn packed<T: Copy>(values: &[T], is_set: impl Fn(T) -> bool) -> Boole
     bytes.extend(groups.iter().map(byte));
     bytes.push(rest.iter().rev().fold(0, |byte, value| byte << 1 | u8::from(is_set(*value))));
     BooleanBuffer::new(Buffer::from_vec(bytes), 0, values.len())
+}
+
+/// Which rows have a value, by something that each of them has; none if all do.
+pub(crate) fn nulls_by<T: Copy>(rows: &[T], has_value: impl Fn(T) -> bool) -> Option<NullBuffer> {
+    Some(NullBuffer::new(packed(rows, has_value))).filter(|nulls| nulls.null_count() > 0)
 }
 
 /// Puts values in their rows; rows without one get any.

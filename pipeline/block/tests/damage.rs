@@ -6,8 +6,11 @@ mod blocks;
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
+use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 use vivace_block::schema::{self, AttributeScope};
 use vivace_block::{BlockConfig, BlockError, BlockReader, Metrics, ReaderConfig, to_traces_data};
@@ -81,6 +84,7 @@ async fn scan(reader: &BlockReader, path: &Path, file_bytes: u64) -> Result<(), 
             note(block.may_match(group, condition, None).await.err());
         }
         note(block.runs(group).await.err());
+        note(block.check_unread(group).await.err());
         let rows = block.rows(group);
         let some = [0..rows.min(1), rows.min(20)..rows.min(40)];
         for (projection, ranges) in
@@ -102,6 +106,32 @@ fn fixed(name: &str) -> Option<&'static str> {
         .into_iter()
         .chain([schema::EVENTS, schema::LINKS, schema::ROOT_SPAN_NAME])
         .find(|fixed| *fixed == name)
+}
+
+/// Queries never look at a column without values, but who reads the file with another reader does.
+#[tokio::test]
+async fn damage_where_no_query_reads_is_found() {
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&Bytes::from_static(whole())).unwrap();
+    let path = Path::from("damaged");
+    let check = async |bytes: Vec<u8>| {
+        let (store, file_bytes) = stored(&path, bytes).await;
+        let store = store as Arc<dyn ObjectStore>;
+        let reader = BlockReader::new(store, ReaderConfig::default(), Metrics::default());
+        reader.open(&path, file_bytes).await.unwrap().check_unread(0).await
+    };
+    check(whole().to_vec()).await.unwrap();
+    let group = metadata.row_group(0);
+    let nulls = |column: &ColumnChunkMetaData| column.statistics().and_then(Statistics::null_count_opt);
+    let empty = |column: &&ColumnChunkMetaData| nulls(column) == Some(group.num_rows().unsigned_abs());
+    let empty: Vec<_> = group.columns().iter().filter(empty).collect();
+    assert!(!empty.is_empty(), "some columns have no value");
+    for column in empty {
+        let (start, length) = column.byte_range();
+        let mut bytes = whole().to_vec();
+        bytes[start as usize..(start + length) as usize].fill(0xA5);
+        let error = check(bytes).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
 }
 
 proptest! {

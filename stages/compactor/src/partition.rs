@@ -24,6 +24,9 @@ use crate::shared::{Backoff, Shared};
 const AVOID_TIME: Duration = Duration::from_secs(60 * 60);
 /// Hints to read at once.
 const HINT_BYTES: usize = 64 << 10;
+/// Files to delete between two merges, at most: whoever takes a partition over first deletes all that is retired once more, and
+/// the merges should not wait for that.
+const DELETED_AT_ONCE: usize = 64;
 
 /// Works on one partition until it is stopped.
 #[derive(Debug)]
@@ -90,8 +93,14 @@ impl PartitionWork {
             let jobs = self.plan(&state);
             let now = self.shared.environment.clock.now();
             self.shared.metrics().set_backlog(self.partition, backlog(&jobs, now));
-            self.delete_retired(&state).await;
-            let Some(job) = jobs.first().filter(|_| !self.stop.is_cancelled()) else {
+            let more_to_delete = self.delete_retired(&state).await;
+            if self.stop.is_cancelled() {
+                return Ok(state);
+            }
+            let Some(job) = jobs.first() else {
+                if more_to_delete {
+                    continue;
+                }
                 return Ok(state);
             };
             let permit = tokio::select! {
@@ -120,26 +129,31 @@ impl PartitionWork {
         plan(state, environment.clock.now(), &self.shared.config, &|tenant| retention(tenant), &avoid)
     }
 
-    /// Deletes the files of blocks that were retired long enough ago that no query reads them any more.
-    async fn delete_retired(&mut self, state: &PartitionState) {
+    /// Deletes files of blocks that were retired long enough ago that no query reads them any more. Says whether to go on with
+    /// that: more are due, and the store does delete.
+    async fn delete_retired(&mut self, state: &PartitionState) -> bool {
         let now = self.shared.environment.clock.now();
         let grace = self.shared.config.grace;
-        self.deleted.retain(|id| state.retired().iter().any(|retired| retired.block.id == *id));
-        let due = state.retired().iter().filter(|retired| now.since(retired.at) > grace);
-        let due: BTreeMap<_, _> = due
-            .filter(|retired| !self.deleted.contains(&retired.block.id))
+        let retired: HashSet<_> = state.retired().iter().map(|retired| retired.block.id).collect();
+        self.deleted.retain(|id| retired.contains(id));
+        let mut due = state
+            .retired()
+            .iter()
+            .filter(|retired| now.since(retired.at) > grace && !self.deleted.contains(&retired.block.id));
+        let batch: BTreeMap<_, _> = due
+            .by_ref()
+            .take(DELETED_AT_ONCE)
             .map(|retired| (retired.block.path(), retired.block.id))
             .collect();
-        if due.is_empty() {
-            return;
+        let more = due.next().is_some();
+        if batch.is_empty() || fail_points::DELETING.pass().await.is_err() {
+            return false;
         }
-        if fail_points::DELETING.pass().await.is_err() {
-            return;
-        }
-        let gone = delete(&self.shared, due.keys().cloned().collect()).await;
+        let gone = delete(&self.shared, batch.keys().cloned().collect()).await;
         self.shared.metrics().deleted.inc_by(gone.len() as u64);
         info!(partition = %self.partition, files = gone.len(), "files of replaced and expired blocks deleted");
-        self.deleted.extend(gone.iter().filter_map(|path| due.get(path)));
+        self.deleted.extend(gone.iter().filter_map(|path| batch.get(path)));
+        more && !gone.is_empty()
     }
 
     /// Notes a failure: what cannot be read is left alone for a while, so that the rest goes on.

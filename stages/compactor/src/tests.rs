@@ -84,6 +84,34 @@ fn duplicates_are_counted_in_the_ledger() {
     });
 }
 
+/// Whoever takes a partition over deletes again all that was retired before; merges do not wait until that is done.
+#[test]
+fn merges_go_between_deletions() {
+    paused(async {
+        let mut fixture = Fixture::new(6).await;
+        fixture.ingest(200).await;
+        fixture.start("a");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        fixture.stop().await;
+        tokio::time::sleep(fixture.config.grace * 2).await;
+        let retired = u64::try_from(fixture.state().await.retired().len()).unwrap();
+        assert!(retired > 200, "{retired} blocks are retired");
+        fixture.ingest(6).await;
+        let before = fixture.state().await.sequence();
+        fixture.store.set_faults(Faults { slow: 1.0, slow_max: Duration::from_secs(2), ..Faults::NONE });
+        fixture.start("a");
+        while fixture.state().await.sequence() == before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(fixture.metrics.deleted.get(), 64, "a part of the files, then the merge");
+        fixture.store.set_faults(Faults::NONE);
+        tokio::time::sleep(fixture.config.look_every).await;
+        assert_eq!(fixture.metrics.deleted.get(), retired, "and the rest without waiting for another look");
+        fixture.stop().await;
+        fixture.check().await;
+    });
+}
+
 /// A stop in the middle of everything leaves nothing behind but what is live.
 #[test]
 fn a_stop_leaves_nothing_behind() {

@@ -8,7 +8,7 @@ use arrow::datatypes::Int32Type;
 use hashbrown::HashMap;
 
 use super::interner::Interner;
-use crate::numbered::packed;
+use crate::numbered::nulls_by;
 
 /// No value in this row.
 pub(crate) const NULL: i32 = -1;
@@ -45,9 +45,8 @@ impl Strings<'_> {
 
 /// A dictionary column from one number per row, [`NULL`] for none, and the values behind the numbers.
 pub(crate) fn dictionary_column(mut numbers: Vec<i32>, values: ArrayRef) -> ArrayRef {
-    let valid = packed(&numbers, |number| number != NULL);
+    let nulls = nulls_by(&numbers, |number| number != NULL);
     numbers.iter_mut().for_each(|number| *number = (*number).max(0));
-    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
     let keys = PrimitiveArray::<Int32Type>::new(ScalarBuffer::from(numbers), nulls);
     Arc::new(DictionaryArray::try_new(keys, values).expect("numbers come from the interner of the values"))
 }

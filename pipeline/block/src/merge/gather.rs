@@ -26,7 +26,7 @@ use super::window::Place;
 use crate::BlockError;
 use crate::assemble::Pick;
 use crate::columns::{Interner, NULL};
-use crate::numbered::{Column, Numbered, packed};
+use crate::numbered::{Column, Numbered, nulls_by, packed};
 
 /// No row.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -108,7 +108,7 @@ fn ids<const N: usize>(arrays: &[&dyn Array], picks: &[Pick]) -> Result<ArrayRef
     let nulls: Vec<Option<&NullBuffer>> = arrays.iter().map(|array| array.nulls()).collect();
     let valid = |(array, row): Pick| nulls[array].is_none_or(|nulls| nulls.is_valid(row));
     let missing = arrays.iter().any(|array| array.null_count() > 0);
-    let nulls = missing.then(|| NullBuffer::new(packed(picks, valid)));
+    let nulls = if missing { nulls_by(picks, valid) } else { None };
     let bytes = Buffer::from_vec(gathered.into_flattened());
     Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, bytes, nulls)?))
 }
@@ -228,7 +228,7 @@ fn numbers<T: ArrowPrimitiveType, K: Eq + Hash>(
             Some(nulls) => nulls.valid_indices().for_each(|row| put(row, to[row])),
         }
     }
-    let nulls = Some(NullBuffer::new(packed(&valid, |valid| valid))).filter(|nulls| nulls.null_count() > 0);
+    let nulls = nulls_by(&valid, |valid| valid);
     Ok(Column::Array(Arc::new(PrimitiveArray::<T>::new(values.into(), nulls))))
 }
 
@@ -245,8 +245,7 @@ fn booleans(found: Vec<Placed<'_>>, rows: usize) -> Result<Column, ArrowError> {
             Some(nulls) => nulls.valid_indices().for_each(&mut put),
         }
     }
-    let nulls = NullBuffer::new(packed(&values, |value| value >= VALID));
-    let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+    let nulls = nulls_by(&values, |value| value >= VALID);
     Ok(Column::Array(Arc::new(BooleanArray::new(packed(&values, |value| value & 1 == 1), nulls))))
 }
 

@@ -11,6 +11,7 @@ mod flat;
 mod lists;
 mod loaded;
 mod projection;
+mod unread;
 mod values;
 
 use std::ops::Range;

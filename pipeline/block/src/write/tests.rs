@@ -50,38 +50,38 @@ fn properties() -> WriterProperties {
 }
 
 fn ours(batch: &RecordBatch) -> Bytes {
+    file(batch, |group| group.batch(batch).unwrap())
+}
+
+/// A file of one row group, which `write` fills.
+fn file(batch: &RecordBatch, write: impl FnOnce(RowGroup<'_, &mut Vec<u8>>)) -> Bytes {
     let mut out = Vec::new();
     let mut encoder = Encoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
     let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
     let (mut file, columns) = writer.into_serialized_writer().unwrap();
-    RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap().batch(batch).unwrap();
+    write(RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap());
     file.close().unwrap();
     out.into()
 }
 
 /// The same from columns that are known by numbers, where they can be.
 fn numbered(batch: &RecordBatch) -> Bytes {
-    let mut out = Vec::new();
-    let mut encoder = Encoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
-    let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
-    let (mut file, columns) = writer.into_serialized_writer().unwrap();
-    let mut group = RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap();
-    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-        let column = match array.data_type() {
-            DataType::Dictionary(..) => {
-                Column::Numbered(Numbered::from_dictionary(array.as_dictionary()).unwrap())
-            }
-            DataType::Int32 => by_number::<Int32Type>(array),
-            DataType::UInt32 => by_number::<UInt32Type>(array),
-            DataType::Int64 => by_number::<Int64Type>(array),
-            DataType::Float64 => by_number::<Float64Type>(array),
-            _ => Column::Array(Arc::clone(array)),
-        };
-        group.column(field, &column).unwrap();
-    }
-    group.close().unwrap();
-    file.close().unwrap();
-    out.into()
+    file(batch, |mut group| {
+        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            let column = match array.data_type() {
+                DataType::Dictionary(..) => {
+                    Column::Numbered(Numbered::from_dictionary(array.as_dictionary()).unwrap())
+                }
+                DataType::Int32 => by_number::<Int32Type>(array),
+                DataType::UInt32 => by_number::<UInt32Type>(array),
+                DataType::Int64 => by_number::<Int64Type>(array),
+                DataType::Float64 => by_number::<Float64Type>(array),
+                _ => Column::Array(Arc::clone(array)),
+            };
+            group.column(field, &column).unwrap();
+        }
+        group.close().unwrap();
+    })
 }
 
 fn by_number<T: ArrowPrimitiveType>(array: &ArrayRef) -> Column {

@@ -88,6 +88,7 @@ async fn read_rows(scan: &BlockScan, block: &BlockMeta) -> Result<Vec<String>, B
     for group in 0..scan.row_groups() {
         let runs = scan.runs(group).await?;
         let batch = scan.all_columns(group, 0..scan.rows(group)).await?;
+        scan.check_unread(group).await?;
         if runs.rows() != batch.num_rows() {
             problems.push(format!(
                 "row group {group} has {} rows and {} trace ids",
