@@ -3,6 +3,7 @@
 //! Does not own: retries across calls (callers do), which offset to start from.
 //! Broker restarts heal by themselves: librdkafka reconnects, and a producer that broke for good is replaced.
 
+mod brokers;
 mod client;
 mod member;
 mod producer;

@@ -1,6 +1,8 @@
 //! How librdkafka's clients are set up, and what their errors mean.
 //! Owns: every librdkafka setting, by name. Does not own: the clients.
 
+use std::sync::Arc;
+
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -8,6 +10,7 @@ use rdkafka::{ClientContext, Offset as RdOffset, TopicPartitionList};
 use tracing::warn;
 use vivace_model::{Offset, Partition};
 
+use super::brokers::{Brokers, STATISTICS_MILLIS};
 use crate::{KafkaConfig, LogError};
 
 /// Longest time between two heartbeats of a member. librdkafka's 3 s would be most of what a rebalance takes, and one small
@@ -51,6 +54,7 @@ pub(super) fn admin(config: &KafkaConfig) -> ClientConfig {
 pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
     let mut client = common(config);
     client
+        .set("statistics.interval.ms", STATISTICS_MILLIS)
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("compression.type", config.compression.as_str())
@@ -86,6 +90,7 @@ pub(super) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
     let session = config.session_timeout.as_millis();
     let mut client = common(config);
     client
+        .set("statistics.interval.ms", STATISTICS_MILLIS)
         .set("group.id", group)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.to_string())
@@ -105,11 +110,17 @@ pub(super) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
     client
 }
 
-/// Hands what librdkafka says to tracing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LogContext;
+/// Hands what librdkafka says to tracing, and keeps what it says of its brokers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LogContext {
+    pub(super) brokers: Arc<Brokers>,
+}
 
 impl ClientContext for LogContext {
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.note(statistics);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         warn!(target: "librdkafka", %error, reason, "client error");
     }

@@ -1,13 +1,14 @@
 //! Membership of a Kafka consumer group that fetches nothing: it only learns what it is assigned, and commits.
 //! Owns: a consumer on a thread of its own, which keeps polling (so the group knows that we live) however long the work
-//! on a batch takes; what we were told so far. Does not own: reading (readers are consumers of their own).
+//! on a batch takes, and replacing it when it broke; what we were told so far.
+//! Does not own: reading (readers are consumers of their own).
 //! Partitions are paused as soon as they are assigned, before anything is fetched.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,11 +21,14 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 use vivace_model::{Offset, Partition};
 
+use super::brokers::Brokers;
 use super::client::{self, at, unavailable};
 use crate::{Assignment, KafkaConfig, LogError, Membership};
 
 /// How soon the thread notices that it is to end.
 const POLL: Duration = Duration::from_millis(50);
+/// Pause before another try to join anew.
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// What librdkafka's callbacks write and the member reads.
 #[derive(Debug, Default)]
@@ -81,6 +85,17 @@ impl Assigned {
 struct GroupContext {
     group: String,
     assigned: Arc<Assigned>,
+    brokers: Brokers,
+    /// Another consumer has taken its place.
+    replaced: AtomicBool,
+}
+
+impl GroupContext {
+    fn change(&self, edit: impl FnOnce(&mut State)) {
+        if !self.replaced.load(Ordering::Acquire) {
+            self.assigned.change(edit);
+        }
+    }
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
@@ -91,6 +106,10 @@ fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
 impl ClientContext for GroupContext {
     fn error(&self, error: KafkaError, reason: &str) {
         warn!(target: "librdkafka", group = self.group, %error, reason, "client error");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.note(statistics);
     }
 }
 
@@ -103,7 +122,7 @@ impl ConsumerContext for GroupContext {
                 }
                 let gained = partitions(list);
                 info!(group = self.group, ?gained, "partitions assigned");
-                self.assigned.change(|state| {
+                self.change(|state| {
                     state.assignments += 1;
                     state.now.extend(gained.iter().map(|partition| (*partition, state.assignments)));
                 });
@@ -111,7 +130,7 @@ impl ConsumerContext for GroupContext {
             Rebalance::Revoke(list) => {
                 let lost = partitions(list);
                 info!(group = self.group, ?lost, "partitions revoked");
-                self.assigned.change(|state| state.now.retain(|partition, _| !lost.contains(partition)));
+                self.change(|state| state.now.retain(|partition, _| !lost.contains(partition)));
             }
             Rebalance::Error(error) => warn!(group = self.group, %error, "rebalance failed"),
         }
@@ -125,14 +144,42 @@ impl ConsumerContext for GroupContext {
     }
 }
 
-type GroupConsumer = Arc<BaseConsumer<GroupContext>>;
+type GroupConsumer = BaseConsumer<GroupContext>;
+
+/// What it takes to join.
+struct Joining {
+    config: KafkaConfig,
+    topic: String,
+    group: String,
+    assigned: Arc<Assigned>,
+}
+
+impl Joining {
+    fn join(&self) -> Result<Arc<GroupConsumer>, LogError> {
+        let failed = |error| unavailable(self.action(), error);
+        let context = GroupContext {
+            group: self.group.clone(),
+            assigned: Arc::clone(&self.assigned),
+            brokers: Brokers::default(),
+            replaced: AtomicBool::new(false),
+        };
+        let consumer: GroupConsumer =
+            client::member(&self.config, &self.group).create_with_context(context).map_err(failed)?;
+        consumer.subscribe(&[&self.topic]).map_err(failed)?;
+        Ok(Arc::new(consumer))
+    }
+
+    fn action(&self) -> String {
+        format!("failed to join group {} on {}", self.group, self.topic)
+    }
+}
 
 pub(super) struct KafkaMembership {
     topic: String,
     group: String,
     assigned: Arc<Assigned>,
-    /// There until it leaves.
-    consumer: Option<GroupConsumer>,
+    /// The thread's.
+    consumer: Arc<Mutex<Weak<GroupConsumer>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -144,39 +191,70 @@ impl fmt::Debug for KafkaMembership {
 
 impl KafkaMembership {
     pub(super) fn join(config: &KafkaConfig, topic: &str, group: &str) -> Result<Self, LogError> {
-        let action = || format!("failed to join group {group} on {topic}");
         let assigned = Arc::<Assigned>::default();
-        let context = GroupContext { group: group.to_owned(), assigned: Arc::clone(&assigned) };
-        let consumer: BaseConsumer<GroupContext> = client::member(config, group)
-            .create_with_context(context)
-            .map_err(|error| unavailable(action(), error))?;
-        consumer.subscribe(&[topic]).map_err(|error| unavailable(action(), error))?;
-        let consumer = Arc::new(consumer);
-        let (polled, shared) = (Arc::clone(&consumer), Arc::clone(&assigned));
-        let thread = thread::Builder::new().name("log-group".into()).spawn(move || poll(&polled, &shared));
-        let thread =
-            thread.map_err(|source| LogError::Unavailable { action: action(), source: source.into() })?;
+        let joining = Joining {
+            config: config.clone(),
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            assigned: Arc::clone(&assigned),
+        };
+        let (joined, action) = (joining.join()?, joining.action());
+        let consumer = Arc::new(Mutex::new(Arc::downgrade(&joined)));
+        let current = Arc::clone(&consumer);
+        let thread = thread::Builder::new().name("log-group".into());
+        let thread = thread.spawn(move || poll(&joining, joined, &current));
+        let thread = thread.map_err(|source| LogError::Unavailable { action, source: source.into() })?;
         Ok(Self {
             topic: topic.to_owned(),
             group: group.to_owned(),
             assigned,
-            consumer: Some(consumer),
+            consumer,
             thread: Some(thread),
         })
     }
 
+    /// As if its client had lost its brokers.
+    #[cfg(test)]
+    pub(super) fn lose_brokers(&self) {
+        let consumer = self.consumer.lock().upgrade().expect("it has not left");
+        consumer.context().brokers.lose();
+    }
+
     /// Lets the thread end, which has the last reference then and leaves the group.
     fn stop(&mut self) -> Option<JoinHandle<()>> {
-        self.consumer = None;
         self.assigned.stop.store(true, Ordering::Release);
         self.thread.take()
     }
 }
 
 /// The thread's loop.
-fn poll(consumer: &GroupConsumer, assigned: &Assigned) {
+fn poll(joining: &Joining, mut consumer: Arc<GroupConsumer>, current: &Mutex<Weak<GroupConsumer>>) {
+    let assigned = &joining.assigned;
     while !assigned.stop.load(Ordering::Acquire) {
-        match consumer.poll(POLL) {
+        let mut wait = POLL;
+        if consumer.context().brokers.are_lost() {
+            match joining.join() {
+                Ok(new) => {
+                    warn!(group = joining.group, "group member has lost its brokers and joins anew");
+                    consumer.context().replaced.store(true, Ordering::Release);
+                    // Whoever else is in the group has them by now, or we get them again.
+                    assigned.change(|state| state.now.clear());
+                    *current.lock() = Arc::downgrade(&new);
+                    let old = std::mem::replace(&mut consumer, new);
+                    // It waits for its threads, while the new one has to be polled.
+                    drop(thread::spawn(move || drop(old)));
+                }
+                Err(error) => {
+                    warn!(
+                        group = joining.group,
+                        error = &error as &dyn std::error::Error,
+                        "cannot join anew, trying again"
+                    );
+                    wait = JOIN_PAUSE;
+                }
+            }
+        }
+        match consumer.poll(wait) {
             None => {}
             Some(Ok(_)) => debug!("a record came in before its partition was paused"),
             Some(Err(error)) => {
@@ -214,7 +292,7 @@ impl Membership for KafkaMembership {
                 format!("partition {partition} of {} is not ours in group {}", self.topic, self.group);
             return Err(LogError::Fenced(reason));
         }
-        let Some(consumer) = &self.consumer else { return Ok(()) };
+        let Some(consumer) = self.consumer.lock().upgrade() else { return Ok(()) };
         let committed =
             at(&self.topic, partition, offset).and_then(|list| consumer.commit(&list, CommitMode::Async));
         committed.map_err(|error| unavailable(format!("failed to commit {}/{partition}", self.topic), error))

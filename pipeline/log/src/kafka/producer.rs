@@ -1,7 +1,8 @@
 //! Appends to Kafka: idempotent, acknowledged by all replicas in sync.
-//! Owns: the bound on what is under way, and replacing a producer that broke for good.
+//! Owns: the bound on what is under way, and replacing a client that broke for good.
 //! Does not own: batching and retries within the delivery timeout (librdkafka's).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -10,10 +11,11 @@ use parking_lot::RwLock;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{DeliveryFuture, OwnedDeliveryResult};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use tracing::warn;
 use vivace_model::{Offset, Partition};
 
+use super::brokers::Brokers;
 use super::client::{self, LogContext, drop_aside, partition_id, unavailable};
 use crate::{KafkaConfig, LogError, NewRecord};
 
@@ -21,8 +23,15 @@ type Client = FutureProducer<LogContext>;
 
 pub(super) struct Producer {
     config: KafkaConfig,
-    current: RwLock<Client>,
+    current: RwLock<Current>,
     bytes_in_flight: AtomicUsize,
+}
+
+/// The client of the moment, and what it knows of its brokers.
+#[derive(Clone)]
+struct Current {
+    client: Client,
+    brokers: Arc<Brokers>,
 }
 
 /// Bytes counted as under way until this is dropped.
@@ -45,16 +54,37 @@ impl Producer {
 
     /// The client of the moment, also for questions that any client can ask.
     pub(super) fn current(&self) -> Client {
+        self.working().client
+    }
+
+    /// What the client of the moment knows of its brokers.
+    #[cfg(test)]
+    pub(super) fn brokers(&self) -> Arc<Brokers> {
+        Arc::clone(&self.current.read().brokers)
+    }
+
+    fn working(&self) -> Current {
+        let current = self.current.read().clone();
+        if !current.brokers.are_lost() {
+            return current;
+        }
+        self.replace(&current, "it has lost its brokers");
+        // Those who wait for its answers have others to ask sooner.
+        current.client.purge(PurgeConfig::default().queue().inflight());
+        drop_aside(current);
         self.current.read().clone()
     }
 
     pub(super) async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Result<Vec<Offset>, LogError> {
         let _reserved = self.reserve(&records)?;
-        let client = self.current();
-        let result = send_all(&client, topic, &records).await;
+        let current = self.working();
+        let result = send_all(&current.client, topic, &records).await;
         if result.is_err() {
-            self.replace_broken(&client);
-            drop_aside(client);
+            // An idempotent producer whose sequence broke (say, because the brokers forgot it) refuses everything from then on.
+            if let Some((code, reason)) = current.client.client().fatal_error() {
+                self.replace(&current, &format!("{code}: {reason}"));
+            }
+            drop_aside(current);
         }
         result
     }
@@ -74,14 +104,12 @@ impl Producer {
         }
     }
 
-    /// An idempotent producer whose sequence broke (say, because the brokers forgot it) refuses everything from then on.
-    fn replace_broken(&self, client: &Client) {
-        let Some((code, reason)) = client.client().fatal_error() else { return };
+    fn replace(&self, broken: &Current, reason: &str) {
         let mut current = self.current.write();
-        if current.client().fatal_error().is_none() {
+        if !Arc::ptr_eq(&current.brokers, &broken.brokers) {
             return; // Someone else was faster.
         }
-        warn!(%code, reason, "producer broke and is replaced");
+        warn!(reason, "producer broke and is replaced");
         match create(&self.config) {
             Ok(new) => drop_aside(std::mem::replace(&mut *current, new)),
             Err(error) => warn!(error = &error as &dyn std::error::Error, "failed to replace the producer"),
@@ -89,9 +117,12 @@ impl Producer {
     }
 }
 
-fn create(config: &KafkaConfig) -> Result<Client, LogError> {
-    let client = client::producer(config).create_with_context(LogContext);
-    client.map_err(|error| unavailable("failed to set up a Kafka producer", error))
+fn create(config: &KafkaConfig) -> Result<Current, LogError> {
+    let context = LogContext::default();
+    let brokers = Arc::clone(&context.brokers);
+    let client = client::producer(config).create_with_context(context);
+    let client = client.map_err(|error| unavailable("failed to set up a Kafka producer", error))?;
+    Ok(Current { client, brokers })
 }
 
 /// Bytes of a record as librdkafka counts them, about.

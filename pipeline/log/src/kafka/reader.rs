@@ -1,5 +1,6 @@
 //! Reads one partition of Kafka at exact offsets.
-//! Owns: a consumer of its own, with small queues and no group; its position. Does not own: where to start.
+//! Owns: a consumer of its own, with small queues and no group, and replacing it when it broke; its position.
+//! Does not own: where to start.
 //! Records are taken from librdkafka's queue in batches: one wait, then all that is at hand.
 
 use std::fmt;
@@ -11,12 +12,18 @@ use futures::{FutureExt, StreamExt};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use tracing::debug;
+use tokio::time::{Duration, Instant, timeout_at};
+use tracing::{debug, warn};
 use vivace_model::{Offset, Partition, UnixNanos};
 
 use super::Shared;
 use super::client::{self, Failure, LogContext, at, drop_aside, unavailable};
 use crate::{LogError, Reader, Record};
+
+/// A reader that gets nothing for that long looks whether there is something. Each time that it is replaced it waits twice as
+/// long, lest a slow way to the brokers is tried over and over.
+const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 pub(super) struct KafkaReader {
     shared: Arc<Shared>,
@@ -29,6 +36,11 @@ pub(super) struct KafkaReader {
     stopped: bool,
     /// What the client said behind records that were given first.
     pending: Option<KafkaError>,
+    pub(super) silence: Duration,
+    /// When to look whether the log has what does not come, if nothing comes until then.
+    look_at: Instant,
+    /// The log had records from there on when that was looked at last.
+    missing: Option<Offset>,
 }
 
 impl fmt::Debug for KafkaReader {
@@ -72,17 +84,18 @@ impl KafkaReader {
         partition: Partition,
         from: Offset,
     ) -> Result<Self, LogError> {
-        let consumer: StreamConsumer<LogContext> = client::reader(&shared.config)
-            .create_with_context(LogContext)
-            .map_err(|error| unavailable("failed to set up a Kafka consumer", error))?;
+        let consumer = Some(create(&shared)?);
         let reader = Self {
             shared,
-            consumer: Some(consumer),
+            consumer,
             topic: topic.to_owned(),
             partition,
             next: from,
             stopped: false,
             pending: None,
+            silence: SILENCE,
+            look_at: Instant::now() + SILENCE,
+            missing: None,
         };
         reader.assign()?;
         Ok(reader)
@@ -97,6 +110,32 @@ impl KafkaReader {
             at(&self.topic, self.partition, self.next).and_then(|list| self.consumer().assign(&list));
         assigned
             .map_err(|error| unavailable(format!("failed to read {}/{}", self.topic, self.partition), error))
+    }
+
+    /// Goes on with another consumer, at the same place.
+    fn replace(&mut self) -> Result<(), LogError> {
+        warn!(topic = self.topic, partition = %self.partition, offset = %self.next, "reader gives nothing of what the log has and is replaced");
+        self.silence = (self.silence * 2).min(SILENCE_MAX);
+        let new = create(&self.shared)?;
+        drop_aside(self.consumer.replace(new));
+        self.assign()
+    }
+
+    /// Nothing has come for a while. A client may be silent for ever, see [`super::brokers`]; statistics would tell here, too, but
+    /// pile up in one that is not read from. So the brokers are asked; what has not come when they are asked again does not.
+    pub(super) async fn look(&mut self) -> Result<(), LogError> {
+        let end = match self.shared.watermarks(&self.topic, self.partition).await {
+            Ok(watermarks) => watermarks.end,
+            Err(error) => {
+                debug!(topic = self.topic, partition = %self.partition, %error, "brokers do not answer either");
+                self.next
+            }
+        };
+        self.look_at = Instant::now() + self.silence;
+        let missing = (end > self.next).then_some(self.next);
+        let still = missing.is_some() && missing == self.missing;
+        self.missing = missing.filter(|_| !still);
+        if still { self.replace() } else { Ok(()) }
     }
 
     /// Looks whether the offset is in range (again, or after all), and goes on if it is.
@@ -166,14 +205,24 @@ impl Reader for KafkaReader {
             if self.stopped {
                 self.go_on().await?;
             }
-            let (records, error) = self.take(bytes_max).await;
+            let Ok((records, error)) = timeout_at(self.look_at, self.take(bytes_max)).await else {
+                self.look().await?;
+                continue;
+            };
+            self.look_at = Instant::now() + self.silence;
             self.pending = error;
             if let Some(last) = records.last() {
+                self.silence = SILENCE;
                 self.next = last.offset.next();
                 return Ok(records);
             }
         }
     }
+}
+
+fn create(shared: &Shared) -> Result<StreamConsumer<LogContext>, LogError> {
+    let consumer = client::reader(&shared.config).create_with_context(LogContext::default());
+    consumer.map_err(|error| unavailable("failed to set up a Kafka consumer", error))
 }
 
 impl Drop for KafkaReader {

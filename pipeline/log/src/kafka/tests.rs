@@ -121,6 +121,45 @@ async fn a_broker_that_was_away_is_found_again() {
     assert_eq!(records[0].offset, Offset(1));
 }
 
+/// librdkafka may forget all brokers and never ask for any again. Nothing is lost by that but time.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_without_brokers_are_replaced() {
+    let cluster = cluster(&[("t", 1)]);
+    let log = KafkaLog::connect(config(&cluster)).unwrap();
+    let record = || NewRecord { partition: Partition(0), key: None, headers: Vec::new(), value: "v".into() };
+    let brokers = log.shared.producer.brokers();
+    log.append("t", vec![record()]).await.unwrap();
+    brokers.lose();
+    assert_eq!(log.append("t", vec![record()]).await.unwrap(), [Offset(1)]);
+    assert!(!Arc::ptr_eq(&brokers, &log.shared.producer.brokers()), "by another client");
+
+    // It is behind, and nothing comes between two looks.
+    let mut reader = KafkaReader::open(Arc::clone(&log.shared), "t", Partition(0), Offset(0)).unwrap();
+    let silence = reader.silence;
+    reader.look().await.unwrap();
+    assert_eq!(reader.silence, silence);
+    reader.look().await.unwrap();
+    assert_eq!(reader.silence, silence * 2, "another client reads");
+    let mut offsets = Vec::new();
+    while offsets.len() < 2 {
+        offsets.extend(reader.next(1).await.unwrap().iter().map(|record| record.offset.0));
+    }
+    assert_eq!(offsets, [0, 1]);
+    for _ in 0..2 {
+        reader.look().await.unwrap();
+    }
+    assert_eq!(reader.silence, silence, "it has all that there is");
+
+    let mut member = KafkaMembership::join(&log.shared.config, "t", "g").unwrap();
+    let mine = || vec![Partition(0)];
+    assert_eq!(member.next().await.unwrap(), Assignment::Gained(mine()));
+    member.lose_brokers();
+    assert_eq!(member.next().await.unwrap(), Assignment::Lost(mine()));
+    assert_eq!(member.next().await.unwrap(), Assignment::Gained(mine()));
+    member.commit(Partition(0), Offset(2)).await.unwrap();
+    Box::new(member).leave().await;
+}
+
 #[tokio::test]
 async fn limits_are_kept_before_anything_is_sent() {
     // Nothing listens there; the first append waits until it is given up.

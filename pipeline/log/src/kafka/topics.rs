@@ -88,7 +88,7 @@ pub(super) async fn grow(shared: &Arc<Shared>, topic: &str, partitions: u32) -> 
 async fn add(config: &KafkaConfig, topic: &str, partitions: u32) -> Result<(), LogError> {
     let action = || format!("failed to add partitions to topic {topic}");
     let admin: AdminClient<LogContext> = client::admin(config)
-        .create_with_context(LogContext)
+        .create_with_context(LogContext::default())
         .map_err(|error| unavailable(action(), error))?;
     let options = AdminOptions::new()
         .request_timeout(Some(config.request_timeout))
@@ -143,7 +143,7 @@ async fn find(shared: &Arc<Shared>, topic: &str) -> Result<Option<Found>, LogErr
 async fn create(config: &KafkaConfig, spec: &TopicSpec) -> Result<(), LogError> {
     let action = || format!("failed to create topic {}", spec.name);
     let admin: AdminClient<LogContext> = client::admin(config)
-        .create_with_context(LogContext)
+        .create_with_context(LogContext::default())
         .map_err(|error| unavailable(action(), error))?;
     let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
     let replication = TopicReplication::Fixed(i32::from(spec.replication));
