@@ -1,7 +1,7 @@
 //! The log on Kafka, through librdkafka.
 //! Owns: the clients and how they are set up; what librdkafka's errors mean for the log.
 //! Does not own: retries across calls (callers do), which offset to start from.
-//! Broker restarts heal by themselves: librdkafka reconnects, and a producer that broke for good is replaced.
+//! Broker restarts heal by themselves: librdkafka reconnects, and a client that broke for good is replaced.
 
 mod brokers;
 mod client;
