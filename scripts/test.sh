@@ -1,36 +1,43 @@
 #!/usr/bin/env bash
-# The one test command: installs what is missing, builds once, and runs all tests in two lanes. It fails when any test
+# The one test command: installs what is missing, builds once, and runs all tests in three lanes. It fails when any test
 # fails, and when a lane ran none: a skipped test is never reported as passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-scripts/setup.sh
-scripts/test-tools.sh
+source scripts/steps.sh
 
 logs="$(mktemp -d)"
-trap 'rm -rf "$logs"' EXIT
+trap 'rm -rf "$logs"; print_steps' EXIT
+
+step "build packages" scripts/setup.sh
+step "test tools" scripts/test-tools.sh
 
 # Usage: lane NAME COMMAND...
 lane() {
-    local name="$1" log="$logs/$1" passed began="$SECONDS"
-    shift
-    echo "== lane '$name': $*"
-    "$@" 2>&1 | tee "$log"
-    passed="$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')"
+    local log="$logs/lane" passed
+    step "lane '$1'" run_lane "$log" "${@:2}"
+    # What `cargo test` and nextest say at the end.
+    passed="$(sed -nE 's/^test result: ok\. ([0-9]+) passed.*/\1/p; s/^ *Summary .*: ([0-9]+) passed.*/\1/p' "$log" |
+        awk '{ sum += $1 } END { print sum + 0 }')"
     if [ "$passed" -eq 0 ]; then
-        echo "lane '$name' ran no test" >&2
+        echo "lane '$1' ran no test" >&2
         exit 1
     fi
-    echo "== lane '$name': $passed tests passed in $((SECONDS - began)) s"
+    echo "== lane '$1': $passed tests passed"
+}
+run_lane() {
+    "${@:2}" 2>&1 | tee "$1"
 }
 
 # The binaries that the tests start, and everything else with the same features: nothing is compiled twice.
-cargo build --workspace --bins --tests
+step "build" cargo build --workspace --bins --tests --locked
 binaries="${CARGO_TARGET_DIR:-target}/debug"
 
-# Unit, contract, property and simulation tests, and the examples in the documentation.
-lane plain cargo test --workspace --no-fail-fast
+# Unit, contract, property and simulation tests, those of all crates side by side.
+lane plain .tools/venv/bin/cargo-nextest nextest run --workspace --locked --no-fail-fast --color never
+
+# The examples in the documentation.
+lane examples cargo test --workspace --doc --locked
 
 # What needs Kafka, S3, Python or the binary. One after another, since each takes the whole machine.
 lane services "$binaries/with-services" \
-    cargo test --workspace --tests --no-fail-fast -- --ignored --nocapture --test-threads=1
+    cargo test --workspace --tests --locked --no-fail-fast -- --ignored --nocapture --test-threads=1

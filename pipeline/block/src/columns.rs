@@ -6,19 +6,23 @@
 mod attributes;
 mod batch;
 mod decode;
+mod fold;
 mod interner;
 mod items;
 mod nested;
 mod origins;
 mod promote;
+mod row_groups;
 mod scan;
 mod seal;
 mod sources;
 mod value;
 
+pub(crate) use self::fold::{any_folded, unfold};
 pub(crate) use self::interner::Interner;
 pub(crate) use self::items::ItemBuilder;
 pub(crate) use self::nested::list;
+pub(crate) use self::row_groups::ROW_GROUP_BYTES_MAX;
 pub use self::seal::{BlockStats, Needle, SealedBlock};
 pub(crate) use self::seal::{NEEDLE_DISTINCT_MIN, NEEDLE_SHARE};
 pub(crate) use self::sources::{NULL, dictionary_column};

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use vivace_model::scan::TraceRuns;
 
 use crate::BlockError;
+use crate::large::{self, large_bytes};
 use crate::schema::TRACE_ID;
 
 /// The batch as IPC streams of about `bytes_max` bytes each, or of one row. No row: no stream.
@@ -66,7 +67,7 @@ pub fn trace_runs(batch: &RecordBatch) -> Result<TraceRuns, BlockError> {
 
 /// Rows differ in size: what came out too large is halved.
 fn push_stream(batch: &RecordBatch, bytes_max: usize, streams: &mut Vec<Bytes>) -> Result<(), ArrowError> {
-    let columns = batch.columns().iter().map(compact).collect::<Result<_, _>>()?;
+    let columns = batch.columns().iter().map(used).collect::<Result<_, _>>()?;
     let compacted = RecordBatch::try_new(batch.schema(), columns)?;
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
     writer.write(&compacted)?;
@@ -81,7 +82,13 @@ fn push_stream(batch: &RecordBatch, bytes_max: usize, streams: &mut Vec<Bytes>) 
 }
 
 fn slice_bytes(batch: &RecordBatch) -> Result<usize, ArrowError> {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size()).sum()
+    let bytes = |column: &ArrayRef| Ok(column.to_data().get_slice_memory_size()? + large_bytes(column));
+    batch.columns().iter().map(bytes).sum()
+}
+
+/// The column without strings and large values that none of its rows has.
+fn used(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if column.data_type().is_nested() { large::compact(column) } else { compact(column) }
 }
 
 /// A dictionary with more values than rows is cut down to those that the rows have.

@@ -14,6 +14,7 @@ mod equality;
 mod error;
 mod exchange;
 mod groups;
+mod large;
 mod merge;
 mod metrics;
 mod nested_set;

@@ -114,7 +114,7 @@ pub fn write_block(
             needles: sealed.needles.clone(),
         };
         let capacity = 64 * usize::try_from(sealed.stats.rows).unwrap_or(0);
-        let mut writer = BlockWriter::new(first.schema(), &layout, config, capacity)?;
+        let mut writer = BlockWriter::new(first.schema_ref(), &layout, config, capacity)?;
         for batch in &sealed.batches {
             writer.write(batch)?;
         }

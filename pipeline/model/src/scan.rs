@@ -34,8 +34,13 @@ impl Projection {
     /// Whether an attribute is asked for.
     #[must_use]
     pub fn wants(&self, scope: AttributeScope, key: &str) -> bool {
-        self.scopes.contains(&scope)
-            || self.attributes.iter().any(|(other, wanted)| *other == scope && wanted == key)
+        self.scopes.contains(&scope) || self.names(scope, key)
+    }
+
+    /// Whether an attribute is asked for by its name.
+    #[must_use]
+    pub fn names(&self, scope: AttributeScope, key: &str) -> bool {
+        self.attributes.iter().any(|(other, named)| *other == scope && named == key)
     }
 }
 

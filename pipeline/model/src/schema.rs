@@ -16,6 +16,10 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, TimeUnit};
 /// A value of more bytes than this is kept apart, so that it does not swell what other queries read.
 pub const LARGE_VALUE_BYTES: usize = 4096;
 
+/// Member of an attribute that has its large value. In memory its type is a view: rows that have the same value share its
+/// bytes. In files it is a plain column of bytes.
+pub const LARGE: &str = "large";
+
 /// 16 bytes, the sort key of a block.
 pub const TRACE_ID: &str = "trace_id";
 /// 8 bytes.
@@ -144,7 +148,13 @@ pub mod value_type {
     pub const KVLIST: i8 = 6;
     /// In `bytes`, as it is.
     pub const BYTES: i8 = 7;
+    /// Not one value but several attributes, in `large`, as the protobuf of OTLP's `KeyValueList`: those of a resource or
+    /// scope that would take more than [`super::LARGE_VALUE_BYTES`] in each row. The key is [`super::FOLDED_KEY`].
+    pub const FOLDED: i8 = 8;
 }
+
+/// Key of an item of type [`value_type::FOLDED`].
+pub const FOLDED_KEY: &str = "vivace.folded";
 
 /// The type of strings that repeat.
 #[must_use]
@@ -176,7 +186,7 @@ pub fn attribute_fields() -> Fields {
         Field::new("double", DataType::Float64, true),
         Field::new("bool", DataType::Boolean, true),
         Field::new("bytes", DataType::Binary, true),
-        Field::new("large", DataType::Binary, true),
+        Field::new(LARGE, DataType::BinaryView, true),
     ]
     .into()
 }

@@ -141,7 +141,7 @@ pub(crate) fn with_moved(
         }
         for (key, array) in moved {
             if let Some(value) = value(array, row) {
-                items.append(key, value);
+                items.append(key, value, None);
                 places.push((1, added));
                 added += 1;
                 *length += 1;

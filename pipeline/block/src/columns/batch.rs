@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use super::OpenBlock;
 use super::attributes::Values;
+use super::fold::Folded;
 use super::items::ItemBuilder;
 use super::nested::list;
 use super::origins::Origins;
@@ -304,11 +305,10 @@ impl OpenBlock {
         for (position, column, index) in entries {
             lengths[position as usize] += 1;
             if column == NONE {
-                let (key, value) = self.attributes.overflow.get(index);
-                items.append(key, value);
+                self.attributes.overflow.append_to(&mut items, index);
             } else {
                 let column = &self.attributes.columns[column as usize];
-                items.append(&column.key, column.values.get(index as usize));
+                items.append(&column.key, column.values.get(index as usize), None);
             }
         }
         Arc::new(list(attribute_fields(), lengths.iter().copied(), items.finish()))
@@ -322,27 +322,22 @@ impl OpenBlock {
         local: &Local,
         promotion: &Promotion,
     ) -> ArrayRef {
-        let overflow: Vec<Vec<(&str, AnyValue<'_>)>> = local
-            .used
-            .iter()
-            .map(|&origin| {
-                let attributes = &origins.list[origin as usize].attributes;
-                let rest = attributes.iter().enumerate().filter(|(index, (key, value))| {
-                    let repeated = attributes[..*index].iter().any(|(before, _)| before == key);
-                    repeated || !promotion.holds(scope, key, &value.as_any())
-                });
-                rest.map(|(_, (key, value))| (&**key, value.as_any())).collect()
-            })
-            .collect();
-        let mut items = ItemBuilder::default();
-        for &used in &local.of_row {
-            for &(key, value) in &overflow[used as usize] {
-                items.append(key, value);
-            }
-        }
-        let lengths = local.of_row.iter().map(|&used| overflow[used as usize].len());
-        Arc::new(list(attribute_fields(), lengths, items.finish()))
+        let rest = |&origin: &u32| {
+            let attributes = origins.list[origin as usize].attributes.iter();
+            Folded::new(attributes.filter(|attribute| !promotion.holds(scope, attribute)))
+        };
+        origin_lists(local, &local.used.iter().map(rest).collect::<Vec<_>>())
     }
+}
+
+/// The lists of attributes of each row, from those of each origin in use.
+pub(crate) fn origin_lists(local: &Local, overflow: &[Folded<'_>]) -> ArrayRef {
+    let mut items = ItemBuilder::default();
+    for &used in &local.of_row {
+        overflow[used as usize].append_to(&mut items);
+    }
+    let lengths = local.of_row.iter().map(|&used| overflow[used as usize].len());
+    Arc::new(list(attribute_fields(), lengths, items.finish()))
 }
 
 /// The origins in use by a selection, and which of them each row has.

@@ -36,6 +36,15 @@ impl Elements {
         start..self.attributes_end[element as usize]
     }
 
+    /// Gives the row of each element with the bytes of its attributes and `own(element)` more.
+    fn each_bytes(&self, own: impl Fn(usize) -> usize, add: &mut impl FnMut(u32, usize)) {
+        for (element, &row) in self.rows.iter().enumerate() {
+            let attributes = self.attributes_of(element as u32);
+            let attributes = attributes.map(|item| self.attributes.column_bytes(item)).sum::<usize>();
+            add(row, own(element) + attributes);
+        }
+    }
+
     /// The attribute lists of these elements.
     fn attribute_lists(&self, elements: &[u32]) -> ArrayRef {
         let ranges = || elements.iter().map(|&element| self.attributes_of(element));
@@ -47,6 +56,9 @@ impl Elements {
         4 * (self.rows.capacity() + self.attributes_end.capacity()) + self.attributes.memory_bytes()
     }
 }
+
+/// Bytes of an event's or link's members of fixed size, about.
+const ELEMENT_BYTES: usize = 32;
 
 /// Rows above which a table of starts is cheaper than a search for each.
 const SEARCH_ROWS_MAX: usize = 1024;
@@ -153,6 +165,12 @@ impl Events {
         })
     }
 
+    /// Gives the row of each event with its bytes.
+    pub(crate) fn each_bytes(&self, add: &mut impl FnMut(u32, usize)) {
+        let own = |event: usize| ELEMENT_BYTES + self.interner.bytes(self.names[event]).len();
+        self.elements.each_bytes(own, add);
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.elements.memory_bytes() + 16 * self.times.capacity() + self.interner.memory_bytes()
     }
@@ -236,6 +254,15 @@ impl Links {
             ];
             Arc::new(StructArray::new(link_fields(), arrays, None))
         })
+    }
+
+    /// Gives the row of each link with its bytes.
+    pub(crate) fn each_bytes(&self, add: &mut impl FnMut(u32, usize)) {
+        let own = |link: usize| {
+            let Link { trace_id, span_id, trace_state, .. } = &self.links[link];
+            ELEMENT_BYTES + trace_id.len() + span_id.len() + trace_state.len()
+        };
+        self.elements.each_bytes(own, add);
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

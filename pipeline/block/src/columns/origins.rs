@@ -2,22 +2,25 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use arrow::buffer::Buffer;
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use vivace_model::wire::Fields;
 
 use super::value::{AnyValue, DecodeError, key_value};
+use crate::schema::LARGE_VALUE_BYTES;
 
-/// An attribute value that owns its bytes. Doubles compare by their bits, so that what is equal is the same.
+/// An attribute value that owns its bytes, in buffers that columns share.
 #[derive(Clone, Debug)]
 pub(crate) enum OwnedValue {
     Empty,
-    String(Box<str>),
+    /// UTF-8.
+    String(Buffer),
     Bool(bool),
     Int(i64),
     Double(f64),
-    Array(Box<[u8]>),
-    KvList(Box<[u8]>),
-    Bytes(Box<[u8]>),
+    Array(Buffer),
+    KvList(Buffer),
+    Bytes(Buffer),
 }
 
 impl OwnedValue {
@@ -25,7 +28,7 @@ impl OwnedValue {
         value.check_nested()?;
         Ok(match value {
             AnyValue::Empty => Self::Empty,
-            AnyValue::String(text) => Self::String(std::str::from_utf8(text)?.into()),
+            AnyValue::String(text) => Self::String(text.into()),
             AnyValue::Bool(value) => Self::Bool(value),
             AnyValue::Int(value) => Self::Int(value),
             AnyValue::Double(value) => Self::Double(value),
@@ -38,7 +41,7 @@ impl OwnedValue {
     pub(crate) fn as_any(&self) -> AnyValue<'_> {
         match self {
             Self::Empty => AnyValue::Empty,
-            Self::String(text) => AnyValue::String(text.as_bytes()),
+            Self::String(text) => AnyValue::String(text),
             Self::Bool(value) => AnyValue::Bool(*value),
             Self::Int(value) => AnyValue::Int(*value),
             Self::Double(value) => AnyValue::Double(*value),
@@ -47,6 +50,25 @@ impl OwnedValue {
             Self::Bytes(bytes) => AnyValue::Bytes(bytes),
         }
     }
+
+    /// The bytes of a large value; none of others.
+    pub(crate) fn large(&self) -> Option<&Buffer> {
+        match self {
+            Self::String(bytes) | Self::Array(bytes) | Self::KvList(bytes) | Self::Bytes(bytes) => {
+                Some(bytes).filter(|bytes| bytes.len() > LARGE_VALUE_BYTES)
+            }
+            Self::Empty | Self::Bool(_) | Self::Int(_) | Self::Double(_) => None,
+        }
+    }
+}
+
+/// An attribute of a resource or scope.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedAttribute {
+    pub(crate) key: Box<str>,
+    pub(crate) value: OwnedValue,
+    /// No attribute before it has the same key.
+    pub(crate) first: bool,
 }
 
 /// A resource or an instrumentation scope, with the schema URL of what it holds.
@@ -57,7 +79,7 @@ pub(crate) struct Origin {
     /// Version of a scope; empty for a resource.
     pub(crate) version: Box<str>,
     pub(crate) schema_url: Box<str>,
-    pub(crate) attributes: Vec<(Box<str>, OwnedValue)>,
+    pub(crate) attributes: Vec<OwnedAttribute>,
     pub(crate) dropped_attributes_count: u32,
 }
 
@@ -73,6 +95,7 @@ pub(crate) enum OriginKind {
 impl Origin {
     fn decode(kind: OriginKind, message: &[u8], schema_url: &[u8]) -> Result<Self, DecodeError> {
         let mut origin = Self { schema_url: std::str::from_utf8(schema_url)?.into(), ..Self::default() };
+        let mut keys: HashSet<&[u8]> = HashSet::new();
         for field in Fields::new(message) {
             let field = field?;
             match (kind, field.number) {
@@ -80,8 +103,9 @@ impl Origin {
                 (OriginKind::Scope, 2) => origin.version = std::str::from_utf8(field.bytes()?)?.into(),
                 (OriginKind::Resource, 1) | (OriginKind::Scope, 3) => {
                     let (key, value) = key_value(field.bytes()?)?;
-                    let key = std::str::from_utf8(key)?.into();
-                    origin.attributes.push((key, OwnedValue::new(value)?));
+                    let first = keys.insert(key);
+                    let (key, value) = (std::str::from_utf8(key)?.into(), OwnedValue::new(value)?);
+                    origin.attributes.push(OwnedAttribute { key, value, first });
                 }
                 (OriginKind::Resource, 2) | (OriginKind::Scope, 4) => {
                     origin.dropped_attributes_count = field.varint()? as u32;
@@ -94,12 +118,16 @@ impl Origin {
 
     fn memory_bytes(&self) -> usize {
         let value_bytes = |value: &OwnedValue| match value {
-            OwnedValue::String(text) => text.len(),
-            OwnedValue::Array(bytes) | OwnedValue::KvList(bytes) | OwnedValue::Bytes(bytes) => bytes.len(),
+            OwnedValue::String(bytes)
+            | OwnedValue::Array(bytes)
+            | OwnedValue::KvList(bytes)
+            | OwnedValue::Bytes(bytes) => bytes.len(),
             OwnedValue::Empty | OwnedValue::Bool(_) | OwnedValue::Int(_) | OwnedValue::Double(_) => 0,
         };
         let attributes = self.attributes.iter();
-        128 + attributes.map(|(key, value)| 40 + key.len() + value_bytes(value)).sum::<usize>()
+        128 + attributes
+            .map(|OwnedAttribute { key, value, .. }| 56 + key.len() + value_bytes(value))
+            .sum::<usize>()
     }
 }
 

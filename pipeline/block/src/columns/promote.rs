@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::OpenBlock;
 use super::attributes::Values;
-use super::origins::{Origin, Origins};
+use super::origins::{Origin, Origins, OwnedAttribute};
 use super::value::AnyValue;
 use crate::schema::{AttributeScope, LARGE_VALUE_BYTES};
 
@@ -53,10 +53,11 @@ pub(crate) struct Promotion {
 }
 
 impl Promotion {
-    /// Whether this value of an origin's attribute stands in a column. `first`: the key did not come before in it.
-    pub(crate) fn holds(&self, scope: AttributeScope, key: &str, value: &AnyValue<'_>) -> bool {
-        Kind::of(value).is_some_and(|kind| {
-            self.list.iter().any(|p| p.scope == scope && p.kind == kind && *p.key == *key)
+    /// Whether an attribute of an origin stands in a column.
+    pub(crate) fn holds(&self, scope: AttributeScope, attribute: &OwnedAttribute) -> bool {
+        let kind = Kind::of(&attribute.value.as_any()).filter(|_| attribute.first);
+        kind.is_some_and(|kind| {
+            self.list.iter().any(|p| p.scope == scope && p.kind == kind && p.key == attribute.key)
         })
     }
 }
@@ -126,9 +127,6 @@ fn count_origins(
 
 /// The attributes of an origin, without those whose key came before.
 pub(crate) fn first_attributes(origin: &Origin) -> impl Iterator<Item = (&str, AnyValue<'_>)> {
-    let attributes = &origin.attributes;
-    attributes.iter().enumerate().filter_map(|(index, (key, value))| {
-        let first = attributes[..index].iter().all(|(before, _)| before != key);
-        first.then(|| (&**key, value.as_any()))
-    })
+    let first = origin.attributes.iter().filter(|attribute| attribute.first);
+    first.map(|attribute| (&*attribute.key, attribute.value.as_any()))
 }

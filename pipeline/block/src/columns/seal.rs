@@ -7,6 +7,7 @@ use super::OpenBlock;
 use super::attributes::Values;
 use super::batch::{Selection, SharedStrings};
 use super::promote::{Kind, Promotion};
+use super::row_groups::row_groups;
 use crate::schema::{AttributeScope, TRACE_ID};
 
 /// What a block holds, in numbers.
@@ -63,12 +64,12 @@ impl OpenBlock {
         let tree = self.tree(&rows);
         let promotion = self.promote(&rows, total / self.config.promote_one_in);
         let needles = self.needles(&promotion);
+        let groups = row_groups(&self, &rows, &promotion);
         let shared = self.share_strings(&promotion);
-        let group_rows = self.config.row_group_rows_max;
-        let mut batches = Vec::with_capacity(total.div_ceil(group_rows));
-        for (index, chunk) in rows.chunks(group_rows).enumerate() {
-            let tree = tree.slice(index * group_rows, chunk.len());
-            let selection = Selection::new(chunk, total);
+        let mut batches = Vec::with_capacity(groups.len());
+        for group in groups {
+            let tree = tree.slice(group.start, group.len());
+            let selection = Selection::new(&rows[group], total);
             batches.push(self.batch(&selection, &tree, &promotion, Some(&shared)));
         }
         let stats = BlockStats { rows: total as u64, traces: tree.traces, start_min, end_max };

@@ -2,7 +2,7 @@
 
 use std::str::Utf8Error;
 
-use vivace_model::wire::{Fields, Value, WireError};
+use vivace_model::wire::{Fields, Value, WireError, put_bytes_header, put_varint};
 
 /// Messages below a value that are followed: more than the distributor lets pass (64 below a span), and few enough that
 /// prost, which refuses a trace whose messages are more than 100 deep, can read what comes back.
@@ -101,6 +101,41 @@ impl<'a> AnyValue<'a> {
         }
         Ok(())
     }
+}
+
+/// Appends field 1 of a `KeyValueList`: one `KeyValue`.
+pub(crate) fn put_key_value(out: &mut Vec<u8>, key: &str, value: &AnyValue<'_>) {
+    let mut message = Vec::new();
+    match *value {
+        AnyValue::Empty => {}
+        AnyValue::String(bytes) => put_bytes(&mut message, 1, bytes),
+        AnyValue::Bool(value) => put_number(&mut message, 2, u64::from(value)),
+        AnyValue::Int(value) => put_number(&mut message, 3, value.cast_unsigned()),
+        AnyValue::Double(value) => {
+            put_varint(&mut message, 4 << 3 | FIXED64);
+            message.extend_from_slice(&value.to_bits().to_le_bytes());
+        }
+        AnyValue::Array(bytes) => put_bytes(&mut message, 5, bytes),
+        AnyValue::KvList(bytes) => put_bytes(&mut message, 6, bytes),
+        AnyValue::Bytes(bytes) => put_bytes(&mut message, 7, bytes),
+    }
+    let mut pair = Vec::with_capacity(message.len() + key.len() + 16);
+    put_bytes(&mut pair, 1, key.as_bytes());
+    put_bytes(&mut pair, 2, &message);
+    put_bytes(out, 1, &pair);
+}
+
+/// Wire type of eight bytes.
+const FIXED64: u64 = 1;
+
+fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_bytes_header(out, field, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn put_number(out: &mut Vec<u8>, field: u64, number: u64) {
+    put_varint(out, field << 3);
+    put_varint(out, number);
 }
 
 /// Key and value of a `KeyValue`.

@@ -15,7 +15,7 @@ use super::Merge;
 use super::pending::Pending;
 use super::target::Target;
 use super::window::Window;
-use crate::columns::{BlockStats, NEEDLE_DISTINCT_MIN, NEEDLE_SHARE, Needle};
+use crate::columns::{BlockStats, NEEDLE_DISTINCT_MIN, NEEDLE_SHARE, Needle, ROW_GROUP_BYTES_MAX};
 use crate::schema::{AttributeScope, DURATION_NANOS, START_TIME, TRACE_ID};
 use crate::write::{BlockWriter, Layout};
 use crate::{BlockError, trace_runs};
@@ -126,7 +126,8 @@ impl Grouper {
         let rows_max = self.merge.config.row_group_rows_max;
         while let Some(rows) = self.window.traces.get(self.next) {
             let pending = self.pending.rows();
-            if pending > 0 && pending + rows.len() > rows_max {
+            let bytes = self.pending.list_bytes() + self.window.list_bytes(rows.clone());
+            if pending > 0 && (pending + rows.len() > rows_max || bytes > ROW_GROUP_BYTES_MAX) {
                 return true;
             }
             self.pending.add(&self.window, rows.clone(), &mut self.numbers);
@@ -217,7 +218,7 @@ impl Grouper {
             traces: rows as u64,
             needles: needles(batch),
         };
-        let schema = Arc::clone(&self.target.schema);
+        let schema = &self.target.schema;
         let writer = BlockWriter::new(schema, &layout, &self.merge.config, 0).map_err(BlockError::encode)?;
         let stats = BlockStats { rows: 0, traces: 0, start_min: UnixNanos(u64::MAX), end_max: UnixNanos(0) };
         Ok(File { writer, stats, last_trace: [0; 16] })

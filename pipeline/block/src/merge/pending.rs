@@ -25,6 +25,8 @@ pub(super) struct Pending {
     nested: [Vec<i32>; 3],
     /// Of each row its trace's root, as in a window.
     roots: Vec<u32>,
+    /// Bytes of the lists of all rows, about.
+    list_bytes: usize,
 }
 
 impl Pending {
@@ -32,7 +34,11 @@ impl Pending {
         self.rows.len()
     }
 
-    /// Adds rows of a window: a whole trace. `numbers` has the number here of each of the window's sources, once it is
+    pub(super) const fn list_bytes(&self) -> usize {
+        self.list_bytes
+    }
+
+    /// Adds rows of a window: a whole trace, or a part of one that is too large. `numbers` has the number here of each of the window's sources, once it is
     /// known.
     pub(super) fn add(&mut self, window: &Window, rows: Range<usize>, numbers: &mut [Option<u32>]) {
         let Self { sources, .. } = self;
@@ -46,8 +52,11 @@ impl Pending {
         };
         let first = self.rows.len();
         self.rows.extend(window.rows[rows.clone()].iter().map(here));
+        self.list_bytes += window.list_bytes(rows.clone());
+        // The root of a part may be in another part.
+        let here = |root: &u32| rows.contains(&(*root as usize));
         let root =
-            |root: &u32| if *root == NO_ROW { NO_ROW } else { (*root as usize - rows.start + first) as u32 };
+            |root: &u32| if here(root) { (*root as usize - rows.start + first) as u32 } else { NO_ROW };
         self.roots.extend(window.roots[rows.clone()].iter().map(root));
         for (own, values) in self.nested.iter_mut().zip(&window.nested) {
             own.extend_from_slice(&values[rows.clone()]);
@@ -96,6 +105,7 @@ impl Pending {
         let root = |root: &mut u32| *root = places.get(*root as usize).copied().unwrap_or(NO_ROW);
         self.roots.iter_mut().for_each(root);
         self.nested.iter_mut().for_each(|values| retain(values, keep));
+        self.list_bytes = self.list_bytes / keep.len().max(1) * self.rows.len();
     }
 
     /// Copies the rows out of their sources, which may be many times as large as what is left of them.

@@ -29,6 +29,7 @@ const NESTED: [usize; 3] = [4, 5, 6];
 pub(super) struct Source {
     keys: Vec<ArrayRef>,
     rows: usize,
+    list_bytes: usize,
     rest: Rest,
 }
 
@@ -78,7 +79,14 @@ impl Source {
         if let Some((_, name)) = required.into_iter().find(|(array, _)| array.null_count() > 0) {
             return Err(BlockError::value(name, "a row has no value"));
         }
-        let source = Self { keys, rows, rest };
+        let list_bytes = match &rest {
+            Rest::Stored(group, _) => group.list_bytes(),
+            Rest::Memory(batch) => {
+                let lists = batch.columns().iter().filter(|array| array.data_type().is_nested());
+                lists.map(|array| array.get_array_memory_size()).sum::<usize>() / rows.max(1)
+            }
+        };
+        let source = Self { keys, rows, list_bytes, rest };
         if !source.traces().is_sorted() {
             return Err(BlockError::value(TRACE_ID, "rows are not sorted by it"));
         }
@@ -87,6 +95,11 @@ impl Source {
 
     pub(super) const fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Bytes that the lists of a row take, on average.
+    pub(super) const fn list_bytes(&self) -> usize {
+        self.list_bytes
     }
 
     pub(super) fn traces(&self) -> &[[u8; 16]] {

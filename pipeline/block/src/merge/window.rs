@@ -10,6 +10,7 @@ use super::same::drop_repeated;
 use super::source::Source;
 use super::target::Target;
 use crate::BlockError;
+use crate::columns::ROW_GROUP_BYTES_MAX;
 use crate::nested_set::Numbering;
 
 /// A row: the number of its source, and the row there.
@@ -76,7 +77,24 @@ impl Window {
             window.leave_out(&repeated, &mut in_one_piece);
         }
         window.structure(&in_one_piece);
+        window.cut(ROW_GROUP_BYTES_MAX);
         Ok(window)
+    }
+
+    /// Bytes that the lists of these rows take, about.
+    pub(super) fn list_bytes(&self, rows: Range<usize>) -> usize {
+        self.rows[rows].iter().map(|(source, _)| self.sources[*source as usize].list_bytes()).sum()
+    }
+
+    /// Cuts traces whose lists take more than `bytes_max` into parts.
+    fn cut(&mut self, bytes_max: usize) {
+        let mut traces = Vec::with_capacity(self.traces.len());
+        for rows in &self.traces {
+            let parts = self.list_bytes(rows.clone()).div_ceil(bytes_max).max(1);
+            let step = rows.len().div_ceil(parts).max(1);
+            traces.extend(rows.clone().step_by(step).map(|start| start..rows.end.min(start + step)));
+        }
+        self.traces = traces;
     }
 
     /// Adds a trace; rows that may be equal are added to the suspects.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, Float64Array, Int8Array,
-    Int64Array, ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray, TimestampNanosecondArray,
-    UInt32Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Float64Array,
+    Int8Array, Int64Array, ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray,
+    TimestampNanosecondArray, UInt32Array,
 };
 use arrow::datatypes::UInt32Type;
 use prost::Message;
@@ -81,7 +81,7 @@ pub(super) struct AttributeLists<'a> {
     doubles: Option<&'a Float64Array>,
     bools: Option<&'a BooleanArray>,
     bytes: Option<&'a BinaryArray>,
-    large: Option<&'a BinaryArray>,
+    large: Option<&'a BinaryViewArray>,
 }
 
 impl<'a> AttributeLists<'a> {
@@ -101,7 +101,7 @@ impl<'a> AttributeLists<'a> {
             doubles: lists.primitive("double")?,
             bools: member(&lists.column, lists.items, "bool", |array| array.as_boolean_opt())?,
             bytes: lists.binary("bytes")?,
-            large: lists.binary("large")?,
+            large: member(&lists.column, lists.items, schema::LARGE, |array| array.as_binary_view_opt())?,
             lists,
         })
     }
@@ -111,18 +111,34 @@ impl<'a> AttributeLists<'a> {
         let items = self.lists.range(row);
         out.reserve(items.len());
         for item in items {
-            let value = self.value(item)?;
-            out.push(attribute(self.keys.value(item), value));
+            if self.types.value(item) == value_type::FOLDED {
+                out.extend(self.folded(item)?);
+            } else {
+                out.push(attribute(self.keys.value(item), self.value(item)?));
+            }
         }
         Ok(())
     }
 
-    /// Bytes that two rows share only if their attributes are the same; none for a row without attributes.
+    /// The attributes that an item stands for.
+    fn folded(&self, item: usize) -> Result<Vec<KeyValue>, BlockError> {
+        let wrong = |reason: String| BlockError::value(&self.lists.column, reason);
+        let message = self.large(item).ok_or_else(|| wrong("folded attributes are missing".into()))?;
+        let attributes = KeyValueList::decode(message);
+        Ok(attributes.map_err(|error| wrong(format!("folded attributes: {error}")))?.values)
+    }
+
+    /// Bytes that two rows share only if their attributes are the same; none for a row without attributes. Large values are
+    /// told by where they are, so that equal ones may be different.
     pub(super) fn identity(&self, row: usize, out: &mut Vec<u8>) {
         for item in self.lists.range(row) {
             put(out, self.keys.value(item).as_bytes());
             out.push(self.types.value(item) as u8);
-            let bytes = binary(self.large, item).or_else(|| binary(self.bytes, item));
+            if let Some(large) = present(self.large, item) {
+                out.extend(large.views()[item].to_le_bytes());
+                continue;
+            }
+            let bytes = binary(self.bytes, item);
             if let Some(bytes) =
                 bytes.or_else(|| present(self.strings, item).map(|s| s.value(item).as_bytes()))
             {
@@ -140,12 +156,12 @@ impl<'a> AttributeLists<'a> {
     fn value(&self, item: usize) -> Result<Option<Value>, BlockError> {
         let wrong = |reason: &str| BlockError::value(&self.lists.column, reason);
         let missing = || wrong("an item without the value of its type");
-        let bytes = || binary(self.bytes, item).or_else(|| binary(self.large, item)).ok_or_else(missing);
+        let bytes = || binary(self.bytes, item).or_else(|| self.large(item)).ok_or_else(missing);
         Ok(Some(match self.types.value(item) {
             value_type::EMPTY => return Ok(None),
             value_type::STRING => Value::StringValue(match present(self.strings, item) {
                 Some(strings) => strings.value(item).to_owned(),
-                None => String::from_utf8(binary(self.large, item).ok_or_else(missing)?.to_vec())
+                None => String::from_utf8(self.large(item).ok_or_else(missing)?.to_vec())
                     .map_err(|_| wrong("a string that is no UTF-8"))?,
             }),
             value_type::BOOL => Value::BoolValue(present(self.bools, item).ok_or_else(missing)?.value(item)),
@@ -162,6 +178,10 @@ impl<'a> AttributeLists<'a> {
             value_type::BYTES => Value::BytesValue(bytes()?.to_vec()),
             other => return Err(wrong(&format!("type {other} of an attribute"))),
         }))
+    }
+
+    fn large(&self, item: usize) -> Option<&[u8]> {
+        present(self.large, item).map(|large| large.value(item))
     }
 }
 

@@ -17,6 +17,7 @@ use vivace_model::TraceId;
 use super::filter::{BlockFilter, TRAILER_BYTES, Tail, decode_footer, footer_start, trace_id_leaf};
 use super::source::{Source, blocking};
 use crate::BlockError;
+use crate::large::with_views;
 
 /// A file's footer, and what of its page indexes a lookup needs: a third of them.
 #[derive(Debug)]
@@ -92,7 +93,8 @@ impl BlockIndex {
             return Err(wrong("its page index is out of place"));
         };
         let file = metadata.file_metadata();
-        let schema = Arc::new(parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?);
+        let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
+        let schema = Arc::new(with_views(&schema));
         let trace_id_leaf = trace_id_leaf(&metadata).map_err(wrong)?;
         let index = metadata.page_index().ok_or_else(|| wrong("it has no page index"))?;
         let mut row_groups = Vec::with_capacity(metadata.num_row_groups());

@@ -18,8 +18,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Field;
+use arrow::error::ArrowError;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::file::statistics::Statistics;
@@ -33,7 +34,7 @@ use super::cache::DescriptionCache;
 use super::index::BlockIndex;
 use super::small_files::SmallFiles;
 use super::source::{Counters, Source, blocking};
-use crate::columns::BlockStats;
+use crate::columns::{BlockStats, any_folded, unfold};
 use crate::schema::{AttributeScope, START_TIME};
 use crate::{BlockError, Description, Metrics, describe};
 
@@ -218,7 +219,13 @@ impl BlockScan {
             Some(rows) => checked(rows, self.rows(group))?,
         };
         let wanted = projection::wanted(&self.block, group, projection, &rows).await?;
-        self.read(group, wanted, rows).await
+        let batch = self.read(group, wanted, rows).await?;
+        let folded = |scope: &AttributeScope| batch.column_by_name(scope.overflow()).is_some_and(any_folded);
+        if !AttributeScope::ALL.iter().any(folded) {
+            return Ok(batch);
+        }
+        let projection = projection.clone();
+        blocking(&self.block.path, move || Ok(unfolded(&batch, &projection)?)).await
     }
 
     /// All columns that have a value, of those rows of the row group.
@@ -293,6 +300,16 @@ impl Block {
     fn any_value(&self, group: usize, leaf: usize) -> bool {
         self.index.leaves(group)[leaf].any_value(&self.all_rows(group))
     }
+}
+
+/// The batch with those folded attributes listed that the projection asks for.
+fn unfolded(batch: &RecordBatch, projection: &Projection) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, array)| {
+        let scope = AttributeScope::ALL.into_iter().find(|scope| scope.overflow() == field.name());
+        scope.map_or_else(|| Ok(Arc::clone(array)), |scope| unfold(array, scope, projection))
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns.collect::<Result<_, _>>()?, &options)
 }
 
 /// None if the schema in Arrow's form does not fit the file's.

@@ -53,6 +53,8 @@ pub(super) struct ChunkBuilder<'a, V> {
     sink: TrackedWrite<Vec<u8>>,
     compressed_bytes: usize,
     uncompressed_bytes: usize,
+    /// Of all strings, as often as they are there; none if they are none.
+    string_bytes: Option<i64>,
     dictionary_at: Option<u64>,
     data_at: Option<u64>,
     encodings: Vec<PageEncodingStats>,
@@ -80,6 +82,7 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
             sink: TrackedWrite::new(Vec::new()),
             compressed_bytes: 0,
             uncompressed_bytes: 0,
+            string_bytes: None,
             dictionary_at: None,
             data_at: None,
             encodings: Vec::new(),
@@ -145,6 +148,16 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
         Ok(())
     }
 
+    /// Counts the values of a page, of strings.
+    pub(super) fn unencoded(&mut self, values: impl Iterator<Item = V>) {
+        let mut values = values.peekable();
+        if values.peek().is_none_or(|value| value.string_bytes().is_none()) {
+            return;
+        }
+        let bytes: usize = values.filter_map(Value::string_bytes).sum();
+        *self.string_bytes.get_or_insert(0) += bytes as i64;
+    }
+
     fn write(&mut self, page: Page, uncompressed: usize) -> Result<PageWriteSpec, ParquetError> {
         let (page_type, encoding) = (page.page_type(), page.encoding());
         let page = CompressedPage::new(page, uncompressed);
@@ -171,6 +184,7 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
             .set_page_encoding_stats(self.encodings)
             .set_total_compressed_size(i64::try_from(self.compressed_bytes)?)
             .set_total_uncompressed_size(i64::try_from(self.uncompressed_bytes)?)
+            .set_unencoded_byte_array_data_bytes(self.string_bytes)
             .set_num_values(i64::try_from(self.levels)?)
             .set_dictionary_page_offset(self.dictionary_at.map(i64::try_from).transpose()?)
             .set_data_page_offset(i64::try_from(self.data_at.unwrap_or_default())?)

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, DictionaryArray};
+use arrow::array::{Array, AsArray, BinaryViewArray, DictionaryArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float64Type, Int8Type, Int32Type, Int64Type, TimestampNanosecondType,
     UInt32Type,
@@ -25,6 +25,8 @@ use crate::numbered::Numbered;
 
 /// A chunk's dictionary may take this many bytes; beyond, the Parquet library writes the rest of the chunk plain.
 pub(super) const DICTIONARY_BYTES_MAX: usize = 1 << 20;
+/// The same for a dictionary of shared values: what one page may have, by far.
+const SHARED_BYTES_MAX: usize = 1 << 30;
 /// Integers below this find their number without a hash: kinds, codes, counts, nested sets.
 const SMALL: usize = 1 << 10;
 const NONE: u32 = u32::MAX;
@@ -120,6 +122,7 @@ impl Encoder {
                 let bytes = array.as_binary::<i32>();
                 self.hashed(leaf, |place| bytes.value(place), cells)
             }
+            DataType::BinaryView => self.shared(leaf, array.as_binary_view(), cells),
             DataType::Float64 => {
                 let doubles = array.as_primitive::<Float64Type>().values();
                 // Bounds leave them out, and a page of nothing else has none.
@@ -270,6 +273,37 @@ impl Encoder {
         self.dictionary(leaf, cells, &values)
     }
 
+    /// Views of large values. Those that many rows share stand in the dictionary once, whatever their size; others are
+    /// left to the Parquet library, whose pages end by bytes.
+    fn shared(
+        &mut self,
+        leaf: &ColumnDescPtr,
+        array: &BinaryViewArray,
+        cells: &impl Cells,
+    ) -> Result<Option<Chunk>, ParquetError> {
+        let (mut by_view, mut by_content) = (HashMap::new(), HashMap::new());
+        let mut values: Vec<&[u8]> = Vec::new();
+        let (mut all, mut distinct) = (0, 0);
+        self.numbers.clear();
+        cells.each(|place| {
+            let view = array.views()[place];
+            let number = *by_view.entry(view).or_insert_with(|| {
+                let value = array.value(place);
+                *by_content.entry(value).or_insert_with(|| {
+                    distinct += value.len();
+                    values.push(value);
+                    values.len() as u32 - 1
+                })
+            });
+            all += values[number as usize].len();
+            self.numbers.push(number);
+        });
+        if all < 2 * distinct {
+            return self.dictionary(leaf, cells, &values);
+        }
+        self.dictionary_within(leaf, cells, &values, SHARED_BYTES_MAX)
+    }
+
     /// Encodes `self.numbers` and the values behind them.
     fn dictionary<V: Value>(
         &mut self,
@@ -277,11 +311,23 @@ impl Encoder {
         cells: &impl Cells,
         values: &[V],
     ) -> Result<Option<Chunk>, ParquetError> {
+        self.dictionary_within(leaf, cells, values, DICTIONARY_BYTES_MAX)
+    }
+
+    fn dictionary_within<V: Value>(
+        &mut self,
+        leaf: &ColumnDescPtr,
+        cells: &impl Cells,
+        values: &[V],
+        bytes_max: usize,
+    ) -> Result<Option<Chunk>, ParquetError> {
         let content = &mut self.content;
         content.clear();
-        values.iter().for_each(|value| value.put(content));
-        if content.len() > DICTIONARY_BYTES_MAX {
-            return Ok(None);
+        for value in values {
+            value.put(content);
+            if content.len() > bytes_max {
+                return Ok(None);
+            }
         }
         let compression = self.properties.compression(leaf.path());
         let mut chunk = ChunkBuilder::new(Arc::clone(leaf), compression, &mut self.compressor);
@@ -297,6 +343,7 @@ impl Encoder {
             page.put(content);
             content.push(width as u8);
             put_numbers(content, numbers, width);
+            chunk.unencoded(numbers.iter().map(|number| values[*number as usize]));
             let bounds = bounds(numbers.iter().filter_map(|&number| {
                 let seen_in = &mut self.seen_in[number as usize];
                 (std::mem::replace(seen_in, index) != index).then(|| values[number as usize])

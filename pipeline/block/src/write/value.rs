@@ -14,6 +14,11 @@ pub(super) trait Value: Copy + Ord + Hash {
     /// How many values are no number, of types that can say so.
     const NANS: Option<i64> = None;
 
+    /// Bytes of a string, which Parquet counts before encoding; none of other types.
+    fn string_bytes(self) -> Option<usize> {
+        None
+    }
+
     /// Appends it in Parquet's plain encoding.
     fn put(self, out: &mut Vec<u8>);
 
@@ -35,6 +40,10 @@ pub(super) trait Value: Copy + Ord + Hash {
 }
 
 impl Value for &str {
+    fn string_bytes(self) -> Option<usize> {
+        Some(self.len())
+    }
+
     fn put(self, out: &mut Vec<u8>) {
         let length = u32::try_from(self.len()).expect("a value is smaller than its record");
         out.extend_from_slice(&length.to_le_bytes());
@@ -69,6 +78,10 @@ impl Value for &str {
 }
 
 impl Value for &[u8] {
+    fn string_bytes(self) -> Option<usize> {
+        Some(self.len())
+    }
+
     fn put(self, out: &mut Vec<u8>) {
         let length = u32::try_from(self.len()).expect("a value is smaller than its record");
         out.extend_from_slice(&length.to_le_bytes());

@@ -17,6 +17,7 @@ use super::encoder::Encoder;
 use super::{Description, Layout, RowGroup, properties};
 use crate::BlockConfig;
 use crate::columns::BlockStats;
+use crate::large::without_views;
 
 /// Writes one block. Bloom filters, indexes and the footer wait in memory for the end.
 pub(crate) struct BlockWriter {
@@ -29,14 +30,14 @@ pub(crate) struct BlockWriter {
 impl BlockWriter {
     /// A file of that schema, of which nothing is written yet; `capacity` bytes are set aside for it.
     pub(crate) fn new(
-        schema: SchemaRef,
+        schema: &SchemaRef,
         layout: &Layout,
         config: &BlockConfig,
         capacity: usize,
     ) -> Result<Self, ParquetError> {
         let properties = properties(layout, config)?;
         let buffer = Buffer(Mutex::new(Vec::with_capacity(capacity)));
-        let writer = ArrowWriter::try_new(buffer, schema, Some(properties.clone()))?;
+        let writer = ArrowWriter::try_new(buffer, Arc::new(without_views(schema)), Some(properties.clone()))?;
         let encoder = Encoder::new(Arc::new(properties), config.page_rows_max, config.zstd_level)?;
         let (file, columns) = writer.into_serialized_writer()?;
         Ok(Self { file, columns, encoder, groups: 0 })

@@ -4,9 +4,10 @@
 //! all are of one scalar type; other arrays, maps, bytes and empty values are no values.
 
 use arrow::array::{
-    Array, AsArray, BinaryArray, BooleanArray, Float64Array, Int8Array, Int64Array, StringArray,
+    Array, AsArray, BinaryArray, BinaryViewArray, BooleanArray, Float64Array, Int8Array, Int64Array,
+    StringArray,
 };
-use vivace_model::schema::value_type;
+use vivace_model::schema::{LARGE, value_type};
 use vivace_model::wire::{Fields, WireError};
 
 use super::Value;
@@ -23,7 +24,7 @@ pub(super) struct Items<'a> {
     doubles: Option<&'a Float64Array>,
     bools: Option<&'a BooleanArray>,
     bytes: Option<&'a BinaryArray>,
-    large: Option<&'a BinaryArray>,
+    large: Option<&'a BinaryViewArray>,
 }
 
 impl<'a> Items<'a> {
@@ -44,7 +45,7 @@ impl<'a> Items<'a> {
             doubles: elements.field("double", |column| column.as_primitive_opt())?,
             bools: elements.field("bool", |column| column.as_boolean_opt())?,
             bytes: elements.binaries("bytes")?,
-            large: elements.binaries("large")?,
+            large: elements.field(LARGE, |column| column.as_binary_view_opt())?,
         };
         Ok(Some((items, found)))
     }
@@ -66,7 +67,7 @@ impl<'a> Items<'a> {
             value_type::STRING => {
                 let text =
                     self.strings.filter(|strings| strings.is_valid(item)).map(|strings| strings.value(item));
-                let text = match (text, self.binary(self.large, item)) {
+                let text = match (text, self.large(item)) {
                     (Some(text), _) => Some(text),
                     (None, Some(large)) => Some(std::str::from_utf8(large).map_err(|_| not_utf8())?),
                     (None, None) => None,
@@ -88,8 +89,7 @@ impl<'a> Items<'a> {
                 value.into_iter().for_each(|value| take(Value::Float(value)));
             }
             value_type::ARRAY => {
-                if let Some(message) = self.binary(self.bytes, item).or_else(|| self.binary(self.large, item))
-                {
+                if let Some(message) = self.bytes(item).or_else(|| self.large(item)) {
                     let elements = array(message).map_err(|error| EvalError::Batch(error.to_string()))?;
                     elements.into_iter().for_each(take);
                 }
@@ -99,8 +99,12 @@ impl<'a> Items<'a> {
         Ok(())
     }
 
-    fn binary(&self, column: Option<&'a BinaryArray>, item: usize) -> Option<&'a [u8]> {
-        column.filter(|column| column.is_valid(item)).map(|column| column.value(item))
+    fn bytes(&self, item: usize) -> Option<&'a [u8]> {
+        self.bytes.filter(|column| column.is_valid(item)).map(|column| column.value(item))
+    }
+
+    fn large(&self, item: usize) -> Option<&'a [u8]> {
+        self.large.filter(|column| column.is_valid(item)).map(|column| column.value(item))
     }
 }
 

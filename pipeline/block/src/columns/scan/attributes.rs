@@ -9,13 +9,13 @@ use vivace_model::scan::Projection;
 
 use super::{Source, any_value, text_column};
 use crate::columns::attributes::Values;
-use crate::columns::batch::{Local, origin_column};
+use crate::columns::batch::{Local, origin_column, origin_lists};
+use crate::columns::fold::Folded;
 use crate::columns::items::ItemBuilder;
 use crate::columns::nested::list;
 use crate::columns::origins::Origins;
 use crate::columns::promote::{Kind, Promoted, Promotion, first_attributes};
 use crate::columns::sources::{NULL, nulls_of};
-use crate::columns::value::AnyValue;
 use crate::schema::{AttributeScope, attribute_fields};
 
 /// Mark of an overflow item among columns.
@@ -174,11 +174,10 @@ impl Source<'_> {
         for (position, column, index) in entries {
             lengths[position as usize] += 1;
             if column == ITEM {
-                let (key, value) = attributes.overflow.get(index);
-                items.append(key, value);
+                attributes.overflow.append_to(&mut items, index);
             } else {
                 let column = &attributes.columns[column as usize];
-                items.append(&column.key, column.values.get(index as usize));
+                items.append(&column.key, column.values.get(index as usize), None);
             }
         }
         Some(Arc::new(list(attribute_fields(), lengths.iter().copied(), items.finish())))
@@ -193,26 +192,12 @@ impl Source<'_> {
         projection: &Projection,
         promotion: &Promotion,
     ) -> Option<ArrayRef> {
-        let of_origin = |&origin: &u32| -> Vec<(&str, AnyValue<'_>)> {
+        let rest = |&origin: &u32| {
             let attributes = &origins.list[origin as usize].attributes;
-            let rest = attributes.iter().enumerate().filter(|(index, (key, value))| {
-                let repeated = attributes[..*index].iter().any(|(before, _)| before == key);
-                projection.wants(scope, key) && (repeated || !promotion.holds(scope, key, &value.as_any()))
-            });
-            rest.map(|(_, (key, value))| (&**key, value.as_any())).collect()
+            Folded::asked(attributes, scope, projection, |attribute| !promotion.holds(scope, attribute))
         };
-        let overflow: Vec<Vec<(&str, AnyValue<'_>)>> = local.used.iter().map(of_origin).collect();
-        if overflow.iter().all(Vec::is_empty) {
-            return None;
-        }
-        let mut items = ItemBuilder::default();
-        for &used in &local.of_row {
-            for &(key, value) in &overflow[used as usize] {
-                items.append(key, value);
-            }
-        }
-        let lengths = local.of_row.iter().map(|&used| overflow[used as usize].len());
-        Some(Arc::new(list(attribute_fields(), lengths, items.finish())))
+        let overflow: Vec<Folded<'_>> = local.used.iter().map(rest).collect();
+        overflow.iter().any(|folded| folded.len() > 0).then(|| origin_lists(local, &overflow))
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, TimestampNanosecondType};
+use arrow::datatypes::{FieldRef, Schema, TimestampNanosecondType};
 use vivace_model::scan::{Projection, TimeRange};
 
 use super::any_value;
-use crate::columns::SealedBlock;
-use crate::schema::{AttributeScope, START_TIME};
+use crate::columns::{SealedBlock, unfold};
+use crate::schema::{AttributeScope, FOLDED_KEY, START_TIME};
 
 impl SealedBlock {
     /// The columns asked for of the spans that start in the time, in the block's order. The batches share their strings
     /// with the block.
+    ///
+    /// # Panics
+    /// If columns of the block were changed.
     #[must_use]
     pub fn scan(&self, projection: &Projection, range: Option<&TimeRange>) -> Vec<RecordBatch> {
         self.batches.iter().filter_map(|batch| scan(batch, projection, range)).collect()
@@ -39,8 +42,15 @@ fn scan(batch: &RecordBatch, projection: &Projection, range: Option<&TimeRange>)
         projection.fixed.contains(name)
             || scope.is_some_and(|scope| overflow_wanted(array, scope, projection))
     });
-    let (fields, arrays): (Vec<_>, Vec<_>) =
-        wanted.map(|(field, array)| (Arc::clone(field), Arc::clone(array))).unzip();
+    let unfolded = |(field, array): (&FieldRef, &ArrayRef)| {
+        let scope = AttributeScope::ALL.into_iter().find(|scope| scope.overflow() == field.name());
+        let array = match scope {
+            Some(scope) => unfold(array, scope, projection).expect("it was folded by the block itself"),
+            None => Arc::clone(array),
+        };
+        (Arc::clone(field), array)
+    };
+    let (fields, arrays): (Vec<_>, Vec<_>) = wanted.map(unfolded).unzip();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
         .expect("columns of a batch make a batch");
@@ -58,5 +68,6 @@ fn overflow_wanted(lists: &dyn Array, scope: AttributeScope, projection: &Projec
     let keys = items.column_by_name("key").and_then(|keys| keys.as_string_opt::<i32>());
     let asked =
         projection.scopes.contains(&scope) || projection.attributes.iter().any(|(of, _)| *of == scope);
-    asked && keys.is_some_and(|keys| keys.iter().flatten().any(|key| projection.wants(scope, key)))
+    let wanted = |key: &str| key == FOLDED_KEY || projection.wants(scope, key);
+    asked && keys.is_some_and(|keys| keys.iter().flatten().any(wanted))
 }

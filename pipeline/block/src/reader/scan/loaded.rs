@@ -13,6 +13,7 @@ use crate::numbered::Column;
 use crate::reader::fetched::Fetched;
 use crate::reader::pages::Kept;
 use crate::reader::source::caught;
+use crate::schema::LARGE;
 
 /// Some rows of a row group in memory, of which one column after the other is decoded.
 pub(crate) struct LoadedRows<'a> {
@@ -46,6 +47,19 @@ impl BlockScan {
 }
 
 impl LoadedGroup {
+    /// Bytes that the lists of a row take once they are decoded, on average.
+    pub(crate) fn list_bytes(&self) -> usize {
+        let group = self.block.index.metadata.row_group(self.group);
+        let lists = group.columns().iter().filter(|leaf| leaf.column_descr().max_rep_level() > 0);
+        let bytes = lists.map(|leaf| {
+            let shared = leaf.column_path().parts().last().is_some_and(|name| name == LARGE);
+            let strings = leaf.unencoded_byte_array_data_bytes().filter(|_| !shared);
+            strings.unwrap_or_else(|| leaf.uncompressed_size()).max(0)
+        });
+        let bytes = usize::try_from(bytes.sum::<i64>()).unwrap_or(usize::MAX);
+        bytes / self.block.rows(self.group).max(1)
+    }
+
     /// Some of its rows, which ascend.
     pub(crate) fn rows(&self, rows: Vec<Range<usize>>) -> LoadedRows<'_> {
         let decoder = Decoder::new(&self.block, self.group, rows, &self.fetched, Some(&self.kept));

@@ -9,7 +9,7 @@ use super::Block;
 use super::facts::{Fact, Facts};
 use crate::BlockError;
 use crate::reader::source::blocking;
-use crate::schema::{AttributeScope, EVENTS, LINKS};
+use crate::schema::{AttributeScope, EVENTS, FOLDED_KEY, LINKS};
 
 /// Numbers in the schema of the columns to read, ascending. Attributes that have no value in the rows' pages are left
 /// out, overflow lists also if they have none of the keys.
@@ -49,7 +49,9 @@ pub(super) async fn wanted(
         let keys: Vec<_> = asked.iter().map(|(_, _, fact)| *fact).collect();
         let facts = load(block, &keys).await?;
         for (list, keys, fact) in asked {
-            if facts.get(&fact).is_none_or(|known| keys.iter().any(|key| known.may_have(key))) {
+            let folded = [FOLDED_KEY.to_owned()];
+            let mut keys = keys.iter().chain(&folded);
+            if facts.get(&fact).is_none_or(|known| keys.any(|key| known.may_have(key))) {
                 wanted.push(list);
             }
         }
@@ -89,6 +91,9 @@ pub(super) async fn names(
     let facts = load(block, &keys).await?;
     for (list, fact) in asked {
         let Some(Fact::Dictionary(keys)) = facts.get(&fact).map(Arc::as_ref) else { return Ok(None) };
+        if keys.iter().flatten().any(|key| key == FOLDED_KEY) {
+            return Ok(None);
+        }
         names.extend(keys.iter().flatten().map(|key| (list, key.to_owned())));
     }
     Ok(Some(names))

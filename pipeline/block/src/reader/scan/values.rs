@@ -6,12 +6,15 @@
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, BinaryViewBuilder, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowPrimitiveType, BinaryType, DataType, Float64Type, Int8Type, Int32Type, Int64Type, TimeUnit,
     TimestampNanosecondType, UInt32Type, Utf8Type,
 };
+use bytes::Bytes;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::Page;
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -31,6 +34,8 @@ pub(super) enum Form {
     Numbers,
     /// Strings, each after its length.
     Strings,
+    /// The same, each to have a buffer of its own.
+    Large,
     /// Integers by their differences.
     Deltas,
     /// Ids of that many bytes, as they are.
@@ -50,12 +55,15 @@ pub(super) struct Picked {
     offsets: Vec<i32>,
     /// The integers, where there is no dictionary.
     integers: Vec<i64>,
+    /// The large values, where there is no dictionary.
+    large: Vec<Buffer>,
 }
 
 /// Values of a page, in order.
 pub(super) enum Values<'a> {
     Numbers(Hybrid<'a>),
     Strings(&'a [u8]),
+    Large(&'a [u8]),
     Deltas(Deltas<'a>),
     Ids(&'a [u8], usize),
     /// Bytes of bits, and how many were read.
@@ -66,7 +74,7 @@ pub(super) enum Values<'a> {
 pub(super) fn form(meta: &ColumnChunkMetaData, data_type: &DataType, chunk: Chunk<'_>) -> Option<Form> {
     let physical = meta.column_type();
     let own = match (physical, data_type) {
-        (Type::BYTE_ARRAY, DataType::Utf8 | DataType::Binary) => true,
+        (Type::BYTE_ARRAY, DataType::Utf8 | DataType::Binary | DataType::BinaryView) => true,
         (Type::BYTE_ARRAY, found) => *found == crate::schema::dictionary(),
         (Type::BOOLEAN, DataType::Boolean) => true,
         (Type::INT32, DataType::Int8 | DataType::Int32 | DataType::UInt32)
@@ -84,7 +92,7 @@ pub(super) fn form(meta: &ColumnChunkMetaData, data_type: &DataType, chunk: Chun
             Some(Form::Numbers)
         }
         Page::DataPage { encoding: Encoding::PLAIN, .. } if physical == Type::BYTE_ARRAY => {
-            Some(Form::Strings)
+            Some(if *data_type == DataType::BinaryView { Form::Large } else { Form::Strings })
         }
         Page::DataPage { encoding: Encoding::DELTA_BINARY_PACKED, .. } if physical == Type::INT64 => {
             Some(Form::Deltas)
@@ -105,9 +113,9 @@ impl Picked {
     /// For about that many values.
     pub(super) fn new(form: Form, count: usize) -> Self {
         let (numbers, bytes, offsets, integers) = (Vec::new(), Vec::new(), vec![0], Vec::new());
-        let mut picked = Self { form, numbers, bytes, offsets, integers };
+        let mut picked = Self { form, numbers, bytes, offsets, integers, large: Vec::new() };
         match form {
-            Form::Numbers | Form::Strings | Form::Bits => picked.numbers.reserve_exact(count),
+            Form::Numbers | Form::Strings | Form::Large | Form::Bits => picked.numbers.reserve_exact(count),
             Form::Deltas => picked.integers.reserve_exact(count),
             Form::Ids(size) => picked.bytes.reserve_exact(count * size),
         }
@@ -116,7 +124,7 @@ impl Picked {
 
     pub(super) const fn len(&self) -> usize {
         match self.form {
-            Form::Numbers | Form::Strings | Form::Bits => self.numbers.len(),
+            Form::Numbers | Form::Strings | Form::Large | Form::Bits => self.numbers.len(),
             Form::Deltas => self.integers.len(),
             Form::Ids(size) => self.bytes.len() / size,
         }
@@ -149,6 +157,10 @@ impl Picked {
                     return Ok(Column::Numbered(Numbered::try_new(self.numbers, nulls, texts, keyed)?));
                 }
                 texts
+            }
+            (Form::Large, _) => {
+                let values = views(self.large)?;
+                return Ok(Column::Numbered(Numbered::try_new(self.numbers, nulls, values, keyed)?));
             }
             (Form::Deltas, DataType::Timestamp(..)) => {
                 let times = spread(self.integers, nulls.as_ref());
@@ -184,6 +196,7 @@ impl<'a> Values<'a> {
                 None => Values::Numbers(Hybrid::new(bytes, 0)?),
             },
             Form::Strings => Values::Strings(bytes),
+            Form::Large => Values::Large(bytes),
             Form::Deltas => Values::Deltas(Deltas::new(bytes)?),
             Form::Ids(size) => Values::Ids(bytes, size),
             Form::Bits => Values::Bits(bytes, 0),
@@ -193,7 +206,7 @@ impl<'a> Values<'a> {
     pub(super) fn skip(&mut self, count: usize) -> Option<()> {
         match self {
             Self::Numbers(numbers) => numbers.skip(count),
-            Self::Strings(rest) => {
+            Self::Strings(rest) | Self::Large(rest) => {
                 for _ in 0..count {
                     string(rest)?;
                 }
@@ -212,7 +225,7 @@ impl<'a> Values<'a> {
     }
 
     pub(super) fn take(&mut self, count: usize, picked: &mut Picked) -> Option<()> {
-        let Picked { numbers, bytes, offsets, integers, .. } = picked;
+        let Picked { numbers, bytes, offsets, integers, large, .. } = picked;
         match self {
             Self::Deltas(deltas) => deltas.take(count, |integer| integers.push(integer)),
             Self::Ids(rest, size) => {
@@ -226,6 +239,13 @@ impl<'a> Values<'a> {
                 let end = read.checked_add(count).filter(|end| *end <= bytes.len() * 8)?;
                 numbers.extend((*read..end).map(|bit| i32::from(bytes[bit / 8] >> (bit % 8) & 1)));
                 *read = end;
+                Some(())
+            }
+            Self::Large(rest) => {
+                for _ in 0..count {
+                    numbers.push(i32::try_from(large.len()).ok()?);
+                    large.push(string(rest)?.into());
+                }
                 Some(())
             }
             Self::Strings(rest) => {
@@ -266,10 +286,38 @@ fn dictionary_values(
         DataType::Timestamp(..) => integers::<TimestampNanosecondType, 8>(plain, count, i64::from_le_bytes)?,
         DataType::Float64 => integers::<Float64Type, 8>(plain, count, f64::from_le_bytes)?,
         DataType::Binary => Arc::new(strings::<BinaryType>(plain, count)?),
+        DataType::BinaryView => shared(page.buffer(), count)?,
         _ => Arc::new(strings::<Utf8Type>(plain, count)?),
     };
     let values = known.map_or(&values, |known| known.get_or_init(|| Arc::clone(&values)));
     Ok(Arc::clone(values))
+}
+
+/// The values of a dictionary as views of its bytes.
+fn shared(plain: &Bytes, count: usize) -> Decoded<ArrayRef> {
+    let buffer = Buffer::from(plain.clone());
+    let (mut builder, mut rest) = (BinaryViewBuilder::with_capacity(count), &plain[..]);
+    let block = builder.append_block(buffer);
+    for _ in 0..count {
+        let value = string(&mut rest).ok_or("a dictionary is cut off")?;
+        let end = plain.len() - rest.len();
+        builder.try_append_view(block, u32::try_from(end - value.len())?, u32::try_from(value.len())?)?;
+    }
+    if !rest.is_empty() {
+        return Err("a dictionary has more than its values".into());
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// Views of values that have a buffer each.
+fn views(values: Vec<Buffer>) -> Decoded<ArrayRef> {
+    let mut builder = BinaryViewBuilder::with_capacity(values.len());
+    for value in values {
+        let length = u32::try_from(value.len())?;
+        let block = builder.append_block(value);
+        builder.try_append_view(block, 0, length)?;
+    }
+    Ok(Arc::new(builder.finish()))
 }
 
 /// Numbers of a fixed size.

@@ -1,14 +1,5 @@
 //! Blocks merged are what one block of all spans is.
 
-#![allow(clippy::unwrap_used, reason = "a test ends by it")]
-
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/otlp.rs"]
-mod otlp;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/rows.rs"]
-mod rows;
-
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
@@ -33,8 +24,8 @@ use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, KeyValue};
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
-use self::otlp::{normal, traces_data};
-use self::rows::{Row, everything, rows};
+use crate::support::otlp::{normal, traces_data};
+use crate::support::rows::{Row, everything, rows};
 
 fn description(level: u32) -> Description {
     Description {

@@ -1,12 +1,5 @@
 //! Spans of a trace from several places, put together.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/otlp.rs"]
-mod otlp;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/rows.rs"]
-mod rows;
-
 use std::ops::Range;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -19,8 +12,8 @@ use vivace_model::TenantId;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_proto::otlp::trace::TracesData;
 
-use self::otlp::{normal, traces_data};
-use self::rows::{everything, rows};
+use crate::support::otlp::{normal, traces_data};
+use crate::support::rows::{everything, rows};
 
 fn open(data: &TracesData) -> OpenBlock {
     let config = BlockConfig { promote_one_in: 4, ..BlockConfig::default() };

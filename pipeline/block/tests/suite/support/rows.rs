@@ -86,7 +86,7 @@ fn items(array: &ArrayRef, row: usize) -> Vec<(String, Value)> {
             Value::Text(member("string").as_string::<i32>().value(item).to_owned())
         }
         value_type::STRING => Value::Text(
-            String::from_utf8(member("large").as_binary::<i32>().value(item).to_vec()).expect("text"),
+            String::from_utf8(member(schema::LARGE).as_binary_view().value(item).to_vec()).expect("text"),
         ),
         value_type::INT => Value::Int(member("int").as_primitive::<Int64Type>().value(item)),
         value_type::DOUBLE => {

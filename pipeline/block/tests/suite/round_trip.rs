@@ -1,11 +1,5 @@
 //! OTLP in, OTLP out: through the open block, the sealed block and the file.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/blocks.rs"]
-mod blocks;
-#[path = "support/otlp.rs"]
-mod otlp;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -24,8 +18,8 @@ use vivace_proto::otlp::common::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use vivace_proto::otlp::trace::span::Event;
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 
-use self::blocks::{file, stored};
-use self::otlp::{normal, traces_data};
+use crate::support::blocks::{file, stored};
+use crate::support::otlp::{normal, traces_data};
 
 fn config() -> impl Strategy<Value = BlockConfig> {
     let choose = |values: Vec<usize>| prop::sample::select(values);

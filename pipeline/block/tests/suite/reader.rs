@@ -1,8 +1,5 @@
 //! Looking traces up in stored blocks: what is read, what is remembered, what goes wrong.
 
-#[path = "support/blocks.rs"]
-mod blocks;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,7 +11,7 @@ use prometheus_client::registry::Registry;
 use vivace_block::{BlockConfig, BlockError, BlockReader, Metrics, ReaderConfig, TraceRows, to_traces_data};
 use vivace_model::{ByteSize, ErrorKind};
 
-use self::blocks::{WatchedStore, file, stored, trace_id, traces};
+use crate::support::blocks::{WatchedStore, file, stored, trace_id, traces};
 
 const PATH: &str = "blocks/tenant=t/date=2026-01-01/one.parquet";
 

@@ -1,15 +1,5 @@
 //! Scans: the same rows from open blocks, sealed ones and files, and nothing ruled out that matters.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/blocks.rs"]
-mod blocks;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/otlp.rs"]
-mod otlp;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/rows.rs"]
-mod rows;
-
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,9 +17,9 @@ use vivace_model::scan::{Condition, Projection, ScanColumn, Test, TimeRange, Tra
 use vivace_model::{ByteSize, TenantId, UnixNanos};
 use vivace_proto::otlp::trace::TracesData;
 
-use self::blocks::{file, stored, trace_id, traces};
-use self::otlp::{normal, traces_data};
-use self::rows::{Row, Value, everything, fixed_columns, rows, starts_in, values};
+use crate::support::blocks::{file, stored, trace_id, traces};
+use crate::support::otlp::{normal, traces_data};
+use crate::support::rows::{Row, Value, everything, fixed_columns, rows, starts_in, values};
 
 const PATH: &str = "blocks/tenant=t/date=2026-01-01/one.parquet";
 

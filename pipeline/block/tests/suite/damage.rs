@@ -1,9 +1,5 @@
 //! Damaged files: an error or rows, never a panic, never a hang.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/blocks.rs"]
-mod blocks;
-
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -17,7 +13,7 @@ use vivace_block::{BlockConfig, BlockError, BlockReader, Metrics, ReaderConfig, 
 use vivace_model::ErrorKind;
 use vivace_model::scan::{Condition, Projection, ScanColumn, Test};
 
-use self::blocks::{file, stored, trace_id, traces};
+use crate::support::blocks::{file, stored, trace_id, traces};
 
 fn whole() -> &'static [u8] {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
