@@ -87,7 +87,8 @@ impl Shares {
         Self { limit, budget: usize::MAX, demanded: 0, parts: [share; Part::COUNT] }
     }
 
-    /// Exactly these bytes as budget, and these ceilings and guarantees; a part that is not named gets nothing. For tests.
+    /// Exactly these bytes as budget, and these ceilings and guarantees; a part that is not named gets nothing. For stages that stand alone,
+    /// and for tests.
     ///
     /// # Panics
     /// If guarantees add up to more than the budget.
@@ -102,6 +103,13 @@ impl Shares {
         let guaranteed: usize = shares.parts.iter().map(|share| share.guaranteed).sum();
         assert!(guaranteed <= budget, "{guaranteed} bytes are guaranteed of {budget}");
         shares
+    }
+
+    /// The same, with the setting that allows more for a part.
+    #[must_use]
+    pub fn with_setting(mut self, part: Part, setting: &'static str) -> Self {
+        self.parts[part.index()].setting = setting;
+        self
     }
 
     fn hand_out(&mut self, demands: &[Demand]) {
