@@ -148,9 +148,15 @@ impl Governor {
     }
 
     fn is_never(&self, part: Part, bytes: usize) -> bool {
+        bytes > self.most(part)
+    }
+
+    /// The most that a part can ever have at once, in bytes: its ceiling, or what the guarantees of others leave.
+    #[must_use]
+    pub fn most(&self, part: Part) -> usize {
         let guaranteed = Part::ALL.into_iter().filter(|other| *other != part);
         let guaranteed: usize = guaranteed.map(|other| self.shares.of(other).guaranteed).sum();
-        bytes > self.shares.of(part).ceiling.min(self.shares.budget() - guaranteed)
+        self.shares.of(part).ceiling.min(self.shares.budget() - guaranteed)
     }
 
     pub(crate) fn refuse(&self, part: Part, bytes: usize, fit: Fit) -> Short {

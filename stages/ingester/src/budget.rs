@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::warn;
-use vivace_memory::{Governor, Part, Permit, Short};
+use vivace_memory::{Governor, Part, Permit};
 
 use crate::error::causes;
 
@@ -74,7 +74,7 @@ impl Budget {
     /// Memory to seal and encode a set of blocks of so many rows, whose columns take `bytes`. Waits for its turn, however
     /// long that takes; what is more than there can ever be waits until it is alone. Safe to drop.
     pub(crate) async fn sealing(&self, bytes: usize, rows: usize) -> Permit {
-        let ceiling = self.governor.shares().of(Part::Encode).ceiling;
+        let ceiling = self.governor.most(Part::Encode);
         let bytes = bytes.saturating_add(rows.saturating_mul(SORT_ROW_BYTES + FILE_ROW_BYTES)).min(ceiling);
         let mut said = false;
         loop {
@@ -89,13 +89,21 @@ impl Budget {
 
     /// Columns of a set of blocks may take that much: then two can be sealed at a time.
     pub(crate) fn set_bytes_max(&self) -> usize {
-        self.governor.shares().of(Part::Encode).ceiling / 2
+        self.governor.most(Part::Encode) / 2
     }
 
-    /// Memory of a reader of the log, which it may take before anybody asks for records.
-    pub(crate) async fn reader(&self, bytes: usize) -> Result<Permit, Short> {
-        let bytes = bytes.min(self.governor.shares().of(Part::InFlight).ceiling);
-        self.governor.reserve_waiting(Part::InFlight, bytes, WAIT).await
+    /// Memory of a reader of the log, which it may take before anybody asks for records. A partition that nobody serves
+    /// would be worse than what its reader takes, so this waits a while only.
+    pub(crate) async fn reader(&self, bytes: usize) -> Permit {
+        match self.governor.reserve_waiting(Part::InFlight, bytes, WAIT).await {
+            Ok(permit) => permit,
+            Err(short) => {
+                warn!(error = causes(&short), "a reader of the log takes more memory than there is for it");
+                let mut permit = self.governor.empty(Part::InFlight);
+                permit.settle(bytes);
+                permit
+            }
+        }
     }
 
     /// A new holder, of one partition.

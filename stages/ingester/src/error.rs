@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
-use vivace_memory::Short;
 use vivace_model::{ErrorKind, Offset, OffsetRange, Partition};
 use vivace_runtime::Injected;
 
@@ -58,8 +57,6 @@ pub(crate) enum PipelineError {
     Replaced { partition: Partition, end: Offset },
     #[error(transparent)]
     Injected(#[from] Injected),
-    #[error("cannot open the partition")]
-    Memory(#[from] Short),
     #[error("failed to build a block of offsets {offsets}")]
     Block { offsets: OffsetRange, source: BlockError },
 }
@@ -69,8 +66,7 @@ impl PipelineError {
         match self {
             Self::Log { source, .. } => source.kind(),
             Self::Ledger(source) => source.kind(),
-            // What one reader takes was cut to what there can be.
-            Self::Injected(_) | Self::Memory(_) => ErrorKind::Unavailable,
+            Self::Injected(_) => ErrorKind::Unavailable,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Recreated { .. } | Self::Replaced { .. } | Self::Block { .. } => ErrorKind::Corrupt,
         }

@@ -91,7 +91,7 @@ impl Pipeline {
     async fn session(&mut self, backoff: &mut Backoff) -> Result<FetchEnd, PipelineError> {
         let (chain, state) = find_start(&self.shared, self.partition).await?;
         let start = state.end();
-        let memory = self.shared.budget.reader(self.shared.log().reader_bytes()).await?;
+        let memory = self.shared.budget.reader(self.shared.log().reader_bytes()).await;
         let reader = self.shared.log().read(&self.shared.topics.spans, self.partition, start).await;
         let reader = reader.map_err(|source| PipelineError::Log { action: "read the topic", source })?;
         *backoff = Backoff::new();

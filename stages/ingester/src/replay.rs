@@ -100,7 +100,6 @@ impl From<PipelineError> for ReplayError {
             }
             error @ (PipelineError::Fenced { .. }
             | PipelineError::Block { .. }
-            | PipelineError::Memory(_)
             | PipelineError::Injected(_)) => {
                 let kind = error.kind();
                 Self::Build(Box::new(error), kind)

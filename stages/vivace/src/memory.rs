@@ -22,9 +22,9 @@ const FETCH_MIN: ByteSize = ByteSize::kib(256);
 /// A reader of Kafka holds two fetches, and one that has just arrived.
 const FETCHES: u64 = 3;
 /// A merge: its inputs as they are stored, and what is decoded of them.
-const MERGE_INPUTS: ByteSize = ByteSize::mib(320);
+const MERGE_INPUTS: ByteSize = ByteSize::mib(480);
 /// A merge's output: a row group, and the parts of the file that wait to be uploaded.
-const MERGE_OUTPUT: ByteSize = ByteSize::mib(160);
+const MERGE_OUTPUT: ByteSize = ByteSize::mib(64);
 /// State of queries, and what a querier sends back.
 const GROUPS: ByteSize = ByteSize::mib(128);
 const ANSWERS: ByteSize = ByteSize::mib(128);

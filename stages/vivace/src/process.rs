@@ -306,7 +306,7 @@ impl Common {
 
     fn compactor(&self) -> Result<Compactor> {
         let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
-        compactor::new(&self.settings, &self.log, &self.store, &self.overrides, metrics)
+        compactor::new(&self.settings, &self.log, &self.store, &self.memory, &self.overrides, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {
@@ -314,7 +314,12 @@ impl Common {
         let mut registry = self.registry.lock();
         let block_metrics = vivace_block::Metrics::new(&mut registry);
         let parts = vivace_querier::Parts {
-            blocks: Arc::new(BlockReader::new(Arc::clone(&self.store), reader, block_metrics)),
+            blocks: Arc::new(BlockReader::with_memory(
+                Arc::clone(&self.store),
+                reader,
+                &self.memory,
+                block_metrics,
+            )),
             log: Arc::clone(&self.log),
             spans_topic: topics.spans,
             owners_topic: topics.owners,
