@@ -57,9 +57,17 @@ pub struct Share {
 pub struct Shares {
     limit: Limit,
     budget: usize,
-    /// Sum of what the settings ask for; more than the budget where settings are scaled down.
-    demanded: usize,
+    guaranteed: Pool,
+    elastic: Pool,
     parts: [Share; Part::COUNT],
+}
+
+/// What all demands of one kind of claim get together, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pool {
+    demanded: usize,
+    /// Less than is demanded where settings are scaled down.
+    granted: usize,
 }
 
 impl Shares {
@@ -68,13 +76,21 @@ impl Shares {
     pub fn new(limit: Limit, demands: &[Demand]) -> Self {
         let overhead = OVERHEAD_FIXED + limit.bytes.0 / OVERHEAD_ONE_IN;
         let budget = ByteSize(limit.bytes.0.saturating_sub(overhead)).as_usize();
-        let demanded = demands.iter().map(|demand| demand.bytes).fold(0, u64::saturating_add);
-        let demanded = ByteSize(demanded).as_usize();
+        let demanded = |claim: Claim| {
+            let bytes = demands.iter().filter(|demand| demand.claim == claim).map(|demand| demand.bytes);
+            ByteSize(bytes.fold(0, u64::saturating_add)).as_usize()
+        };
+        let (first, second) = (demanded(Claim::Guaranteed), demanded(Claim::Elastic));
+        // Ingest gets what it asks for, as long as half is left for the others.
+        let granted = first.min(budget.saturating_sub(second).max(budget / 2));
+        let guaranteed = Pool { demanded: first, granted };
+        let elastic = Pool { demanded: second, granted: second.min(budget - granted) };
+        let scaled = granted < first || elastic.granted < second;
         let parts = Part::ALL.map(|part| {
-            let setting = if demanded > budget { LIMIT_SETTING } else { setting_of(part, demands) };
+            let setting = if scaled { LIMIT_SETTING } else { setting_of(part, demands) };
             Share { ceiling: 0, guaranteed: 0, setting }
         });
-        let mut shares = Self { limit, budget, demanded, parts };
+        let mut shares = Self { limit, budget, guaranteed, elastic, parts };
         shares.hand_out(demands);
         shares
     }
@@ -84,7 +100,8 @@ impl Shares {
     pub fn unlimited() -> Self {
         let limit = Limit { bytes: ByteSize(u64::MAX), source: LimitSource::Assumed };
         let share = Share { ceiling: usize::MAX, guaranteed: 0, setting: LIMIT_SETTING };
-        Self { limit, budget: usize::MAX, demanded: 0, parts: [share; Part::COUNT] }
+        let (guaranteed, elastic) = (Pool::default(), Pool::default());
+        Self { limit, budget: usize::MAX, guaranteed, elastic, parts: [share; Part::COUNT] }
     }
 
     /// Exactly these bytes as budget, and these ceilings and guarantees; a part that is not named gets nothing. For stages that stand alone,
@@ -115,7 +132,7 @@ impl Shares {
     fn hand_out(&mut self, demands: &[Demand]) {
         let mut elastic = [0; Part::COUNT];
         for demand in demands {
-            let bytes = self.scaled(ByteSize(demand.bytes)).as_usize();
+            let bytes = self.scaled(ByteSize(demand.bytes), demand.claim).as_usize();
             let share = &mut self.parts[demand.part.index()];
             share.ceiling = share.ceiling.saturating_add(bytes);
             match demand.claim {
@@ -139,16 +156,24 @@ impl Shares {
         }
     }
 
-    /// A setting of a part in bytes, as far as it fits beside the others: itself, or its share of the budget. Stages
-    /// start with settings scaled so.
+    /// A setting in bytes, as far as it fits beside the others: itself, or its share of the budget. Stages start with
+    /// settings scaled so.
     #[must_use]
-    pub fn scaled(&self, setting: ByteSize) -> ByteSize {
-        if self.demanded <= self.budget {
+    pub fn scaled(&self, setting: ByteSize, claim: Claim) -> ByteSize {
+        let Pool { demanded, granted } = self.pool(claim);
+        if demanded <= granted {
             return setting;
         }
-        let scaled = u128::from(setting.0) * self.budget as u128 / self.demanded as u128;
+        let scaled = u128::from(setting.0) * granted as u128 / demanded as u128;
         // Kibibytes, so that it is read easily where it is shown.
         ByteSize((u64::try_from(scaled).unwrap_or(u64::MAX) >> 10) << 10)
+    }
+
+    const fn pool(&self, claim: Claim) -> Pool {
+        match claim {
+            Claim::Guaranteed => self.guaranteed,
+            Claim::Elastic => self.elastic,
+        }
     }
 
     /// The limit of the process.
@@ -166,7 +191,7 @@ impl Shares {
     /// Whether settings had to be scaled down.
     #[must_use]
     pub const fn is_scaled(&self) -> bool {
-        self.demanded > self.budget
+        self.guaranteed.demanded > self.guaranteed.granted || self.elastic.demanded > self.elastic.granted
     }
 
     /// The share of a part.
@@ -208,7 +233,7 @@ mod tests {
             [demand(Part::Recent, 384, Claim::Guaranteed), demand(Part::Caches, 64, Claim::Elastic)];
         let shares = Shares::new(limit(1024), &demands);
         assert!(!shares.is_scaled());
-        assert_eq!(shares.scaled(ByteSize::mib(384)), ByteSize::mib(384));
+        assert_eq!(shares.scaled(ByteSize::mib(384), Claim::Guaranteed), ByteSize::mib(384));
         assert_eq!(
             (shares.of(Part::Recent).ceiling, shares.of(Part::Recent).guaranteed),
             (384 << 20, 384 << 20)
@@ -225,7 +250,7 @@ mod tests {
             [demand(Part::Recent, 600, Claim::Guaranteed), demand(Part::Encode, 600, Claim::Guaranteed)];
         let shares = Shares::new(limit(640), &demands);
         assert_eq!(shares.budget(), (640 - 40 - 80) << 20);
-        assert_eq!(shares.scaled(ByteSize::mib(600)), ByteSize::mib(260));
+        assert_eq!(shares.scaled(ByteSize::mib(600), Claim::Guaranteed), ByteSize::mib(260));
         assert_eq!(shares.of(Part::Encode).guaranteed, 260 << 20);
     }
 
@@ -238,12 +263,22 @@ mod tests {
         ];
         let shares = Shares::new(limit(480), &demands);
         assert_eq!(shares.budget(), 380 << 20);
-        let third = shares.scaled(ByteSize::mib(400)).as_usize();
-        assert_eq!(shares.of(Part::Recent).guaranteed, third);
+        assert_eq!(shares.of(Part::Recent).guaranteed, 190 << 20, "ingest has half of it");
+        assert_eq!(shares.scaled(ByteSize::mib(400), Claim::Elastic), ByteSize::mib(95));
         let groups = shares.of(Part::Groups);
-        assert!(groups.ceiling > third && groups.ceiling <= (380 << 20) - third);
+        assert!(groups.ceiling > 95 << 20 && groups.ceiling <= 190 << 20, "{groups:?}");
         let guaranteed: usize = Part::ALL.iter().map(|part| shares.of(*part).guaranteed).sum();
         assert!(guaranteed <= shares.budget());
+    }
+
+    #[test]
+    fn ingest_is_scaled_only_below_half() {
+        let demands =
+            [demand(Part::Recent, 200, Claim::Guaranteed), demand(Part::Groups, 900, Claim::Elastic)];
+        let shares = Shares::new(limit(640), &demands);
+        assert_eq!(shares.of(Part::Recent).ceiling, 200 << 20);
+        assert_eq!(shares.scaled(ByteSize::mib(900), Claim::Elastic), ByteSize::mib(320));
+        assert!(shares.is_scaled());
     }
 
     #[test]

@@ -133,14 +133,15 @@ fn readers(settings: &Settings) -> ByteSize {
 fn scale(settings: &mut Settings, stages: Stages, shares: &Shares) {
     if stages.ingester {
         let partitions = u64::from(settings.topics.partitions);
-        let each = shares.scaled(readers(settings)).0 / partitions / FETCHES;
+        let each = shares.scaled(readers(settings), Claim::Guaranteed).0 / partitions / FETCHES;
         let fetch = &mut settings.kafka.fetch_bytes_max;
         *fetch = ByteSize(each.max(FETCH_MIN.0).min(fetch.0));
     }
     let Settings { distributor, ingester, reader, querier, query_frontend, kafka, .. } = settings;
+    for bytes in [&mut distributor.inflight_bytes_max, &mut ingester.memory_bytes_max] {
+        *bytes = shares.scaled(*bytes, Claim::Guaranteed);
+    }
     for bytes in [
-        &mut distributor.inflight_bytes_max,
-        &mut ingester.memory_bytes_max,
         &mut reader.filter_cache_bytes,
         &mut reader.index_cache_bytes,
         &mut reader.runs_cache_bytes,
@@ -153,13 +154,77 @@ fn scale(settings: &mut Settings, stages: Stages, shares: &Shares) {
         &mut query_frontend.answer_bytes_max,
         &mut query_frontend.result_cache_bytes,
     ] {
-        *bytes = shares.scaled(*bytes);
+        *bytes = shares.scaled(*bytes, Claim::Elastic);
     }
-    kafka.queue_bytes_max = shares.scaled(kafka.queue_bytes_max).max(kafka.message_bytes_max);
+    kafka.queue_bytes_max =
+        shares.scaled(kafka.queue_bytes_max, Claim::Guaranteed).max(kafka.message_bytes_max);
     // What must hold between settings of a stage (see their `validate`).
     let request_max = ByteSize(distributor.inflight_bytes_max.0 / 4);
     distributor.request_bytes_max = distributor.request_bytes_max.min(request_max);
     let record_max = ByteSize(ingester.memory_bytes_max.0 / 4);
     ingester.record_bytes_max = ingester.record_bytes_max.min(record_max);
     ingester.fetch_bytes_max = ingester.fetch_bytes_max.min(record_max);
+}
+
+#[cfg(test)]
+mod tests {
+    use vivace_memory::LimitSource;
+    use vivace_runtime::Environment;
+
+    use super::*;
+
+    fn started(stages: Stages, limit_mib: u64, kafka: bool) -> (Settings, Shares) {
+        let brokers = if kafka { "kafka:9092" } else { "" };
+        let variables = [("VIVACE_KAFKA_BROKERS", brokers), ("VIVACE_TOPICS_PARTITIONS", "16")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let (mut settings, _) = Settings::load(Environment::new(variables)).unwrap();
+        let limit = Limit { bytes: ByteSize::mib(limit_mib), source: LimitSource::Cgroup };
+        let shares = Shares::new(limit, &demands(&settings, stages));
+        scale(&mut settings, stages, &shares);
+        (settings, shares)
+    }
+
+    /// The rows of the table of stages, and everything in one process of a small machine.
+    #[test]
+    fn every_stage_starts_inside_its_row_without_a_setting() {
+        for (stages, limit_mib, kafka) in [
+            (Stages { distributor: true, ..Stages::NONE }, 400, true),
+            (Stages { ingester: true, ..Stages::NONE }, 600, true),
+            (Stages { querier: true, ..Stages::NONE }, 400, true),
+            (Stages { query_frontend: true, ..Stages::NONE }, 500, true),
+            (Stages { compactor: true, ..Stages::NONE }, 700, true),
+            (Stages::ALL, 600, false),
+            (Stages::ALL, 24 << 10, false),
+        ] {
+            let (settings, shares) = started(stages, limit_mib, kafka);
+            settings.distributor.validate().unwrap();
+            settings.ingester.validate().unwrap();
+            settings.kafka.validate().unwrap();
+            settings.reader.validate().unwrap();
+            settings.querier.validate().unwrap();
+            settings.query_frontend.validate().unwrap();
+            let guaranteed: usize = Part::ALL.iter().map(|part| shares.of(*part).guaranteed).sum();
+            assert!(guaranteed <= shares.budget(), "{stages:?}");
+            assert!(shares.budget() < (limit_mib << 20) as usize);
+        }
+    }
+
+    #[test]
+    fn on_a_large_machine_settings_are_what_they_say() {
+        let (settings, shares) = started(Stages::ALL, 24 << 10, true);
+        assert!(!shares.is_scaled());
+        assert_eq!(settings.ingester.memory_bytes_max, ByteSize::mib(384));
+        assert_eq!(shares.of(Part::Recent).setting, "VIVACE_INGESTER_MEMORY_BYTES_MAX");
+        // Sixteen partitions: what their readers hold is bounded together.
+        assert!(settings.kafka.fetch_bytes_max < ByteSize::mib(2));
+    }
+
+    #[test]
+    fn an_ingester_of_600_mib_keeps_most_for_recent_data() {
+        let (settings, shares) = started(Stages { ingester: true, ..Stages::NONE }, 600, true);
+        assert!(shares.is_scaled());
+        let recent = shares.of(Part::Recent);
+        assert_eq!(recent.ceiling, settings.ingester.memory_bytes_max.as_usize());
+        assert!((280 << 20..384 << 20).contains(&recent.ceiling), "{recent:?}");
+    }
 }
