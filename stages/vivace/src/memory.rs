@@ -12,8 +12,10 @@ use vivace_model::ByteSize;
 use crate::process::Stages;
 use crate::settings::Settings;
 
-/// Sealing and encoding of an ingester: two sets of blocks of 150,000 common spans at a time.
-const SEALING: ByteSize = ByteSize::mib(160);
+/// Sealing and encoding of a set of blocks of 150,000 common spans: two at a time, or one for each processor as long as
+/// they take no more than one part in so many of the limit.
+const SEALING: ByteSize = ByteSize::mib(80);
+const SEALING_ONE_IN: u64 = 8;
 /// Readers of an ingester's partitions on Kafka, but no less than [`READER_MIN`] for each.
 const READERS: ByteSize = ByteSize::mib(64);
 const READER_MIN: ByteSize = ByteSize::mib(2);
@@ -36,7 +38,7 @@ const LIMIT: &str = "VIVACE_MEMORY_LIMIT";
 /// The governor of a process that runs these stages, and the settings that fit into its limit.
 pub(crate) fn share_out(mut settings: Settings, stages: Stages) -> (Settings, Arc<Governor>) {
     let limit = Limit::detect(settings.memory.limit, Path::new("/"));
-    let shares = Shares::new(limit, &demands(&settings, stages));
+    let shares = Shares::new(limit, &demands(&settings, stages, limit));
     scale(&mut settings, stages, &shares);
     (settings, Governor::new(shares))
 }
@@ -64,7 +66,7 @@ pub(crate) fn allocator_stats() -> Option<AllocatorStats> {
     (resident > 0).then_some(AllocatorStats { allocated, resident })
 }
 
-fn demands(settings: &Settings, stages: Stages) -> Vec<Demand> {
+fn demands(settings: &Settings, stages: Stages, limit: Limit) -> Vec<Demand> {
     let mut demands = Vec::new();
     let mut demand = |part: Part, bytes: ByteSize, setting: &'static str, claim: Claim| {
         demands.push(Demand { part, bytes: bytes.0, setting, claim });
@@ -82,7 +84,7 @@ fn demands(settings: &Settings, stages: Stages) -> Vec<Demand> {
     if stages.ingester {
         let recent = settings.ingester.memory_bytes_max;
         demand(Part::Recent, recent, "VIVACE_INGESTER_MEMORY_BYTES_MAX", Claim::Guaranteed);
-        demand(Part::Encode, SEALING, LIMIT, Claim::Guaranteed);
+        demand(Part::Encode, sealing(limit), LIMIT, Claim::Guaranteed);
         if kafka {
             demand(Part::InFlight, readers(settings), "VIVACE_KAFKA_FETCH_BYTES_MAX", Claim::Guaranteed);
         }
@@ -121,6 +123,12 @@ fn demands(settings: &Settings, stages: Stages) -> Vec<Demand> {
         demand(Part::Caches, cache, "VIVACE_QUERY_FRONTEND_RESULT_CACHE_BYTES", Claim::Elastic);
     }
     demands
+}
+
+fn sealing(limit: Limit) -> ByteSize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let most = (limit.bytes.0 / SEALING_ONE_IN).max(2 * SEALING.0);
+    ByteSize((processors.max(2) * SEALING.0).min(most))
 }
 
 fn readers(settings: &Settings) -> ByteSize {
@@ -179,7 +187,7 @@ mod tests {
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let (mut settings, _) = Settings::load(Environment::new(variables)).unwrap();
         let limit = Limit { bytes: ByteSize::mib(limit_mib), source: LimitSource::Cgroup };
-        let shares = Shares::new(limit, &demands(&settings, stages));
+        let shares = Shares::new(limit, &demands(&settings, stages, limit));
         scale(&mut settings, stages, &shares);
         (settings, shares)
     }
