@@ -81,6 +81,7 @@ impl Compactors {
             store: world.shared_store(),
             clock,
             random: Arc::new(Random::seeded(world.plan.seed ^ (self.lives << 48))),
+            memory: vivace_memory::Governor::unlimited(),
             retention: Arc::new(|_| Retention::default()),
             metrics: world.compactor_metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use vivace_block::BlockConfig;
 use vivace_ingester::{Compute, Environment, Ingester, IngesterError, Random, RecentData};
+use vivace_memory::Governor;
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::{
     PartStream, RecentColumnsPart, RecentColumnsRequest, RecentService, RecentTracePart, RecentTraceRequest,
@@ -91,6 +92,7 @@ impl Node {
             clock: Arc::<MachineClock>::clone(&self.clock),
             random: Arc::new(random),
             compute: Compute::Inline,
+            memory: Governor::unlimited(),
             metrics: world.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),
         };

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use vivace_block::BlockConfig;
 use vivace_ingester::{Compute, Environment, ReplayError, ReplayRequest, Replayed, Replayer};
 use vivace_log::LogError;
+use vivace_memory::Governor;
 use vivace_model::{ErrorKind, Offset, OffsetRange, Partition, Random, TraceId};
 use vivace_operate::{OperateError, RedactLimits, Redactor, Target};
 
@@ -135,6 +136,7 @@ impl Operator {
             clock: Arc::<crate::world::SimulatedClock>::clone(&world.clock),
             random: Arc::new(Random::seeded(world.plan.seed ^ (self.commands << 44))),
             compute: Compute::Inline,
+            memory: Governor::unlimited(),
             metrics: vivace_ingester::Metrics::default(),
             ledger_metrics: vivace_ledger::Metrics::default(),
         };

@@ -41,6 +41,10 @@ impl DuplicateFilter {
             let oldest = self.oldest;
             self.seen.retain(|_, generation| *generation > oldest);
             self.oldest += 1;
+            // A table keeps its size by itself.
+            if self.seen.len() < self.seen.capacity() / 4 {
+                self.seen.shrink_to(self.seen.len() * 2);
+            }
         }
     }
 
@@ -59,7 +63,8 @@ impl DuplicateFilter {
     /// Bytes of memory held, about.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.seen.capacity() * 33
+        // Of eight places seven are filled at most; each has 32 bytes and one of its hash.
+        self.seen.capacity() / 7 * 8 * 33
     }
 
     /// What the fingerprints of all spans under this resource and scope have in common.

@@ -5,6 +5,7 @@
 
 mod cache;
 mod config;
+mod counted;
 mod decode;
 mod delta;
 mod fetched;
@@ -27,6 +28,7 @@ use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use vivace_memory::Governor;
 use vivace_model::TraceId;
 
 use self::cache::DescriptionCache;
@@ -68,12 +70,23 @@ pub struct TraceRows {
 }
 
 impl BlockReader {
-    /// A reader that knows nothing yet.
+    /// A reader that knows nothing yet. Its caches are bounded by their settings alone.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, config: ReaderConfig, metrics: Metrics) -> Self {
-        let cache = Arc::new(DescriptionCache::new(&config, metrics.clone()));
-        let scan_cache = Arc::new(ScanCache::new(&config, metrics.clone()));
-        let small_files = Arc::new(SmallFiles::new(&config, metrics.clone()));
+        Self::with_memory(store, config, &Governor::unlimited(), metrics)
+    }
+
+    /// The same, with caches that are memory of the process and give way when it is short.
+    #[must_use]
+    pub fn with_memory(
+        store: Arc<dyn ObjectStore>,
+        config: ReaderConfig,
+        memory: &Arc<Governor>,
+        metrics: Metrics,
+    ) -> Self {
+        let cache = Arc::new(DescriptionCache::new(&config, memory, metrics.clone()));
+        let scan_cache = Arc::new(ScanCache::new(&config, memory, metrics.clone()));
+        let small_files = Arc::new(SmallFiles::new(&config, memory, metrics.clone()));
         Self { store, config, cache, scan_cache, small_files, metrics }
     }
 

@@ -143,6 +143,14 @@ impl Log for KafkaLog {
         Ok(Box::new(KafkaReader::open(Arc::clone(&self.shared), topic, partition, from)?))
     }
 
+    fn reader_bytes(&self) -> usize {
+        client::reader_bytes(&self.shared.config)
+    }
+
+    fn copies_appended(&self) -> bool {
+        true
+    }
+
     async fn join(&self, topic: &str, group: &str) -> Result<Box<dyn Membership>, LogError> {
         Ok(Box::new(KafkaMembership::join(&self.shared.config, topic, group)?))
     }

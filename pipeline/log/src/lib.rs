@@ -141,6 +141,16 @@ pub trait Log: Send + Sync + fmt::Debug {
         from: Offset,
     ) -> Result<Box<dyn Reader>, LogError>;
 
+    /// Memory that a reader may hold of records that nobody asked it for yet. Who opens one reserves it.
+    fn reader_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether the log holds a copy of each record until it is durable, beside the record itself. Who appends reserves it.
+    fn copies_appended(&self) -> bool {
+        false
+    }
+
     /// Joins a consumer group on one topic.
     ///
     /// # Errors

@@ -131,6 +131,14 @@ impl Log for Measured {
         }))
     }
 
+    fn reader_bytes(&self) -> usize {
+        self.inner.reader_bytes()
+    }
+
+    fn copies_appended(&self) -> bool {
+        self.inner.copies_appended()
+    }
+
     async fn join(&self, topic: &str, group: &str) -> Result<Box<dyn Membership>, LogError> {
         self.inner.join(topic, group).await
     }

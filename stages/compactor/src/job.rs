@@ -12,12 +12,15 @@ use object_store::path::Path;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use vivace_block::{Description, KeepTraces, Merge, MergeInput, MergeOutcome, MergedBlock, merge};
+use vivace_block::{
+    BlockConfig, Description, KeepTraces, Merge, MergeInput, MergeOutcome, MergedBlock, merge,
+};
 use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, block_path};
 use vivace_model::{BlockId, OffsetRange, UnixNanos};
 
 use crate::error::{JobError, causes};
 use crate::fail_points;
+use crate::memory::{self, Fitted};
 use crate::metrics::Outcome;
 use crate::plan::Job;
 use crate::retention::Judge;
@@ -53,7 +56,11 @@ impl Work {
     pub(crate) async fn run(&self, state: &PartitionState, job: &Job) -> Result<PartitionState, JobError> {
         let done = match job {
             Job::Expire(blocks) => self.expire(state, blocks).await,
-            Job::Merge(blocks) => self.merge(state, blocks).await,
+            Job::Merge(blocks) => {
+                let fitted = self.fitted(blocks);
+                // The others are merged next.
+                self.merge(state, &blocks[..fitted.inputs], fitted).await
+            }
         };
         let (outcome, state) = match done {
             Ok((outcome, state)) => (outcome, Ok(state)),
@@ -61,6 +68,12 @@ impl Work {
         };
         self.shared.metrics().ended(outcome);
         state
+    }
+
+    /// How much of a merge is done at once.
+    fn fitted(&self, inputs: &[Arc<BlockMeta>]) -> Fitted {
+        let (block, config) = (&self.shared.block, &self.shared.config);
+        memory::fit(&self.shared.environment.memory, inputs, block.row_group_rows_max, config.input_rows_max)
     }
 
     async fn expire(
@@ -86,6 +99,7 @@ impl Work {
         &self,
         state: &PartitionState,
         inputs: &[Arc<BlockMeta>],
+        fitted: Fitted,
     ) -> Result<(Outcome, PartitionState), JobError> {
         let now = self.shared.environment.clock.now();
         let started = Instant::now();
@@ -93,7 +107,7 @@ impl Work {
         let merged = {
             let work = async {
                 fail_points::MERGING.pass().await?;
-                let merged = self.write(inputs, now, &mut named).await;
+                let merged = self.write(inputs, fitted, now, &mut named).await;
                 let merged = merged.map_err(|source| JobError::Merge { inputs: inputs.len(), source })?;
                 fail_points::MERGED.pass().await?;
                 Ok(merged)
@@ -159,6 +173,7 @@ impl Work {
     async fn write(
         &self,
         inputs: &[Arc<BlockMeta>],
+        fitted: Fitted,
         now: UnixNanos,
         named: &mut Vec<BlockId>,
     ) -> Result<MergeOutcome, vivace_block::BlockError> {
@@ -166,6 +181,7 @@ impl Work {
         let Some(first) = inputs.first() else {
             return Ok(MergeOutcome::default());
         };
+        let _memory = fitted.reserve(&shared.environment.memory).await;
         let retention = (shared.environment.retention)(&first.tenant);
         let keep = Judge::of(retention, inputs, now).map(|judge| -> Arc<dyn KeepTraces> { judge });
         let description = Description {
@@ -180,7 +196,7 @@ impl Work {
         let job = Merge {
             inputs: inputs.iter().map(input).collect(),
             description,
-            config: shared.block.clone(),
+            config: BlockConfig { row_group_rows_max: fitted.group_rows, ..shared.block.clone() },
             limits: shared.config.limits(),
             keep,
         };

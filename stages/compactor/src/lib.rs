@@ -12,6 +12,7 @@ mod error;
 mod fail_points;
 mod group;
 mod job;
+mod memory;
 mod metrics;
 mod orphans;
 mod partition;

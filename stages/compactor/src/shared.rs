@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use vivace_block::{BlockConfig, BlockReader, ReaderConfig};
 use vivace_ledger::Chain;
 use vivace_log::{SharedLog, TopicsConfig};
+use vivace_memory::Governor;
 use vivace_model::{ByteSize, Clock, Offset, Partition};
 
 use crate::{Config, Metrics, Random, RetentionOf};
@@ -30,6 +31,8 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Random numbers.
     pub random: Arc<Random>,
+    /// The memory of the process.
+    pub memory: Arc<Governor>,
     /// How long each tenant's traces are kept.
     pub retention: RetentionOf,
     /// What is counted and measured.

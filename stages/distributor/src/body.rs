@@ -118,12 +118,12 @@ mod tests {
     use prometheus_client::metrics::gauge::Gauge;
 
     use super::*;
-    use crate::inflight::Inflight;
+    use crate::inflight::{self, Inflight};
 
     async fn read_frames(frames: &[&[u8]], framing: Framing, max: usize) -> Result<Bytes, RequestError> {
         let frames: Vec<_> =
             frames.iter().map(|frame| Ok::<_, Infallible>(Bytes::copy_from_slice(frame))).collect();
-        let mut hold = Inflight::new(1000, Gauge::default()).hold();
+        let mut hold = Inflight::new(inflight::alone(1000), Gauge::default()).hold();
         read(&mut Body::from_stream(stream::iter(frames)), framing, max, &mut hold).await
     }
 
@@ -158,6 +158,6 @@ mod tests {
     #[tokio::test]
     async fn a_body_over_the_budget_is_refused() {
         let long = vec![7; 600];
-        assert!(matches!(read_frames(&[&long, &long], PLAIN, 5000).await, Err(RequestError::Busy)));
+        assert!(matches!(read_frames(&[&long, &long], PLAIN, 5000).await, Err(RequestError::Busy(_))));
     }
 }

@@ -122,7 +122,7 @@ mod tests {
     use prometheus_client::metrics::gauge::Gauge;
 
     use super::*;
-    use crate::inflight::Inflight;
+    use crate::inflight::{self, Inflight};
 
     fn gzip(plain: &[u8]) -> Bytes {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -136,7 +136,7 @@ mod tests {
 
     fn inflate(encoding: Encoding, bytes: Bytes, max: usize) -> (Result<Bytes, RequestError>, i64) {
         let gauge = Gauge::default();
-        let mut hold = Inflight::new(1 << 30, gauge.clone()).hold();
+        let mut hold = Inflight::new(inflight::alone(1 << 30), gauge.clone()).hold();
         hold.grow(bytes.len()).unwrap();
         let result = Inflate::new(encoding, bytes, max)
             .and_then(|mut inflate| inflate.run(usize::MAX, &mut hold))
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_paused_decompression_goes_on() {
         let plain: Vec<u8> = (0..500_000).map(|i| (i / 3) as u8).collect();
-        let mut hold = Inflight::new(1 << 30, Gauge::default()).hold();
+        let mut hold = Inflight::new(inflight::alone(1 << 30), Gauge::default()).hold();
         let mut inflate = Inflate::new(Encoding::Zstd, zstd(&plain), 1 << 20).unwrap();
         assert_eq!(inflate.run(1000, &mut hold).unwrap(), None);
         assert_eq!(inflate.run(usize::MAX, &mut hold).unwrap().unwrap(), plain);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tonic::Code;
 use vivace_log::LogError;
+use vivace_memory::Short;
 use vivace_model::otlp::WalkError;
 use vivace_model::{ErrorKind, TenantError};
 
@@ -64,8 +65,8 @@ pub(crate) enum RequestError {
     Disconnected(#[source] axum::Error),
     #[error("request did not arrive within {}s", .0.as_secs_f64())]
     Slow(Duration),
-    #[error("too many bytes of requests are in work; try again later")]
-    Busy,
+    #[error("too many bytes of requests are in work: {0}")]
+    Busy(#[from] Short),
     #[error("the message log cannot take more at the moment; try again later")]
     LogFull,
     #[error("the disk of the message log is full; try again later")]
@@ -109,7 +110,7 @@ impl RequestError {
             | Self::Walk(_) => ErrorKind::Invalid,
             Self::Disconnected(_)
             | Self::Slow(_)
-            | Self::Busy
+            | Self::Busy(_)
             | Self::LogFull
             | Self::LogDiskFull(_)
             | Self::Log(_)
@@ -124,7 +125,7 @@ impl RequestError {
             Self::Tenant(TenantError::Missing) => Code::Unauthenticated,
             Self::Encoding(_) => Code::Unimplemented,
             Self::Disconnected(_) => Code::Cancelled,
-            Self::Busy | Self::LogFull => Code::ResourceExhausted,
+            Self::Busy(_) | Self::LogFull => Code::ResourceExhausted,
             _ => match self.kind() {
                 ErrorKind::Invalid => Code::InvalidArgument,
                 ErrorKind::Unavailable => Code::Unavailable,
@@ -144,7 +145,7 @@ impl RequestError {
             }
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Disconnected(_) => StatusCode::BAD_REQUEST,
-            Self::Busy | Self::LogFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy(_) | Self::LogFull => StatusCode::TOO_MANY_REQUESTS,
             _ => match self.kind() {
                 ErrorKind::Invalid => StatusCode::BAD_REQUEST,
                 ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -164,7 +165,7 @@ impl RequestError {
             }
             Self::Disconnected(_) => Outcome::Cancelled,
             Self::Slow(_) => Outcome::Slow,
-            Self::Busy => Outcome::Busy,
+            Self::Busy(_) => Outcome::Busy,
             Self::LogFull | Self::LogDiskFull(_) => Outcome::LogFull,
             Self::Log(_) | Self::LogSlow(_) => Outcome::LogUnavailable,
             Self::LogRefused(_) | Self::Task(_) => Outcome::Internal,

@@ -1,55 +1,51 @@
-//! The budget of bytes in work.
-//! Guarantee: the holds that exist never add up to more than the budget.
+//! The bytes in work: a part of the process's memory.
+//! Owns: its gauge. Does not own: the accounting (`vivace_memory`).
+//! Guarantee: the holds that exist never add up to more than the part's share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
+use vivace_memory::{Governor, Part, Permit, Shares};
 
 use crate::error::RequestError;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Inflight {
-    used: AtomicUsize,
-    max: usize,
+    memory: Arc<Governor>,
     gauge: Gauge,
 }
 
 impl Inflight {
-    pub(crate) fn new(max: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max, gauge })
+    pub(crate) const fn new(memory: Arc<Governor>, gauge: Gauge) -> Self {
+        Self { memory, gauge }
     }
 
     /// A hold of nothing yet.
-    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
-        Hold { inflight: Arc::clone(self), bytes: 0 }
+    pub(crate) fn hold(&self) -> Hold {
+        Hold { permit: self.memory.empty(Part::InFlight), gauge: self.gauge.clone() }
     }
 }
 
-/// A part of the budget, given back when dropped.
+/// Memory of a request, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    inflight: Arc<Inflight>,
-    bytes: usize,
+    permit: Permit,
+    gauge: Gauge,
 }
 
 impl Hold {
     /// Takes some more.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), RequestError> {
-        let Inflight { used, max, gauge } = &*self.inflight;
-        let grown = |used: usize| used.checked_add(bytes).filter(|used| used <= max);
-        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).map_err(|_| RequestError::Busy)?;
-        gauge.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.bytes += bytes;
+        self.permit.grow(bytes)?;
+        self.gauge.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
         Ok(())
     }
 
     /// Gives back what is held beyond `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let surplus = self.bytes.saturating_sub(bytes);
-        self.bytes -= surplus;
-        self.inflight.used.fetch_sub(surplus, Ordering::Relaxed);
-        self.inflight.gauge.dec_by(i64::try_from(surplus).unwrap_or(i64::MAX));
+        let surplus = self.permit.bytes().saturating_sub(bytes);
+        self.permit.shrink_to(bytes);
+        self.gauge.dec_by(i64::try_from(surplus).unwrap_or(i64::MAX));
     }
 }
 
@@ -59,23 +55,35 @@ impl Drop for Hold {
     }
 }
 
+/// A governor of nothing but requests.
+pub(crate) fn alone(max: usize) -> Arc<Governor> {
+    let setting = "VIVACE_DISTRIBUTOR_INFLIGHT_BYTES_MAX";
+    Governor::new(Shares::exact(max, &[(Part::InFlight, max, max)]).with_setting(Part::InFlight, setting))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn holds_never_exceed_the_budget() {
-        let gauge = Gauge::default();
-        let inflight = Inflight::new(100, gauge.clone());
+    fn holds_never_exceed_the_share() {
+        let (memory, gauge) = (alone(100), Gauge::default());
+        let inflight = Inflight::new(Arc::clone(&memory), gauge.clone());
         let (mut one, mut two) = (inflight.hold(), inflight.hold());
         one.grow(60).unwrap();
-        assert!(matches!(two.grow(41), Err(RequestError::Busy)));
+        assert!(matches!(two.grow(41), Err(RequestError::Busy(_))));
         two.grow(40).unwrap();
-        assert!(matches!(two.grow(usize::MAX), Err(RequestError::Busy)), "no overflow");
+        assert!(matches!(two.grow(usize::MAX), Err(RequestError::Busy(_))), "no overflow");
         assert_eq!(gauge.get(), 100);
         one.shrink_to(10);
         two.grow(50).unwrap();
         drop((one, two));
-        assert_eq!((inflight.used.load(Ordering::Relaxed), gauge.get()), (0, 0));
+        assert_eq!((memory.total(), gauge.get()), (0, 0));
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting() {
+        let refused = Inflight::new(alone(100), Gauge::default()).hold().grow(101).unwrap_err();
+        assert!(refused.to_string().contains("VIVACE_DISTRIBUTOR_INFLIGHT_BYTES_MAX"), "{refused}");
     }
 }

@@ -23,7 +23,7 @@ use crate::body::{self, Framing, GRPC_PREFIX};
 use crate::config::Config;
 use crate::encoding::Encoding;
 use crate::error::RequestError;
-use crate::inflight::Inflight;
+use crate::inflight::{self, Inflight};
 use crate::metrics::{Metrics, Protocol, RejectReason, RejectedLabels};
 use crate::rpc::{ExportTraceServiceResponse, PartialSuccess, RpcStatus};
 use crate::{fail_points, grpc};
@@ -47,7 +47,7 @@ pub(crate) struct Intake {
     /// Whether each request must name its tenant.
     pub(crate) multitenancy_enabled: bool,
     limits: Limits,
-    inflight: Arc<Inflight>,
+    pub(crate) inflight: Inflight,
     /// One permit for each job off the async threads. More at once would only take memory.
     threads: Arc<Semaphore>,
 }
@@ -72,7 +72,8 @@ impl Intake {
             record_bytes_max: config.record_bytes_max.as_usize(),
             output_bytes_max: config.output_bytes_max(),
         };
-        let inflight = Inflight::new(config.inflight_bytes_max.as_usize(), metrics.inflight_bytes.clone());
+        let memory = inflight::alone(config.inflight_bytes_max.as_usize());
+        let inflight = Inflight::new(memory, metrics.inflight_bytes.clone());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = Arc::new(Semaphore::new(threads));
         let (overrides, multitenancy_enabled) = (Watched::fixed(Overrides::default()), false);
@@ -126,7 +127,10 @@ impl Intake {
         let named = tenant.clone().unwrap_or_default();
         let spread = self.overrides.settled(self.config.overrides_settle).spread(&named, self.partitions);
         let job = Job::new(bytes, encoding, json, max, self.limits, TenantSpread::new(spread, &named), hold)?;
-        let Prepared { walked, spans, bytes, hold } = self.prepare(job).await?;
+        let Prepared { walked, spans, bytes, mut hold } = self.prepare(job).await?;
+        if self.log.copies_appended() {
+            hold.grow(walked.records.iter().map(|record| record.value.len()).sum())?;
+        }
         self.metrics.spans_received.inc_by(spans as u64);
         self.metrics.bytes_received.inc_by(bytes as u64);
         self.append(tenant.as_ref(), spread, walked.records).await?;

@@ -29,6 +29,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::info;
 use vivace_log::SharedLog;
+use vivace_memory::Governor;
 use vivace_model::Overrides;
 use vivace_runtime::Watched;
 
@@ -37,6 +38,7 @@ pub use error::DistributorError;
 pub use fail_points::FAIL_POINTS;
 pub use metrics::Metrics;
 
+use crate::inflight::Inflight;
 use crate::intake::Intake;
 use crate::server::Server;
 
@@ -66,6 +68,13 @@ impl Distributor {
     #[must_use]
     pub fn overrides(mut self, overrides: Watched<Overrides>) -> Self {
         self.intake.overrides = overrides;
+        self
+    }
+
+    /// Sets the memory that requests in work are taken from; memory of their own, as much as is set, if it is not called.
+    #[must_use]
+    pub fn memory(mut self, memory: Arc<Governor>) -> Self {
+        self.intake.inflight = Inflight::new(memory, self.intake.metrics.inflight_bytes.clone());
         self
     }
 

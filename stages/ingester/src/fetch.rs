@@ -163,7 +163,7 @@ impl Fetcher {
         };
         if decode::rows_of(&content) >= self.shared.config.rows_max {
             Some(SealCause::Rows)
-        } else if bytes >= memory_max {
+        } else if bytes >= memory_max.min(self.shared.budget.set_bytes_max()) {
             Some(SealCause::Memory)
         } else if content.tenants.len() >= TENANTS_MAX {
             Some(SealCause::Tenants)
@@ -180,6 +180,7 @@ impl Fetcher {
         if self.retry_at.take().is_some() {
             self.shared.status.serving(self.partition);
         }
+        self.charge.add_fetched(records.iter().map(|record| record.value.len()).sum());
         let piece = self.holding.open();
         let shared = Arc::clone(&self.shared);
         let mut seen = self.seen.take().expect("it is put back after each use");
@@ -225,7 +226,8 @@ impl Fetcher {
 
     fn report(&mut self) -> Memory {
         let memory = self.holding.memory_bytes();
-        self.charge.set(memory.total);
+        let seen = self.seen.as_ref().map_or(0, DuplicateFilter::memory_bytes);
+        self.charge.set(memory.total + seen);
         memory
     }
 

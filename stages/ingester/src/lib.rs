@@ -86,7 +86,11 @@ impl Ingester {
             config.instance.clone()
         };
         let shared = Shared {
-            budget: Budget::new(config.memory_bytes_max.as_usize()),
+            budget: Budget::new(
+                Arc::clone(&environment.memory),
+                config.memory_bytes_max.as_usize(),
+                config.fetch_bytes_max.as_usize(),
+            ),
             holdings: Holdings::default(),
             commits: Commits::default(),
             status: Status::new(readiness),

@@ -91,6 +91,7 @@ impl Pipeline {
     async fn session(&mut self, backoff: &mut Backoff) -> Result<FetchEnd, PipelineError> {
         let (chain, state) = find_start(&self.shared, self.partition).await?;
         let start = state.end();
+        let memory = self.shared.budget.reader(self.shared.log().reader_bytes()).await;
         let reader = self.shared.log().read(&self.shared.topics.spans, self.partition, start).await;
         let reader = reader.map_err(|source| PipelineError::Log { action: "read the topic", source })?;
         *backoff = Backoff::new();
@@ -103,7 +104,7 @@ impl Pipeline {
             Fetcher::new(Arc::clone(shared), partition, Arc::clone(&holding), reader, self.drain.clone());
         let storer = Storer::new(Arc::clone(shared), partition, Arc::clone(&holding), (chain, state), sets);
         let work = async { tokio::try_join!(fetcher.run(), storer.run()) };
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             ended = work => {
                 let (end, ()) = ended?;
@@ -115,6 +116,8 @@ impl Pipeline {
                 Ok(end)
             }
             () = self.upkeep.run(&holding, start) => unreachable!("upkeep goes on until it is dropped"),
-        }
+        };
+        drop(memory);
+        ended
     }
 }

@@ -160,7 +160,11 @@ impl Replayer {
         config.validate().and_then(|()| block.validate()).map_err(IngesterError::Config)?;
         let readiness = Readiness::new(CancellationToken::new());
         let shared = Shared {
-            budget: Budget::new(config.memory_bytes_max.as_usize()),
+            budget: Budget::new(
+                Arc::clone(&environment.memory),
+                config.memory_bytes_max.as_usize(),
+                config.fetch_bytes_max.as_usize(),
+            ),
             holdings: Holdings::default(),
             commits: Commits::default(),
             status: Status::new(readiness.check("replay")),

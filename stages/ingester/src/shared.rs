@@ -8,6 +8,7 @@ use tracing::warn;
 use vivace_block::BlockConfig;
 use vivace_ledger::Chain;
 use vivace_log::{SharedLog, TopicsConfig};
+use vivace_memory::Governor;
 use vivace_model::{Clock, Partition};
 
 use crate::budget::Budget;
@@ -30,6 +31,8 @@ pub struct Environment {
     pub random: Arc<Random>,
     /// Where CPU-heavy steps run.
     pub compute: Compute,
+    /// The memory of the process.
+    pub memory: Arc<Governor>,
     /// What is counted and measured.
     pub metrics: Metrics,
     /// What is counted of the ledger.

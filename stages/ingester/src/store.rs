@@ -14,9 +14,12 @@ use tracing::{info, warn};
 use vivace_block::SealedBlock;
 use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, Rejected};
 use vivace_log::NewRecord;
+use vivace_memory::Permit;
 use vivace_model::{Offset, OffsetRange, Partition, TenantId};
 
 use crate::blocks::{self, Origin};
+use crate::budget::encoding_bytes;
+use crate::decode::rows_of;
 use crate::error::{PipelineError, causes};
 use crate::fail_points;
 use crate::holding::{Holding, Piece, Rows};
@@ -50,6 +53,8 @@ struct SealedSet {
     frozen: FrozenSet,
     offsets: OffsetRange,
     blocks: Vec<(TenantId, Arc<SealedBlock>)>,
+    /// Memory for encoding, and for files until they are uploaded.
+    memory: Permit,
 }
 
 /// A piece whose blocks lie in object storage and whose rejected records are on their topic.
@@ -120,17 +125,21 @@ impl Storer {
     }
 
     async fn seal(&self, frozen: FrozenSet) -> SealedSet {
+        let (bytes, rows) = (frozen.piece.memory_bytes(), rows_of(&frozen.piece.content.read()));
+        let mut memory = self.shared.budget.sealing(bytes, rows).await;
         let started = Instant::now();
         let piece = Arc::clone(&frozen.piece);
         let blocks = self.shared.environment.compute.run(move || seal_piece(&piece)).await;
         observe(&self.shared.metrics().seal_seconds, started.elapsed());
         self.holding.sealed();
-        SealedSet { offsets: frozen.piece.offsets(), frozen, blocks }
+        // The open columns are gone; the sorted ones count as recent data.
+        memory.shrink_to(encoding_bytes(frozen.piece.memory_bytes(), rows));
+        SealedSet { offsets: frozen.piece.offsets(), frozen, blocks, memory }
     }
 
     async fn store(&self, sealed: SealedSet) -> Result<StoredSet, PipelineError> {
         let started = Instant::now();
-        let SealedSet { frozen, offsets, blocks } = sealed;
+        let SealedSet { frozen, offsets, blocks, memory } = sealed;
         let spreads = frozen.piece.content.read().spreads.clone();
         let incarnation = self.state.incarnation();
         let origin = Origin { partition: self.partition, incarnation, offsets };
@@ -138,6 +147,7 @@ impl Storer {
         fail_points::UPLOADED.pass().await?;
         let records = take_rejected(&frozen.piece);
         rejected::publish(&self.shared, self.partition, &records).await;
+        drop(memory);
         observe(&self.shared.metrics().store_seconds, started.elapsed());
         Ok(StoredSet { frozen, offsets, blocks: stored, rejected: rejected::name(&records) })
     }

@@ -15,6 +15,7 @@ use vivace_ledger::faults::{Faults, FaultyStore};
 use vivace_ledger::{Chain, Entry, PartitionState};
 use vivace_log::memory::{MemoryHandle, MemoryLog};
 use vivace_log::{Log, NewRecord, Record, TopicsConfig};
+use vivace_memory::Governor;
 use vivace_model::{ByteSize, ManualClock, Offset, Partition, TraceId, UnixNanos};
 use vivace_proto::internal::RecentTraceRequest;
 use vivace_proto::internal::recent_server::Recent;
@@ -38,6 +39,7 @@ pub(crate) struct Rig {
     pub(crate) topics: TopicsConfig,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
+    pub(crate) memory: Arc<Governor>,
     pub(crate) recent: Arc<RecentData>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: JoinSet<Result<(), IngesterError>>,
@@ -81,8 +83,16 @@ impl Rig {
         let metrics = Metrics::default();
         let shutdown = CancellationToken::new();
         let readiness = Readiness::new(CancellationToken::new());
-        let rig =
-            RigParts { log: &log, store: &store, clock: &clock, topics: &topics, metrics: &metrics, compute };
+        let memory = Governor::unlimited();
+        let rig = RigParts {
+            log: &log,
+            store: &store,
+            clock: &clock,
+            topics: &topics,
+            metrics: &metrics,
+            memory: &memory,
+            compute,
+        };
         let recent = rig.ingester(&config, &readiness).recent();
         Self {
             handle: log.handle(),
@@ -92,6 +102,7 @@ impl Rig {
             topics,
             metrics,
             readiness,
+            memory,
             recent,
             shutdown,
             tasks: JoinSet::new(),
@@ -105,10 +116,7 @@ impl Rig {
         self.tasks = JoinSet::new();
         self.shutdown = CancellationToken::new();
         self.readiness = Readiness::new(CancellationToken::new());
-        let Self { log, store, clock, topics, metrics, compute, .. } = self;
-        let compute = *compute;
-        let ingester =
-            RigParts { log, store, clock, topics, metrics, compute }.ingester(&self.config, &self.readiness);
+        let ingester = self.parts().ingester(&self.config, &self.readiness);
         self.recent = ingester.recent();
         self.tasks.spawn(ingester.run(self.shutdown.clone()));
     }
@@ -123,10 +131,13 @@ impl Rig {
 
     /// What an operator replays with.
     pub(crate) fn replayer(&self) -> Replayer {
-        let Self { log, store, clock, topics, metrics, compute, .. } = self;
-        let parts = RigParts { log, store, clock, topics, metrics, compute: *compute };
         let (config, topics) = (self.config.clone(), self.topics.clone());
-        Replayer::new(config, BlockConfig::default(), topics, parts.environment()).unwrap()
+        Replayer::new(config, BlockConfig::default(), topics, self.parts().environment()).unwrap()
+    }
+
+    fn parts(&self) -> RigParts<'_> {
+        let Self { log, store, clock, topics, metrics, memory, compute, .. } = self;
+        RigParts { log, store, clock, topics, metrics, memory, compute: *compute }
     }
 
     /// The numbers of all spans in live blocks, ascending.
@@ -231,6 +242,7 @@ struct RigParts<'a> {
     clock: &'a Arc<ManualClock>,
     topics: &'a TopicsConfig,
     metrics: &'a Metrics,
+    memory: &'a Arc<Governor>,
     compute: Compute,
 }
 
@@ -245,6 +257,7 @@ impl RigParts<'_> {
             clock: Arc::<ManualClock>::clone(self.clock),
             random: Arc::new(Random::seeded(PROCESSES.fetch_add(1, Ordering::Relaxed))),
             compute: self.compute,
+            memory: Arc::clone(self.memory),
             metrics: self.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),
         }

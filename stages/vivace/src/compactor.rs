@@ -6,6 +6,7 @@ use anyhow::Result;
 use object_store::ObjectStore;
 use vivace_compactor::{Compactor, Environment, Metrics, Random, Retention};
 use vivace_log::{MemoryLog, SharedLog};
+use vivace_memory::Governor;
 use vivace_model::{Overrides, SystemClock};
 use vivace_runtime::Watched;
 
@@ -17,6 +18,7 @@ pub(crate) fn new(
     settings: &Settings,
     log: &SharedLog,
     store: &Arc<dyn ObjectStore>,
+    memory: &Arc<Governor>,
     overrides: &Watched<Overrides>,
     metrics: Metrics,
 ) -> Result<Compactor> {
@@ -26,6 +28,7 @@ pub(crate) fn new(
         store: Arc::clone(store),
         clock: Arc::new(SystemClock),
         random: Arc::new(Random::from_system()),
+        memory: Arc::clone(memory),
         retention: overrides::retention(retention, overrides.clone()),
         metrics,
         ledger_metrics: vivace_ledger::Metrics::default(),
@@ -40,5 +43,5 @@ pub(crate) async fn dry_run(settings: &Settings) -> Result<Vec<String>> {
     // The log is never asked in a dry run.
     let log: SharedLog = MemoryLog::new(0);
     let overrides = overrides::open(&settings.process)?;
-    Ok(new(settings, &log, &store, &overrides, Metrics::default())?.dry_run().await?)
+    Ok(new(settings, &log, &store, &Governor::unlimited(), &overrides, Metrics::default())?.dry_run().await?)
 }

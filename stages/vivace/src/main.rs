@@ -6,6 +6,7 @@
 mod client;
 mod compactor;
 mod demo;
+mod memory;
 mod operator;
 mod overrides;
 mod probe;

@@ -12,6 +12,7 @@ use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
 use vivace_log::{Log, LogConfig, LogError, Measured, SharedLog, TopicSpec};
+use vivace_memory::{Governor, MemoryCollector};
 use vivace_model::{Clock, Overrides, SystemClock};
 use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
@@ -22,7 +23,7 @@ use vivace_runtime::{
 };
 
 use crate::settings::Settings;
-use crate::{compactor, demo, overrides, servers, storage};
+use crate::{compactor, demo, memory, overrides, servers, storage};
 
 /// Stop what takes spans in first, then what stores them, then what answers: in the order the data flows.
 const PHASE_INTAKE: u8 = 0;
@@ -76,6 +77,7 @@ pub(crate) struct Process {
 struct Common {
     settings: Settings,
     stages: Stages,
+    memory: Arc<Governor>,
     log: SharedLog,
     store: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
@@ -93,6 +95,8 @@ impl Process {
     /// Runs until SIGTERM or SIGINT, or until something fails.
     pub(crate) async fn run(self) -> Result<()> {
         let Self { settings, list, stages, demo } = self;
+        let (settings, memory) = memory::share_out(settings, stages);
+        memory::announce(&memory);
         let log_config = LogConfig {
             local: settings.local.clone(),
             kafka: settings.kafka.clone(),
@@ -107,6 +111,8 @@ impl Process {
         let readiness = Readiness::new(supervisor.draining());
         let build = BuildInfo::new(env!("CARGO_PKG_VERSION"));
         let registry = new_registry(&build);
+        let collector = MemoryCollector::new(Arc::clone(&memory), memory::allocator_stats);
+        registry.lock().register_collector(Box::new(collector));
         // Ports first: a port that is taken should stop the start before anything is touched.
         let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
         // Alone in its process, a distributor or a compactor is asked nothing over gRPC.
@@ -127,6 +133,7 @@ impl Process {
         let common = Common {
             settings,
             stages,
+            memory,
             log,
             store,
             clock,
@@ -273,7 +280,8 @@ impl Common {
             topics.partitions,
             metrics,
         );
-        let distributor = distributor.multitenancy(process.multitenancy_enabled);
+        let distributor =
+            distributor.multitenancy(process.multitenancy_enabled).memory(Arc::clone(&self.memory));
         let bound = distributor.overrides(self.overrides.clone()).bind().await?;
         self.readiness.check("distributor").ready();
         Ok(bound)
@@ -287,6 +295,7 @@ impl Common {
             clock: Arc::clone(&self.clock),
             random: Arc::new(Random::from_system()),
             compute: Compute::Threads,
+            memory: Arc::clone(&self.memory),
             metrics: vivace_ingester::Metrics::new(&mut registry),
             ledger_metrics: vivace_ledger::Metrics::new(&mut registry),
         };
@@ -297,7 +306,7 @@ impl Common {
 
     fn compactor(&self) -> Result<Compactor> {
         let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
-        compactor::new(&self.settings, &self.log, &self.store, &self.overrides, metrics)
+        compactor::new(&self.settings, &self.log, &self.store, &self.memory, &self.overrides, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {
@@ -305,7 +314,12 @@ impl Common {
         let mut registry = self.registry.lock();
         let block_metrics = vivace_block::Metrics::new(&mut registry);
         let parts = vivace_querier::Parts {
-            blocks: Arc::new(BlockReader::new(Arc::clone(&self.store), reader, block_metrics)),
+            blocks: Arc::new(BlockReader::with_memory(
+                Arc::clone(&self.store),
+                reader,
+                &self.memory,
+                block_metrics,
+            )),
             log: Arc::clone(&self.log),
             spans_topic: topics.spans,
             owners_topic: topics.owners,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vivace_block::{BlockConfig, ReaderConfig};
 use vivace_log::{KafkaConfig, LocalConfig, TopicsConfig};
+use vivace_memory::MemoryConfig;
 use vivace_model::settings;
 use vivace_runtime::{ConfigError, Environment, Setting, TelemetryConfig};
 
@@ -42,6 +43,7 @@ settings! {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) process: ProcessConfig,
+    pub(crate) memory: MemoryConfig,
     pub(crate) telemetry: TelemetryConfig,
     pub(crate) local: LocalConfig,
     pub(crate) kafka: KafkaConfig,
@@ -70,6 +72,7 @@ impl Settings {
     pub(crate) fn load(mut environment: Environment) -> Result<(Self, Vec<Setting>), ConfigError> {
         let settings = Self {
             process: load!(environment, ProcessConfig),
+            memory: load!(environment, MemoryConfig),
             telemetry: load!(environment, TelemetryConfig),
             local: load!(environment, LocalConfig),
             kafka: load!(environment, KafkaConfig),

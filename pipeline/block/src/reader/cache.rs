@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use moka::future::Cache;
 use object_store::path::Path;
+use vivace_memory::Governor;
 
 use super::ReaderConfig;
+use super::counted::CountedCache;
 use super::filter::{BlockFilter, Tail};
 use super::index::BlockIndex;
 use super::source::Source;
@@ -20,17 +21,23 @@ const INDEXES: CacheLabel = CacheLabel { cache: "indexes" };
 /// Both caches. A block's file never changes, so nothing in them grows old.
 #[derive(Debug)]
 pub(super) struct DescriptionCache {
-    filters: Cache<Path, Arc<BlockFilter>>,
-    indexes: Cache<Path, Arc<BlockIndex>>,
+    filters: CountedCache<Path, Arc<BlockFilter>>,
+    indexes: CountedCache<Path, Arc<BlockIndex>>,
     footer_read_bytes: u64,
     metrics: Metrics,
 }
 
 impl DescriptionCache {
-    pub(super) fn new(config: &ReaderConfig, metrics: Metrics) -> Self {
+    pub(super) fn new(config: &ReaderConfig, memory: &Arc<Governor>, metrics: Metrics) -> Self {
+        let (filters_max, indexes_max) =
+            (config.filter_cache_bytes.as_u64(), config.index_cache_bytes.as_u64());
         Self {
-            filters: cache(config.filter_cache_bytes.as_u64(), BlockFilter::memory_bytes),
-            indexes: cache(config.index_cache_bytes.as_u64(), BlockIndex::memory_bytes),
+            filters: CountedCache::new(memory, filters_max, |path: &Path, filter: &Arc<BlockFilter>| {
+                path.as_ref().len() + filter.memory_bytes()
+            }),
+            indexes: CountedCache::new(memory, indexes_max, |path: &Path, index: &Arc<BlockIndex>| {
+                path.as_ref().len() + index.memory_bytes()
+            }),
             footer_read_bytes: config.footer_read_bytes.as_u64(),
             metrics,
         }
@@ -47,10 +54,9 @@ impl DescriptionCache {
             read = Some(tail);
             Ok::<_, BlockError>(Arc::new(filter))
         };
-        // Boxed: reading is rare and its state is large.
-        let filter = self.filters.try_get_with_by_ref(source.path, Box::pin(load)).await;
-        count(&self.metrics, FILTERS, read.is_some(), self.filters.weighted_size());
-        Ok((filter.map_err(|error| BlockError::clone(&error))?, read))
+        let filter = self.filters.load(source.path, load).await;
+        count(&self.metrics, FILTERS, read.is_some(), self.filters.bytes());
+        Ok((filter?, read))
     }
 
     /// The block's index; `tail` spares reading it again.
@@ -65,17 +71,10 @@ impl DescriptionCache {
             missed = true;
             BlockIndex::load(source, filter, tail).await.map(Arc::new)
         };
-        let index = self.indexes.try_get_with_by_ref(source.path, Box::pin(load)).await;
-        count(&self.metrics, INDEXES, missed, self.indexes.weighted_size());
-        index.map_err(|error| BlockError::clone(&error))
+        let index = self.indexes.load(source.path, load).await;
+        count(&self.metrics, INDEXES, missed, self.indexes.bytes());
+        index
     }
-}
-
-fn cache<T: Send + Sync + 'static>(bytes_max: u64, bytes: fn(&T) -> usize) -> Cache<Path, Arc<T>> {
-    let weigh = move |path: &Path, value: &Arc<T>| {
-        u32::try_from(path.as_ref().len() + bytes(value)).unwrap_or(u32::MAX)
-    };
-    Cache::builder().max_capacity(bytes_max).weigher(weigh).build()
 }
 
 /// What a cache's lookups were and how full it is.

@@ -8,7 +8,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset as RdOffset, TopicPartitionList};
 use tracing::warn;
-use vivace_model::{Offset, Partition};
+use vivace_model::{ByteSize, Offset, Partition};
 
 use super::brokers::{Brokers, STATISTICS_MILLIS};
 use crate::{KafkaConfig, LogError};
@@ -67,6 +67,16 @@ pub(super) fn producer(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
+/// A reader's queue takes so many fetches.
+const READER_FETCHES_MAX: u64 = 2;
+
+/// What a reader holds: its queue, and the fetch that has just arrived. librdkafka looks at the queue before it fetches, so
+/// a fetch comes on top of it.
+pub(super) fn reader_bytes(config: &KafkaConfig) -> usize {
+    let (fetch, message) = (config.fetch_bytes_max.as_u64(), config.message_bytes_max.as_u64());
+    ByteSize(fetch * READER_FETCHES_MAX + fetch.max(message)).as_usize()
+}
+
 pub(super) fn reader(config: &KafkaConfig) -> ClientConfig {
     let (fetch, message) = (config.fetch_bytes_max.as_u64(), config.message_bytes_max.as_u64());
     let mut client = common(config);
@@ -80,7 +90,7 @@ pub(super) fn reader(config: &KafkaConfig) -> ClientConfig {
         .set("message.max.bytes", message.to_string())
         .set("fetch.message.max.bytes", fetch.to_string())
         .set("fetch.max.bytes", fetch.max(message).to_string())
-        .set("queued.max.messages.kbytes", (fetch * 2 / 1024).max(1).to_string())
+        .set("queued.max.messages.kbytes", (fetch * READER_FETCHES_MAX / 1024).max(1).to_string())
         // The queue above is small on purpose; at librdkafka's 1 s a reader that is behind would mostly wait.
         .set("fetch.queue.backoff.ms", "5");
     client

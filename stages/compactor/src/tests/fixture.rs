@@ -103,6 +103,7 @@ impl Fixture {
             clock: Arc::clone(&self.clock),
             // Drawn anew each time: two proposals of one name would be one.
             random: Arc::new(Random::seeded(u64::from_le_bytes(self.random.bytes()))),
+            memory: vivace_memory::Governor::unlimited(),
             retention: Arc::new(move |_| retention.clone()),
             metrics: self.metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),

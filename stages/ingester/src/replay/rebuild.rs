@@ -146,11 +146,14 @@ impl<'a> Rebuild<'a> {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Piece::new(offsets.end));
+        let rows = decode::rows_of(&piece.content.read());
+        let memory = self.shared.budget.sealing(piece.memory_bytes(), rows).await;
         let sealing = Arc::clone(&piece);
         let sealed = self.shared.environment.compute.run(move || store::seal_piece(&sealing)).await;
         let origin = Origin { offsets, ..self.origin };
         let spreads = piece.content.read().spreads.clone();
         built.blocks.extend(blocks::store(self.shared, origin, &spreads, sealed).await?);
+        drop(memory);
         let records = store::take_rejected(&piece);
         // The others are on their topic since they were ingested.
         let fresh = records.partition_point(|record| record.offset < self.chain_end);

@@ -10,6 +10,8 @@ use vivace_model::{BlockId, Offset, OffsetRange, Partition, UnixNanos};
 use vivace_operate::Bucket;
 
 use super::{ago, bucket, bytes, log, print, time};
+use crate::memory;
+use crate::process::Stages;
 use crate::settings::Settings;
 
 /// What is built anew.
@@ -94,16 +96,19 @@ pub(crate) async fn run(arguments: &Arguments, settings: &Settings) -> Result<Ex
 }
 
 fn replayer(settings: &Settings, bucket: &Bucket) -> Result<Replayer> {
+    let stages = Stages { ingester: true, ..Stages::NONE };
+    let (settings, memory) = memory::share_out(settings.clone(), stages);
     let environment = Environment {
-        log: log(settings)?,
+        log: log(&settings)?,
         store: Arc::clone(&bucket.store),
         clock: Arc::clone(&bucket.clock),
         random: Arc::new(Random::from_system()),
         compute: Compute::Threads,
+        memory,
         metrics: Metrics::default(),
         ledger_metrics: vivace_ledger::Metrics::default(),
     };
-    let Settings { ingester, block, topics, .. } = settings.clone();
+    let Settings { ingester, block, topics, .. } = settings;
     Ok(Replayer::new(ingester, block, topics, environment)?)
 }
 

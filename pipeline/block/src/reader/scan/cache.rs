@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use moka::future::Cache;
 use object_store::path::Path;
+use vivace_memory::Governor;
 use vivace_model::scan::TraceRuns;
 
 use super::facts::{Fact, FactKey};
 use crate::metrics::CacheLabel;
 use crate::reader::ReaderConfig;
 use crate::reader::cache::count;
+use crate::reader::counted::CountedCache;
 use crate::{BlockError, Metrics};
 
 const RUNS: CacheLabel = CacheLabel { cache: "runs" };
@@ -19,25 +20,21 @@ const FACTS: CacheLabel = CacheLabel { cache: "facts" };
 /// Both caches. A block's file never changes, so nothing in them grows old.
 #[derive(Debug)]
 pub(in crate::reader) struct ScanCache {
-    runs: Cache<(Path, usize), Arc<TraceRuns>>,
-    facts: Cache<(Path, FactKey), Arc<Fact>>,
+    runs: CountedCache<(Path, usize), Arc<TraceRuns>>,
+    facts: CountedCache<(Path, FactKey), Arc<Fact>>,
     metrics: Metrics,
 }
 
 impl ScanCache {
-    pub(in crate::reader) fn new(config: &ReaderConfig, metrics: Metrics) -> Self {
-        let weight = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let runs = Cache::builder().max_capacity(config.runs_cache_bytes.as_u64()).weigher(
-            move |key: &(Path, usize), runs: &Arc<TraceRuns>| {
-                weight(key.0.as_ref().len() + 64 + runs.memory_bytes())
-            },
-        );
-        let facts = Cache::builder().max_capacity(config.facts_cache_bytes.as_u64()).weigher(
-            move |key: &(Path, FactKey), fact: &Arc<Fact>| {
-                weight(key.0.as_ref().len() + 64 + fact.memory_bytes())
-            },
-        );
-        Self { runs: runs.build(), facts: facts.build(), metrics }
+    pub(in crate::reader) fn new(config: &ReaderConfig, memory: &Arc<Governor>, metrics: Metrics) -> Self {
+        let (runs_max, facts_max) = (config.runs_cache_bytes.as_u64(), config.facts_cache_bytes.as_u64());
+        let runs = CountedCache::new(memory, runs_max, |key: &(Path, usize), runs: &Arc<TraceRuns>| {
+            key.0.as_ref().len() + 64 + runs.memory_bytes()
+        });
+        let facts = CountedCache::new(memory, facts_max, |key: &(Path, FactKey), fact: &Arc<Fact>| {
+            key.0.as_ref().len() + 64 + fact.memory_bytes()
+        });
+        Self { runs, facts, metrics }
     }
 
     /// The runs of a row group, loaded only once however many ask at the same time.
@@ -52,14 +49,14 @@ impl ScanCache {
             missed = true;
             load.await
         };
-        let runs = self.runs.try_get_with((path.clone(), group), Box::pin(load)).await;
-        count(&self.metrics, RUNS, missed, self.runs.weighted_size());
-        runs.map_err(|error| BlockError::clone(&error))
+        let runs = self.runs.load(&(path.clone(), group), load).await;
+        count(&self.metrics, RUNS, missed, self.runs.bytes());
+        runs
     }
 
     pub(super) async fn fact(&self, path: &Path, key: FactKey) -> Option<Arc<Fact>> {
         let fact = self.facts.get(&(path.clone(), key)).await;
-        count(&self.metrics, FACTS, fact.is_none(), self.facts.weighted_size());
+        count(&self.metrics, FACTS, fact.is_none(), self.facts.bytes());
         fact
     }
 
