@@ -102,9 +102,9 @@ pub(super) async fn wholes(
     let mut columns = evaluation.plan().columns();
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
-        let _permit = evaluation.permit().await?;
+        let permit = evaluation.permit().await?;
         let (batch, runs) = plan.assemble(window.clone(), &columns, limits.concurrent).await?;
-        evaluation.assembled(batch, runs).await?;
+        evaluation.assembled(batch, runs, permit).await?;
     }
     Ok(())
 }
