@@ -12,14 +12,14 @@ use arrow::array::RecordBatch;
 use futures::stream::BoxStream;
 use futures::{TryStreamExt, try_join};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_proto::internal::SearchJobMetrics;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::{Collector, PlanKind, ScanPlan, Selected, Spans};
 
-use super::memory::JobMemory;
+use super::memory::{JobMemory, PiecePermit};
 use super::piece::{Piece, joined, ranges, take};
 use crate::JobError;
 use crate::compute::compute;
@@ -80,11 +80,11 @@ struct Step {
     batch: RecordBatch,
     runs: Arc<TraceRuns>,
     prune: bool,
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<PiecePermit>,
 }
 
 /// The memory of the job, and the turn of the piece.
-type StepHeld = (Arc<JobMemory>, Arc<OwnedSemaphorePermit>);
+type StepHeld = (Arc<JobMemory>, Arc<PiecePermit>);
 
 /// What the collector wants to know more of.
 struct Wanted {
@@ -124,8 +124,8 @@ impl Evaluation {
         &self.plan
     }
 
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, JobError> {
-        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| JobError::Stopped)
+    pub(super) async fn permit(&self) -> Result<Arc<PiecePermit>, JobError> {
+        Ok(Arc::new(self.memory.piece(&self.permits).await?))
     }
 
     /// Changes what is counted.
@@ -209,11 +209,7 @@ impl Evaluation {
     }
 
     /// Selects spans. None: nothing was found.
-    async fn first(
-        self: Arc<Self>,
-        task: Task,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Option<Step>, JobError> {
+    async fn first(self: Arc<Self>, task: Task, permit: Arc<PiecePermit>) -> Result<Option<Step>, JobError> {
         if self.ruled_out(&task).await? {
             self.looked(task.piece, Vec::new(), false);
             return Ok(None);
@@ -227,7 +223,11 @@ impl Evaluation {
             metrics.spans_inspected += batch.num_rows() as u64;
             metrics.traces_inspected += read.map_or(all.len(), Vec::len) as u64;
         });
-        let (plan, permit) = (Arc::clone(&self.plan), Arc::new(permit));
+        // Recent data is counted where it came in.
+        if !piece.is_held() {
+            permit.has_read(&batch);
+        }
+        let plan = Arc::clone(&self.plan);
         let held = self.held(&permit);
         let select = move || {
             let _held = held;
@@ -272,6 +272,7 @@ impl Evaluation {
         } else {
             let of_piece = of_piece(&wanted.rows, rows.as_deref());
             let second = piece.columns(self.plan.second(), Some(&of_piece)).await?;
+            permit.has_read(&second);
             let (collector, held) = (Arc::clone(&self.collector), self.held(&permit));
             let take = move || {
                 let (first, second) = (Spans::new(&batch, &runs), Spans::picked(&second));
@@ -320,9 +321,10 @@ impl Evaluation {
         &self,
         batch: RecordBatch,
         runs: TraceRuns,
-        permit: OwnedSemaphorePermit,
+        permit: Arc<PiecePermit>,
     ) -> Result<(), JobError> {
-        let (plan, runs, permit) = (Arc::clone(&self.plan), Arc::new(runs), Arc::new(permit));
+        let (plan, runs) = (Arc::clone(&self.plan), Arc::new(runs));
+        permit.has_read(&batch);
         let held = self.held(&permit);
         self.count(|metrics| metrics.spans_inspected += batch.num_rows() as u64);
         let (moved, of_batch) = (batch.clone(), Arc::clone(&runs));
@@ -365,7 +367,7 @@ impl Evaluation {
     }
 
     /// What a step off the async threads holds: it goes on where nobody waits for it any more.
-    fn held(&self, permit: &Arc<OwnedSemaphorePermit>) -> StepHeld {
+    fn held(&self, permit: &Arc<PiecePermit>) -> StepHeld {
         (Arc::clone(&self.memory), Arc::clone(permit))
     }
 
