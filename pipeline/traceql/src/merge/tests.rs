@@ -5,6 +5,7 @@ use vivace_proto::internal::{
 };
 
 use super::*;
+use crate::{EvalError, GroupLimit};
 
 fn span(id: u8, start: u64) -> FoundSpan {
     FoundSpan {
