@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use vivace_block::{BlockReader, ReaderConfig};
 use vivace_ledger::ViewKeeper;
+use vivace_memory::Governor;
 use vivace_model::{ByteSize, Clock, Offset, Overrides, Partition};
 use vivace_proto::tempopb::TraceByIdResponse;
 use vivace_querier::{Querier, RecentServices};
@@ -74,6 +75,7 @@ impl QueryPath {
             spans_topic: world.topics.spans.clone(),
             owners_topic: world.topics.owners.clone(),
             recent,
+            memory: Governor::unlimited(),
             metrics: vivace_querier::Metrics::new(&mut Registry::default()),
         };
         let querier = Querier::new(vivace_querier::Config::default(), parts);
@@ -88,6 +90,7 @@ impl QueryPath {
             multitenancy_enabled: true,
             build: BuildInfo::new("0"),
             services: Arc::new(String::new),
+            memory: Governor::unlimited(),
             metrics: vivace_query_frontend::Metrics::new(&mut Registry::default()),
         };
         let frontend = QueryFrontend::new(vivace_query_frontend::Config::default(), parts);

@@ -28,6 +28,8 @@ pub(crate) use self::seal::{NEEDLE_DISTINCT_MIN, NEEDLE_SHARE};
 pub(crate) use self::sources::{NULL, dictionary_column};
 pub(crate) use self::value::AnyValue;
 
+use std::ops::Range;
+
 use arrow::array::RecordBatch;
 use vivace_model::{TenantId, TraceId, UnixNanos};
 
@@ -162,7 +164,16 @@ impl OpenBlock {
     /// The spans of a trace as a batch of the block's schema, in the order of their start; none when there are none.
     #[must_use]
     pub fn trace(&self, trace_id: &TraceId) -> Option<RecordBatch> {
-        let ids = self.spans.trace_id.iter().zip(0_u32..);
+        self.trace_rows(0..self.rows(), trace_id)
+    }
+
+    /// The same, of some rows, in the order in which they came.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn trace_rows(&self, rows: Range<usize>, trace_id: &TraceId) -> Option<RecordBatch> {
+        let ids = self.spans.trace_id[rows.clone()].iter().zip(rows.start as u32..);
         let mut rows: Vec<u32> =
             ids.filter(|(id, _)| *id == trace_id.as_bytes()).map(|(_, row)| row).collect();
         if rows.is_empty() {

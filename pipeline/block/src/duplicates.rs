@@ -1,6 +1,7 @@
 //! Spans that a client sent again: seen before, as long as their original is in the retained window.
 
 use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use vivace_model::TenantId;
@@ -21,13 +22,21 @@ pub struct DuplicateFilter {
     seen: HashMap<u128, u32, BuildHasherDefault<TakeBits>>,
     generation: u32,
     oldest: u32,
+    /// What is seen beside `seen`, and grows no more.
+    below: Option<Arc<Self>>,
 }
 
 impl DuplicateFilter {
     /// An empty filter. The seed should be random, so that nobody can prepare spans that collide.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, seen: HashMap::default(), generation: 0, oldest: 0 }
+        Self { seed, seen: HashMap::default(), generation: 0, oldest: 0, below: None }
+    }
+
+    /// A filter that knows what another knows, and remembers what comes for itself.
+    #[must_use]
+    pub fn above(below: &Arc<Self>) -> Self {
+        Self { below: Some(Arc::clone(below)), ..Self::new(below.seed) }
     }
 
     /// What comes now belongs to a new generation.
@@ -84,6 +93,9 @@ impl DuplicateFilter {
 
     /// Notes a span; false if it was seen before.
     pub(crate) fn insert(&mut self, fingerprint: Fingerprint) -> bool {
+        if self.below.as_ref().is_some_and(|below| below.seen.contains_key(&fingerprint.0)) {
+            return false;
+        }
         let generation = self.generation;
         let mut new = false;
         self.seen.entry(fingerprint.0).or_insert_with(|| {

@@ -17,12 +17,13 @@ use self::series::SeriesCollector;
 use self::summary::SummariesCollector;
 use self::tags::TagsCollector;
 use self::traces::TracesCollector;
-use crate::{EvalError, PlanKind, ScanPlan, Selected, Spans};
+use crate::{EvalError, GroupLimit, PlanKind, ScanPlan, Selected, Spans};
 
 /// Collects over batches what one job finds.
 #[derive(Debug)]
 pub struct Collector {
     kind: Kind,
+    groups: GroupLimit,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,24 @@ impl Collector {
     /// Nothing yet.
     #[must_use]
     pub fn new(plan: &ScanPlan) -> Self {
-        Self { kind: Kind::new(plan.kind()) }
+        Self { kind: Kind::new(plan.kind()), groups: GroupLimit::default() }
+    }
+
+    /// The same, within that much memory for what is grouped.
+    #[must_use]
+    pub const fn limited(mut self, groups: GroupLimit) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Bytes of memory that groups take, about. Of found traces nothing is counted: as many as asked for are kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Series(series) => series.bytes(),
+            Kind::Tags(tags) => tags.bytes(),
+            Kind::Traces(_) | Kind::Summaries(_) => 0,
+        }
     }
 
     /// Rows of the batch that [`Self::take`] needs with the columns of [`ScanPlan::second`], ascending. To be called once
@@ -58,7 +76,7 @@ impl Collector {
     /// either batch.
     ///
     /// # Errors
-    /// [`EvalError::Batch`] for a batch of another form.
+    /// [`EvalError::Batch`] for a batch of another form, [`EvalError::TooLarge`] if groups take more memory than they may.
     pub fn take(
         &mut self,
         selected: &[Selected],
@@ -72,7 +90,8 @@ impl Collector {
             Kind::Series(series) => series.take(selected, first, rows, second),
             Kind::Tags(tags) => tags.take(&wanted),
             Kind::Summaries(summaries) => summaries.take(&wanted),
-        }
+        }?;
+        self.groups.check(self.bytes())
     }
 
     /// Rows of the batch that was taken last, ascending, of which [`ScanPlan::third`] is wanted, too.

@@ -8,6 +8,9 @@ pub enum EvalError {
     /// The query makes no sense, or none on this data (a division of integers by zero).
     #[error("{0}")]
     Query(String),
+    /// It needs more memory than it may take. Says which limit, and what to do.
+    #[error("{0}")]
+    TooLarge(String),
     /// A batch has other columns than its schema says.
     #[error("spans are of another form than expected: {0}")]
     Batch(String),
@@ -18,7 +21,7 @@ impl EvalError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Query(_) => ErrorKind::Invalid,
+            Self::Query(_) | Self::TooLarge(_) => ErrorKind::Invalid,
             Self::Batch(_) => ErrorKind::Corrupt,
         }
     }

@@ -8,6 +8,7 @@ mod functions;
 mod math;
 mod merged;
 mod stages;
+mod steps;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use vivace_proto::internal::{Exemplar, FoundSeries};
 use self::merged::Merged;
 use crate::ast::{Literal, MetricsExpr, MetricsFunction};
 use crate::collect::labels::LabelKey;
-use crate::{EvalError, Grid};
+use crate::limits::Room;
+use crate::{EvalError, Grid, GroupLimit};
 
 /// Series of a `compare()` at most: it has a few dozen for each attribute, and needs all of them.
 const COMPARE_SERIES_MAX: usize = 20_000;
@@ -31,6 +33,8 @@ pub struct FinishOptions {
     pub series_max: usize,
     /// Exemplars of a metrics pipeline at most.
     pub exemplars_max: usize,
+    /// Memory that series may take, while they are added up and when they are finished.
+    pub groups: GroupLimit,
 }
 
 /// The series of a query.
@@ -77,6 +81,7 @@ impl Line {
 pub struct SeriesMerger {
     body: MetricsExpr,
     series_max: usize,
+    groups: GroupLimit,
     pipelines: Vec<Merged>,
     truncated: bool,
 }
@@ -97,35 +102,61 @@ impl SeriesMerger {
         let pipelines = functions
             .into_iter()
             .map(|(function, by)| Merged::new(function.clone(), by.is_empty(), grid, options.exemplars_max));
-        Self { body: body.clone(), series_max, pipelines: pipelines.collect(), truncated: false }
+        let (pipelines, groups) = (pipelines.collect(), options.groups);
+        Self { body: body.clone(), series_max, groups, pipelines, truncated: false }
     }
 
     /// Adds what a job found.
     ///
     /// # Errors
-    /// [`EvalError::Batch`] if it does not belong to this query. Part of it may have been added.
+    /// [`EvalError::Batch`] if it does not belong to this query, [`EvalError::TooLarge`] if series take more memory than
+    /// they may. Part of it may have been added.
     pub fn add(&mut self, found: FoundSeries) -> Result<(), EvalError> {
         self.truncated |= found.truncated;
         for series in found.series {
             let pipeline = self.pipelines.get_mut(series.pipeline as usize);
             pipeline.ok_or_else(|| EvalError::Batch("series of no pipeline".into()))?.add(series)?;
+            self.groups.check(self.bytes())?;
         }
         Ok(())
+    }
+
+    /// Bytes of memory held, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pipelines.iter().map(Merged::bytes).sum()
+    }
+
+    /// Bytes of memory that [`Self::finish`] takes besides, about.
+    #[must_use]
+    pub fn finished_bytes(&self) -> usize {
+        let most = match &self.body {
+            MetricsExpr::Pipeline { .. } => self.series_max.saturating_add(1),
+            _ => usize::MAX,
+        };
+        let of_pipeline =
+            |merged: &Merged| Room::bytes_of(merged.partials.len().min(most), merged.grid.intervals);
+        self.pipelines.iter().map(of_pipeline).fold(0, usize::saturating_add).min(self.groups.bytes_max)
     }
 
     /// The series of all that was added.
     ///
     /// # Errors
-    /// [`EvalError::Query`] for operands that can't be calculated with.
+    /// [`EvalError::Query`] for operands that can't be calculated with, [`EvalError::TooLarge`] as [`Self::add`].
     pub fn finish(&self) -> Result<Finished, EvalError> {
-        let mut pipelines = self.pipelines.iter();
-        let math::Outcome::Lines(mut lines) = math::evaluate(&self.body, &mut pipelines)? else {
+        let room = Room::new(self.groups, self.bytes());
+        let mut evaluation = math::Evaluation { pipelines: self.pipelines.iter(), room: &room };
+        let outcome = match &self.body {
+            // Of the series of a pipeline alone, only those that are given out have to be written out.
+            MetricsExpr::Pipeline { .. } => evaluation.pipeline(self.series_max)?,
+            body => evaluation.evaluate(body)?,
+        };
+        let math::Outcome::Lines(mut lines) = outcome else {
             return Err(EvalError::Query("the query has numbers only, no spans".into()));
         };
         lines.retain(|line| !line.is_empty());
         lines.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let full = self.pipelines.iter().any(|pipeline| pipeline.full);
-        let truncated = self.truncated || full || lines.len() > self.series_max;
+        let truncated = self.truncated || lines.len() > self.series_max;
         lines.truncate(self.series_max);
         Ok(Finished { series: lines.into_iter().map(Line::finish).collect(), truncated })
     }

@@ -34,7 +34,7 @@ pub(crate) async fn trace(
         answer.metrics.blocks_skipped += u64::from(rows.skipped);
         answer.metrics.bytes_read += rows.bytes_read;
         answer = encode(path, rows, answer).await?;
-        if answer.metrics.truncated {
+        if answer.metrics.truncated || answer.short.is_some() {
             break;
         }
     }

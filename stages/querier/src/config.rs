@@ -31,6 +31,9 @@ settings! {
         search_rows_max: usize = 250_000,
         /// Memory for the recent data of one search; one that needs more is refused.
         search_recent_bytes_max: ByteSize = ByteSize::mib(256),
+        /// Memory for what one job groups: series with their labels and steps, names and values. One that needs more is
+        /// refused.
+        search_group_bytes_max: ByteSize = ByteSize::mib(64),
         /// The log is asked for the end of a partition that long, so that an answer has all that was acknowledged before
         /// it was asked for. Without it a query fails (503).
         log_end_wait: Duration = Duration::from_secs(5),
@@ -72,6 +75,7 @@ impl Config {
         check(self.search_job_pieces_max > 0, "SEARCH_JOB_PIECES_MAX", "must be at least 1")?;
         check(self.search_rows_max > 0, "SEARCH_ROWS_MAX", "must be at least 1")?;
         check(self.search_recent_bytes_max.0 > 0, "SEARCH_RECENT_BYTES_MAX", "must be more than 0")?;
+        check(self.search_group_bytes_max.0 > 0, "SEARCH_GROUP_BYTES_MAX", "must be more than 0")?;
         check(!self.log_end_wait.is_zero(), "LOG_END_WAIT", "must be more than 0")?;
         check(!self.owner_timeout.is_zero(), "OWNER_TIMEOUT", "must be more than 0")
     }

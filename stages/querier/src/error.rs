@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
+use vivace_memory::Short;
 use vivace_model::{ErrorKind, Offset, Partition};
 use vivace_runtime::Injected;
 use vivace_traceql::EvalError;
@@ -12,7 +15,7 @@ pub enum JobError {
     #[error("job is not valid: {0}")]
     Invalid(String),
     /// Too many jobs wait already.
-    #[error("querier has too many jobs waiting")]
+    #[error("querier has too many jobs waiting (VIVACE_QUERIER_JOBS_WAITING_MAX), try again later")]
     Busy,
     /// The asker's View is too old: a block is gone.
     #[error("block {path} is gone")]
@@ -73,11 +76,19 @@ pub enum JobError {
     #[error("columns of recent data cannot be read: {0}")]
     Recent(String),
     /// More recent data than a search may hold.
-    #[error("the search needs more than {bytes_max} bytes of recent data: narrow its time or its conditions")]
+    #[error(
+        "the search needs more than {bytes_max} bytes of recent data (VIVACE_QUERIER_SEARCH_RECENT_BYTES_MAX): narrow its time or its conditions"
+    )]
     TooMuch {
         /// The limit.
         bytes_max: usize,
     },
+    /// Memory is short.
+    #[error(transparent)]
+    Memory(#[from] Short),
+    /// It waited too long for its turn.
+    #[error("job waited {} s for its turn: too many run at the same time (VIVACE_QUERIER_JOBS_MAX), try again later", .0.as_secs())]
+    Waited(Duration),
     /// A test wants it so.
     #[error(transparent)]
     Injected(#[from] Injected),
@@ -92,14 +103,18 @@ impl JobError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) | Self::TooMuch { .. } => ErrorKind::Invalid,
+            Self::Memory(short) => short.kind(),
             Self::Search(source) => source.kind(),
             Self::Recent(_) => ErrorKind::Corrupt,
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
-            Self::Busy | Self::NoEnd { .. } | Self::LogSilent { .. } | Self::Injected(_) | Self::Stopped => {
-                ErrorKind::Unavailable
-            }
+            Self::Busy
+            | Self::Waited(_)
+            | Self::NoEnd { .. }
+            | Self::LogSilent { .. }
+            | Self::Injected(_)
+            | Self::Stopped => ErrorKind::Unavailable,
         }
     }
 
@@ -112,11 +127,16 @@ impl JobError {
         }
     }
 
-    /// The gRPC code that says the same.
+    /// The gRPC code that says the same. [`Code::OutOfRange`]: the search is sound but larger than a limit.
     #[must_use]
     pub const fn code(&self) -> Code {
         match (self, self.kind()) {
-            (Self::Busy, _) => Code::ResourceExhausted,
+            (Self::Busy | Self::Waited(_), _) | (Self::Memory(_), ErrorKind::Unavailable) => {
+                Code::ResourceExhausted
+            }
+            (Self::TooMuch { .. } | Self::Memory(_) | Self::Search(EvalError::TooLarge(_)), _) => {
+                Code::OutOfRange
+            }
             (_, ErrorKind::Invalid) => Code::InvalidArgument,
             (_, ErrorKind::Unavailable) => Code::Unavailable,
             (_, ErrorKind::Fenced) => Code::FailedPrecondition,

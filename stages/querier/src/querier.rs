@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::debug;
 use vivace_block::BlockReader;
 use vivace_log::SharedLog;
+use vivace_memory::Governor;
 use vivace_model::{Offset, Partition, TenantId, TraceId};
 use vivace_proto::internal::querier_server::{self, QuerierServer};
 use vivace_proto::internal::trace_job::Source as JobSource;
@@ -22,6 +24,7 @@ use crate::owners::Owners;
 use crate::recent::{Found, From, Outages, Recent};
 use crate::recent_trace::TraceQuestion;
 use crate::search::{SearchAnswer, Searcher};
+use crate::tail::Tails;
 use crate::{Config, JobError, Metrics, RecentServices, blocks, fail_points};
 
 /// What a querier works with.
@@ -37,9 +40,17 @@ pub struct Parts {
     pub owners_topic: String,
     /// The ingesters of this process; all others are connected to by their address.
     pub recent: RecentServices,
+    /// Where memory is reserved.
+    pub memory: Arc<Governor>,
     /// What is counted.
     pub metrics: Metrics,
 }
+
+/// Of the memory for recent data of searches, one part in so many is for tails of the log that they share.
+const TAILS_ONE_IN: usize = 2;
+
+/// How long a job waits for its turn.
+const JOB_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Runs jobs. Cheap to clone; all clones are one querier.
 #[derive(Clone)]
@@ -51,6 +62,7 @@ struct Inner {
     blocks: Arc<BlockReader>,
     recent: Recent,
     searcher: Searcher,
+    memory: Arc<Governor>,
     metrics: Metrics,
     /// Jobs that run or wait.
     admitted: Arc<Semaphore>,
@@ -82,10 +94,15 @@ impl Querier {
             services: parts.recent,
             metrics: parts.metrics.clone(),
             outages: Outages::default(),
+            tails: Tails::new(
+                config.search_recent_bytes_max.as_usize() / TAILS_ONE_IN,
+                Arc::clone(&parts.memory),
+            ),
         };
         Self(Arc::new(Inner {
             owners_topic: parts.owners_topic,
-            searcher: Searcher::new(Arc::clone(&parts.blocks), config.clone()),
+            searcher: Searcher::new(Arc::clone(&parts.blocks), config.clone(), Arc::clone(&parts.memory)),
+            memory: parts.memory,
             blocks: parts.blocks,
             recent,
             metrics: parts.metrics,
@@ -104,19 +121,20 @@ impl Querier {
         ready: ReadinessCheck,
         shutdown: CancellationToken,
     ) -> Result<(), std::convert::Infallible> {
-        let Recent { owners, log, .. } = &self.0.recent;
+        let Recent { owners, log, tails, .. } = &self.0.recent;
         let follow = owners.follow(log, &self.0.owners_topic, &shutdown);
         let announce = async {
             owners.loaded().await;
             ready.ready();
         };
-        tokio::join!(follow, async {
+        let until_shutdown = async {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {}
-                () = announce => {}
+                ((), ()) = async { tokio::join!(announce, tails.expire()) } => {}
             }
-        });
+        };
+        tokio::join!(follow, until_shutdown);
         Ok(())
     }
 
@@ -134,7 +152,8 @@ impl Querier {
 
     async fn admit(&self) -> Result<Slot, JobError> {
         let admitted = Arc::clone(&self.0.admitted).try_acquire_owned().map_err(|_| JobError::Busy)?;
-        let running = Arc::clone(&self.0.running).acquire_owned().await.map_err(|_| JobError::Stopped)?;
+        let running = timeout(JOB_WAIT_MAX, Arc::clone(&self.0.running).acquire_owned()).await;
+        let running = running.map_err(|_| JobError::Waited(JOB_WAIT_MAX))?.map_err(|_| JobError::Stopped)?;
         self.0.metrics.jobs_running.inc();
         Ok(Slot { _admitted: admitted, _running: running, metrics: self.0.metrics.clone() })
     }
@@ -154,10 +173,11 @@ impl Querier {
             Ok(0) | Err(_) => own_max,
             Ok(asked) => asked.min(own_max),
         };
-        let answer = match source {
+        let memory = &self.0.memory;
+        let mut answer = match source {
             JobSource::Blocks(source) => {
                 let concurrent = self.0.config.blocks_concurrent_max;
-                let empty = Answer::new(bytes_max);
+                let empty = Answer::new(bytes_max, memory);
                 blocks::trace(&self.0.blocks, source.blocks, &trace_id, concurrent, empty).await?
             }
             JobSource::Recent(source) => {
@@ -166,12 +186,15 @@ impl Querier {
                     offset: Offset(source.from_offset),
                     log_only: source.log_only,
                 };
-                let question = TraceQuestion { tenant, trace_id, bytes_max };
+                let question = TraceQuestion { tenant, trace_id, bytes_max, memory: Arc::clone(memory) };
                 let Found { mut answer, through } = self.0.recent.find(&question, from).await?;
                 answer.through = through;
                 answer
             }
         };
+        if let Some(short) = answer.short.take() {
+            return Err(short.into());
+        }
         fail_points::ANSWERED.pass().await?;
         Ok((answer, slot))
     }

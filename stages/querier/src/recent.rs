@@ -13,12 +13,13 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 use tracing::{debug, warn};
-use vivace_log::{Record, SharedLog};
+use vivace_log::SharedLog;
 use vivace_model::{ErrorKind, Offset, Partition};
 use vivace_proto::internal::{PartStream, RecentService};
 
 use crate::metrics::{Metrics, RecentOutcome};
 use crate::owners::Owners;
+use crate::tail::{PartitionLog, TailPart, Tails};
 use crate::{Config, JobError, RecentServices, tail};
 
 /// First pause before an owner that is behind the log is asked again; it doubles each time.
@@ -67,7 +68,7 @@ pub(crate) trait Question: Sync {
     fn read(
         &self,
         answer: Self::Answer,
-        records: Vec<Record>,
+        part: TailPart,
     ) -> impl Future<Output = Result<(Self::Answer, bool), JobError>> + Send;
 }
 
@@ -89,6 +90,8 @@ pub(crate) struct Recent {
     pub(crate) metrics: Metrics,
     /// Partitions that nobody answers for.
     pub(crate) outages: Outages,
+    /// What was read of the log for them.
+    pub(crate) tails: Tails,
 }
 
 impl Recent {
@@ -205,7 +208,10 @@ impl Recent {
                 self.metrics.recent(RecentOutcome::CatchUp);
                 self.read_log(question, from.partition, through.max(from.offset), end, answer).await
             }
-            _ => Ok(Found { answer, through }),
+            _ => {
+                self.tails.forget(from.partition);
+                Ok(Found { answer, through })
+            }
         }
     }
 
@@ -218,7 +224,8 @@ impl Recent {
         answer: Q::Answer,
     ) -> Result<Found<Q::Answer>, JobError> {
         let range = tail::range(from, end);
-        let (answer, bytes) = tail::read(&self.log, &self.topic, partition, range, question, answer).await?;
+        let log = PartitionLog { log: &self.log, topic: &self.topic, partition };
+        let (answer, bytes) = self.tails.read(log, range, question, answer).await?;
         self.metrics.log_bytes.inc_by(bytes);
         Ok(Found { answer, through: range.end })
     }

@@ -3,15 +3,14 @@
 //! Does not own: what is made of the spans (`search`), where recent data is looked for (`recent`).
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use tonic::{Request, Status};
 use vivace_block::schema::{START_TIME, TRACE_ID};
-use vivace_block::{ASSEMBLE_COLUMNS, BlockConfig, DuplicateFilter, OpenBlock, decode_batches, trace_runs};
-use vivace_log::Record;
+use vivace_block::{ASSEMBLE_COLUMNS, Footprint, decode_batches, trace_runs};
+use vivace_memory::{Governor, Part, Permit, Short};
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_model::{Offset, TenantId};
 use vivace_proto::internal::{PartStream, RecentColumnsPart, RecentColumnsRequest, RecentService, Search};
@@ -20,7 +19,7 @@ use vivace_traceql::{EvalError, Relevant, ScanPlan, Spans};
 use crate::JobError;
 use crate::compute::compute;
 use crate::recent::{From, Question};
-use crate::tail::is_of_tenant;
+use crate::tail::TailPart;
 
 /// Of so many bytes from the log all spans are kept, so that answers tell of traces as a whole; beyond, only what matches.
 const TAIL_WHOLE_BYTES_MAX: usize = 16 << 20;
@@ -36,30 +35,50 @@ pub(crate) struct ColumnsQuestion {
     pub(crate) plan: Arc<ScanPlan>,
     /// Memory that the answer may take.
     pub(crate) bytes_max: usize,
+    pub(crate) memory: Arc<Governor>,
 }
 
 /// Rows of recent data: batches that are sorted by trace and start.
 pub(crate) struct Columns {
     pub(crate) batches: Vec<(RecordBatch, Arc<TraceRuns>)>,
-    /// Memory that they take.
-    bytes: usize,
+    /// Memory of what they hold.
+    footprint: Footprint,
+    /// Memory of where their traces are.
+    runs_bytes: usize,
     /// There is more than may be held.
     pub(crate) too_much: bool,
+    /// Reserved for it.
+    pub(crate) memory: Permit,
+    /// Why no more could be reserved.
+    pub(crate) short: Option<Short>,
     /// Spans looked at elsewhere.
     pub(crate) spans: u64,
     pub(crate) bytes_read: u64,
-    /// Of records in the log.
-    seen: DuplicateFilter,
 }
 
 impl Columns {
+    /// Memory that they take.
+    const fn bytes(&self) -> usize {
+        self.footprint.bytes() + self.runs_bytes
+    }
+
     fn push(&mut self, batch: RecordBatch, runs: TraceRuns, bytes_max: usize) -> bool {
-        self.bytes += batch.get_array_memory_size() + runs.memory_bytes();
-        self.too_much |= self.bytes > bytes_max;
-        if !self.too_much && batch.num_rows() > 0 {
+        if batch.num_rows() == 0 {
+            return !self.too_much;
+        }
+        // Buffers are told apart by their address, so only of batches that stay.
+        self.footprint.add(&batch);
+        self.runs_bytes += runs.memory_bytes();
+        self.too_much |= self.bytes() > bytes_max;
+        if !self.too_much {
+            let lacking = self.bytes().saturating_sub(self.memory.bytes());
+            self.short = self.memory.grow(lacking).err();
+        }
+        let kept = !self.too_much && self.short.is_none();
+        if kept {
             self.batches.push((batch, Arc::new(runs)));
         }
-        !self.too_much
+        kept
     }
 }
 
@@ -70,12 +89,13 @@ impl Question for ColumnsQuestion {
     fn empty(&self) -> Columns {
         Columns {
             batches: Vec::new(),
-            bytes: 0,
+            footprint: Footprint::default(),
+            runs_bytes: 0,
             too_much: false,
+            memory: self.memory.empty(Part::Tail),
+            short: None,
             spans: 0,
             bytes_read: 0,
-            // Random, so that nobody can prepare spans that collide.
-            seen: DuplicateFilter::new(RandomState::new().hash_one(0)),
         }
     }
 
@@ -116,19 +136,16 @@ impl Question for ColumnsQuestion {
         Ok((answer, true))
     }
 
-    async fn read(&self, mut answer: Columns, records: Vec<Record>) -> Result<(Columns, bool), JobError> {
-        answer.bytes_read += records.iter().map(|record| record.value.len() as u64).sum::<u64>();
+    async fn read(&self, mut answer: Columns, part: TailPart) -> Result<(Columns, bool), JobError> {
         let (tenant, plan, bytes_max) = (self.tenant.clone(), Arc::clone(&self.plan), self.bytes_max);
         compute(move || {
-            let mut open = OpenBlock::new(tenant.clone(), &BlockConfig::default());
-            for record in records.iter().filter(|record| is_of_tenant(record, &tenant)) {
-                open.append(&record.value, &mut answer.seen);
-            }
-            let Some(batch) = open.scan(&columns(&plan), None) else {
+            let TailPart { segment, range } = part;
+            answer.bytes_read += segment.bytes_of(&range);
+            let Some(batch) = segment.scan(&tenant, &range, &columns(&plan)) else {
                 return Ok((answer, true));
             };
             let runs = trace_runs(&batch).map_err(|error| JobError::Recent(error.to_string()))?;
-            let (batch, runs) = if answer.bytes < TAIL_WHOLE_BYTES_MAX {
+            let (batch, runs) = if answer.bytes() < TAIL_WHOLE_BYTES_MAX {
                 (batch, runs)
             } else {
                 answer.spans += batch.num_rows() as u64;
@@ -173,6 +190,6 @@ fn relevant(
 
 impl fmt::Debug for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Columns").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Columns").field("bytes", &self.bytes()).finish_non_exhaustive()
     }
 }

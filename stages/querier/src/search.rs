@@ -5,6 +5,7 @@
 
 mod condition;
 mod evaluation;
+mod memory;
 mod names;
 mod parts;
 mod piece;
@@ -18,13 +19,15 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use vivace_block::BlockReader;
+use vivace_memory::{Governor, Part, Permit};
 use vivace_model::scan::TimeRange;
 use vivace_model::{Offset, Partition, TenantId, UnixNanos};
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{RecentSource, ScanBlock, SearchJob, SearchJobMetrics};
-use vivace_traceql::{PlanKind, ScanPlan};
+use vivace_traceql::{Collector, GroupLimit, PlanKind, ScanPlan};
 
 use self::evaluation::{Evaluation, Looked, Task};
+use self::memory::JobMemory;
 pub(crate) use self::parts::SearchAnswer;
 use self::piece::{Block, Piece};
 use crate::recent::{From, Recent};
@@ -38,6 +41,7 @@ pub(crate) struct Searcher {
     config: Config,
     /// Pieces in work of all jobs together.
     permits: Arc<Semaphore>,
+    memory: Arc<Governor>,
 }
 
 /// One job in work.
@@ -47,12 +51,13 @@ struct Work<'a> {
     tenant: TenantId,
     /// Spans that make up traces, where these are wholes; none: all.
     read: Option<TimeRange>,
+    memory: Arc<JobMemory>,
 }
 
 impl Searcher {
-    pub(crate) fn new(blocks: Arc<BlockReader>, config: Config) -> Self {
+    pub(crate) fn new(blocks: Arc<BlockReader>, config: Config, memory: Arc<Governor>) -> Self {
         let permits = Arc::new(Semaphore::new(config.search_pieces_max));
-        Self { blocks, config, permits }
+        Self { blocks, config, permits, memory }
     }
 
     pub(crate) async fn run(&self, recent: &Recent, job: SearchJob) -> Result<SearchAnswer, JobError> {
@@ -62,6 +67,7 @@ impl Searcher {
         let any_time = job.read_start == 0 && job.read_end == 0;
         let read = (!any_time).then_some(UnixNanos(job.read_start)..UnixNanos(job.read_end));
         let (mut held, mut through, mut metrics) = (Vec::new(), Offset::ZERO, SearchJobMetrics::default());
+        let mut held_memory = self.memory.empty(Part::Tail);
         if let Some(source) = job.recent {
             let question = ColumnsQuestion {
                 search,
@@ -70,13 +76,15 @@ impl Searcher {
                 tenant: TenantId::clone(&tenant),
                 plan: Arc::clone(&plan),
                 bytes_max: self.config.search_recent_bytes_max.as_usize(),
+                memory: Arc::clone(&self.memory),
             };
-            (held, through) = self.recent_pieces(recent, question, source, &mut metrics).await?;
+            (held, held_memory, through) = self.recent_pieces(recent, question, source, &mut metrics).await?;
         }
-        let work = Work { searcher: self, plan, tenant, read };
+        let memory = JobMemory::new(&self.memory, held_memory);
+        let work = Work { searcher: self, plan, tenant, read, memory: Arc::clone(&memory) };
         let (found, of_pieces) = work.run(job.blocks, held).await?;
         add(&mut metrics, &of_pieces);
-        Ok(SearchAnswer { found, through, metrics })
+        Ok(SearchAnswer { found, through, metrics, memory })
     }
 
     async fn recent_pieces(
@@ -85,7 +93,7 @@ impl Searcher {
         question: ColumnsQuestion,
         source: RecentSource,
         metrics: &mut SearchJobMetrics,
-    ) -> Result<(Vec<Piece>, Offset), JobError> {
+    ) -> Result<(Vec<Piece>, Permit, Offset), JobError> {
         let from = From {
             partition: Partition(source.partition),
             offset: Offset(source.from_offset),
@@ -93,6 +101,9 @@ impl Searcher {
         };
         let found = recent.find(&question, from).await?;
         let columns = found.answer;
+        if let Some(short) = columns.short {
+            return Err(short.into());
+        }
         if columns.too_much {
             return Err(JobError::TooMuch { bytes_max: question.bytes_max });
         }
@@ -101,7 +112,7 @@ impl Searcher {
         let rows: usize = columns.batches.iter().map(|(batch, _)| batch.num_rows()).sum();
         metrics.spans_inspected += columns.spans.saturating_sub(rows as u64);
         let pieces = columns.batches.into_iter().map(|(batch, runs)| Piece::Held(batch, runs));
-        Ok((pieces.collect(), found.through))
+        Ok((pieces.collect(), columns.memory, found.through))
     }
 }
 
@@ -156,7 +167,13 @@ impl Work<'_> {
     }
 
     fn evaluation(&self, plan: &Arc<ScanPlan>) -> Arc<Evaluation> {
-        Evaluation::new(plan, &self.searcher.permits, self.searcher.config.search_job_pieces_max)
+        let Searcher { permits, config, .. } = self.searcher;
+        let groups = GroupLimit {
+            bytes_max: config.search_group_bytes_max.as_usize(),
+            setting: "VIVACE_QUERIER_SEARCH_GROUP_BYTES_MAX",
+        };
+        let collector = Collector::new(plan).limited(groups);
+        Evaluation::new(plan, collector, permits, config.search_job_pieces_max, &self.memory)
     }
 
     /// Blocks in their order, some of them opened ahead.

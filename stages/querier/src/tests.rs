@@ -4,3 +4,4 @@ mod fixture;
 mod jobs;
 mod recent;
 mod search;
+mod tail;

@@ -17,9 +17,12 @@ settings! {
         view_refresh: Duration = Duration::from_secs(10),
         /// A query that has no answer after that long fails.
         query_timeout: Duration = Duration::from_secs(30),
-        /// Queries at the same time; more are refused.
+        /// Queries at the same time, those that wait included; more are refused.
         #[unit = "queries"]
         queries_max: usize = 256,
+        /// Of these, so many run; others wait up to ten seconds for their turn.
+        #[unit = "queries"]
+        queries_running_max: usize = 32,
         /// Jobs of one query at the same time.
         #[unit = "jobs"]
         query_jobs_max: usize = 32,
@@ -53,6 +56,9 @@ settings! {
         /// Series in one answer; more are left out, and the answer says so.
         #[unit = "series"]
         series_max: usize = 10_000,
+        /// Memory for what one query groups: series with their labels and steps, names and values. One that needs more is
+        /// refused (422).
+        group_bytes_max: ByteSize = ByteSize::mib(64),
         /// Names of attributes in one scope, or values of one attribute, in an answer.
         #[unit = "tags"]
         tags_max: usize = 10_000,
@@ -92,6 +98,8 @@ impl Config {
         check(!self.view_refresh.is_zero(), "VIEW_REFRESH", "must be more than 0")?;
         check(!self.query_timeout.is_zero(), "QUERY_TIMEOUT", "must be more than 0")?;
         check(self.queries_max > 0, "QUERIES_MAX", "must be at least 1")?;
+        check(self.queries_running_max > 0, "QUERIES_RUNNING_MAX", "must be at least 1")?;
+        check(self.group_bytes_max.0 > 0, "GROUP_BYTES_MAX", "must be more than 0")?;
         check(self.query_jobs_max > 0, "QUERY_JOBS_MAX", "must be at least 1")?;
         check(self.job_blocks_max > 0, "JOB_BLOCKS_MAX", "must be at least 1")?;
         check(self.jobs_in_flight_max > 0, "JOBS_IN_FLIGHT_MAX", "must be at least 1")?;

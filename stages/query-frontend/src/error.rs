@@ -1,6 +1,7 @@
 use http::StatusCode;
 use tonic::{Code, Status};
 use vivace_ledger::LedgerError;
+use vivace_memory::Short;
 use vivace_model::{ErrorKind, Partition, TenantError};
 
 /// Why a query has no answer.
@@ -21,6 +22,9 @@ pub enum QueryError {
     /// Too much is asked at the same time.
     #[error("{0}")]
     Busy(&'static str),
+    /// Memory is short.
+    #[error(transparent)]
+    Memory(#[from] Short),
     /// The ledger has not been read yet.
     #[error("still starting: the ledger has not been read yet")]
     Starting,
@@ -67,6 +71,7 @@ impl QueryError {
         match self {
             Self::Invalid(_) | Self::NoTenant | Self::Tenant(_) | Self::TooLarge(_) => ErrorKind::Invalid,
             Self::Ledger { source, .. } => source.kind(),
+            Self::Memory(short) => short.kind(),
             Self::Job(status) if matches!(status.code(), Code::DataLoss | Code::InvalidArgument) => {
                 ErrorKind::Corrupt
             }
@@ -85,7 +90,8 @@ impl QueryError {
         match self {
             Self::NoTenant => StatusCode::UNAUTHORIZED,
             Self::TooLarge(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Memory(short) if short.never => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Busy(_) | Self::Memory(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Job(status) if status.code() == Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             _ => match self.kind() {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use vivace_ledger::ViewKeeper;
 use vivace_log::SharedLog;
+use vivace_memory::Governor;
 use vivace_model::{Clock, Overrides};
 use vivace_proto::internal::QuerierService;
 use vivace_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
@@ -45,9 +47,14 @@ pub struct Parts {
     pub build: BuildInfo,
     /// For `/api/status/services`: the page as text, one line for each part that runs.
     pub services: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Where memory is reserved.
+    pub memory: Arc<Governor>,
     /// What is counted.
     pub metrics: Metrics,
 }
+
+/// How long a query waits for its turn.
+const QUERY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Answers questions. Cheap to clone; all clones are one query-frontend.
 #[derive(Clone)]
@@ -61,7 +68,10 @@ pub(crate) struct Inner {
     pub(crate) build: BuildInfo,
     pub(crate) services: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) metrics: Metrics,
+    pub(crate) memory: Arc<Governor>,
+    /// Queries that run or wait.
     queries: Semaphore,
+    running: Semaphore,
     log: SharedLog,
     ledger_topic: String,
 }
@@ -74,7 +84,7 @@ impl QueryFrontend {
             Some(local) if config.queriers.is_empty() => Queriers::fixed(vec![local]),
             _ => Queriers::remote(config.queriers.clone()),
         };
-        let budget = Budget::new(config.bytes_in_flight_max.as_usize());
+        let budget = Budget::new(config.bytes_in_flight_max.as_usize(), Arc::clone(&parts.memory));
         let dispatcher =
             Arc::new(Dispatcher::new(queriers, budget, parts.metrics.clone(), config.jobs_in_flight_max));
         let views = Arc::new(Views::new(parts.views, parts.overrides));
@@ -84,6 +94,7 @@ impl QueryFrontend {
             dispatcher: Arc::clone(&dispatcher),
             cache: ResultCache::new(&config, parts.metrics.clone()),
             clock: parts.clock,
+            memory: Arc::clone(&parts.memory),
         };
         Self(Arc::new(Inner {
             finder: TraceFinder { config: config.clone(), views, dispatcher },
@@ -95,7 +106,9 @@ impl QueryFrontend {
             build: parts.build,
             services: parts.services,
             metrics: parts.metrics,
-            queries: Semaphore::new(config.queries_max),
+            memory: parts.memory,
+            queries: Semaphore::new(config.queries_max.min(Semaphore::MAX_PERMITS)),
+            running: Semaphore::new(config.queries_running_max.min(Semaphore::MAX_PERMITS)),
             log: parts.log,
             ledger_topic: parts.ledger_topic,
             config,
@@ -162,19 +175,24 @@ impl Inner {
         }
     }
 
-    /// Runs a query within the limits of number and time.
+    /// Runs a query within the limits of number and time; it may wait for its turn.
     pub(crate) async fn limited<T>(
         &self,
         query: impl Future<Output = Result<T, QueryError>>,
     ) -> Result<T, QueryError> {
-        let refused = QueryError::Busy("too many queries at the same time, try again later");
-        let Ok(_turn) = self.queries.try_acquire() else {
-            return Err(refused);
-        };
-        let _running = Running::new(&self.metrics);
+        let refused =
+            "too many queries at the same time (VIVACE_QUERY_FRONTEND_QUERIES_MAX), try again later";
+        let _admitted = self.queries.try_acquire().map_err(|_| QueryError::Busy(refused))?;
         let limit = self.config.query_timeout;
         let late = |_| QueryError::Timeout(humantime::format_duration(limit));
-        tokio::time::timeout(limit, query).await.map_err(late)?
+        let run = async {
+            let waited = "query waited too long for its turn (VIVACE_QUERY_FRONTEND_QUERIES_RUNNING_MAX), try again later";
+            let turn = tokio::time::timeout(QUERY_WAIT_MAX, self.running.acquire()).await;
+            let _turn = turn.map_err(|_| QueryError::Busy(waited))?.map_err(|_| QueryError::Stopped)?;
+            let _running = Running::new(&self.metrics);
+            query.await
+        };
+        tokio::time::timeout(limit, run).await.map_err(late)?
     }
 }
 

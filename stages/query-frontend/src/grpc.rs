@@ -88,7 +88,7 @@ impl StreamingApi {
         let stream = stream::unfold(state, Streamed::next).flat_map(move |item| {
             let cut = item.and_then(|found| {
                 let messages = messages(found);
-                check_size(messages.iter().map(Message::encoded_len).sum(), &inner.config)?;
+                check_size(messages.iter().map(Message::encoded_len).sum(), inner.config.answer_bytes_max)?;
                 Ok(messages)
             });
             match cut {

@@ -19,6 +19,7 @@ use crate::frontend::Inner;
 use crate::metrics::{Metrics, RequestLabels, RouteLabels};
 
 mod accept;
+mod answer;
 mod body;
 mod logfmt;
 mod params;
@@ -26,10 +27,12 @@ mod search;
 mod tenants;
 mod traces;
 
-pub(crate) use search::check_size;
+pub(crate) use answer::check_size;
 pub(crate) use tenants::Tenancy;
 
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+/// When a query that was refused for want of room should come again: most queries are done by then.
+const RETRY_AFTER_SECONDS: u16 = 5;
 /// What is counted when a client goes away before it has its answer.
 const CLIENT_GONE: u16 = 499;
 
@@ -74,7 +77,12 @@ async fn services(State(inner): State<Arc<Inner>>) -> String {
 
 impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
-        (self.status(), [(header::CONTENT_TYPE, PLAIN_TEXT)], self.text()).into_response()
+        let status = self.status();
+        let mut response = (status, [(header::CONTENT_TYPE, PLAIN_TEXT)], self.text()).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use vivace_memory::Governor;
 use vivace_model::Clock;
 use vivace_proto::internal::SearchJob;
+use vivace_traceql::GroupLimit;
 
 use crate::dispatch::{Dispatcher, JobFailure, SearchAnswer};
 use crate::views::Views;
@@ -60,6 +62,7 @@ pub(crate) struct Searcher {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) cache: ResultCache,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) memory: Arc<Governor>,
 }
 
 impl Searcher {
@@ -79,6 +82,12 @@ impl Searcher {
             )));
         }
         Ok(())
+    }
+
+    /// What groups of a query may take.
+    fn groups(&self) -> GroupLimit {
+        let setting = "VIVACE_QUERY_FRONTEND_GROUP_BYTES_MAX";
+        GroupLimit { bytes_max: self.config.group_bytes_max.as_usize(), setting }
     }
 
     /// The answer of a job, from before if it is known.

@@ -5,6 +5,7 @@ mod api;
 mod faults;
 mod fixture;
 mod large;
+mod memory;
 mod metrics_queries;
 mod retries;
 mod scripted;

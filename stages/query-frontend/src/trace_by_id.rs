@@ -25,6 +25,9 @@ use crate::{Config, QueryError};
 /// Pieces up to that size are put together on the async thread, within a millisecond.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Spans take so many times as much memory as their bytes on the wire.
+const DECODED: usize = 3;
+
 /// A trace that was looked for.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -145,6 +148,7 @@ impl TraceFinder {
         self.dispatcher.metrics.bytes_read.inc_by(found.metrics.bytes_read);
         let (spans_max, bytes_max) = (self.config.trace_spans_max, self.config.trace_bytes_max.as_usize());
         let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
+        self.dispatcher.budget.hold_memory(&mut found.held, bytes.saturating_mul(DECODED))?;
         let work = move || put_together(parts, spans_max, bytes_max);
         let (combined, too_large) = if bytes <= INLINE_BYTES_MAX {
             work()?

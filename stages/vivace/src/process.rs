@@ -324,6 +324,7 @@ impl Common {
             spans_topic: topics.spans,
             owners_topic: topics.owners,
             recent,
+            memory: Arc::clone(&self.memory),
             metrics: vivace_querier::Metrics::new(&mut registry),
         };
         Querier::new(querier, parts)
@@ -347,6 +348,7 @@ impl Common {
             multitenancy_enabled: process.multitenancy_enabled,
             build: self.build,
             services: Arc::new(move || stages.names()),
+            memory: Arc::clone(&self.memory),
             metrics: vivace_query_frontend::Metrics::new(&mut self.registry.lock()),
         };
         QueryFrontend::new(query_frontend, parts)

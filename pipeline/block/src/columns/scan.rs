@@ -9,6 +9,7 @@ mod fixed;
 mod sealed;
 
 use std::cell::OnceCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
@@ -42,11 +43,26 @@ impl OpenBlock {
     /// none. Nested sets and roots are those of the whole block.
     #[must_use]
     pub fn scan(&self, projection: &Projection, range: Option<&TimeRange>) -> Option<RecordBatch> {
+        self.scan_rows(0..self.rows(), projection, range)
+    }
+
+    /// The same, of some rows, in the order in which they came: as if there were no others.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn scan_rows(
+        &self,
+        rows: Range<usize>,
+        projection: &Projection,
+        range: Option<&TimeRange>,
+    ) -> Option<RecordBatch> {
+        assert!(rows.end <= self.rows(), "rows {rows:?} of {}", self.rows());
         let structure = STRUCTURE.iter().any(|name| projection.fixed.contains(name));
         let (rows, tree) = if structure {
-            self.rows_and_tree(range)
+            self.rows_and_tree(&rows, range)
         } else {
-            (self.in_order(self.rows_in(range)), Tree::default())
+            (self.in_order(self.rows_in(&rows, range)), Tree::default())
         };
         if rows.is_empty() {
             return None;
@@ -73,11 +89,11 @@ impl OpenBlock {
         Some(batch.expect("arrays are made with the types of their fields"))
     }
 
-    fn rows_in(&self, range: Option<&TimeRange>) -> Vec<u32> {
+    fn rows_in(&self, rows: &Range<usize>, range: Option<&TimeRange>) -> Vec<u32> {
         let Some(range) = range else {
-            return (0..self.rows() as u32).collect();
+            return (rows.start as u32..rows.end as u32).collect();
         };
-        let starts = self.spans.start.iter().zip(0_u32..);
+        let starts = self.spans.start[rows.clone()].iter().zip(rows.start as u32..);
         starts
             .filter(|(start, _)| (range.start.0..range.end.0).contains(*start))
             .map(|(_, row)| row)
@@ -107,9 +123,9 @@ impl OpenBlock {
     }
 
     /// The rows in the time, and their place in traces of which all spans count.
-    fn rows_and_tree(&self, range: Option<&TimeRange>) -> (Vec<u32>, Tree) {
-        let within = self.rows_in(range);
-        if within.is_empty() || within.len() == self.rows() {
+    fn rows_and_tree(&self, rows: &Range<usize>, range: Option<&TimeRange>) -> (Vec<u32>, Tree) {
+        let within = self.rows_in(rows, range);
+        if within.is_empty() || within.len() == rows.len() {
             let rows = self.in_order(within);
             let tree = self.tree(&rows);
             return (rows, tree);
@@ -117,7 +133,7 @@ impl OpenBlock {
         let mut selected = vec![false; self.rows()];
         within.iter().for_each(|&row| selected[row as usize] = true);
         let ids = &self.spans.trace_id;
-        let all = self.in_order((0..self.rows() as u32).collect());
+        let all = self.in_order(self.rows_in(rows, None));
         let traces = all.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]);
         let traces = traces.filter(|trace| trace.iter().any(|&row| selected[row as usize]));
         let rows: Vec<u32> = traces.flatten().copied().collect();

@@ -8,6 +8,7 @@ use super::attributes::Values;
 use super::batch::{Selection, SharedStrings};
 use super::promote::{Kind, Promotion};
 use super::row_groups::row_groups;
+use crate::Footprint;
 use crate::schema::{AttributeScope, TRACE_ID};
 
 /// What a block holds, in numbers.
@@ -73,7 +74,11 @@ impl OpenBlock {
             batches.push(self.batch(&selection, &tree, &promotion, Some(&shared)));
         }
         let stats = BlockStats { rows: total as u64, traces: tree.traces, start_min, end_max };
-        let memory_bytes = memory_bytes(&batches);
+        let mut footprint = Footprint::default();
+        for batch in &batches {
+            footprint.add(batch);
+        }
+        let memory_bytes = footprint.bytes();
         SealedBlock { batches, stats, needles, memory_bytes }
     }
 
@@ -153,18 +158,4 @@ fn partition_point(len: usize, mut before: impl FnMut(usize) -> bool) -> usize {
         if before(middle) { low = middle + 1 } else { high = middle }
     }
     low
-}
-
-/// Shared dictionaries are counted once.
-fn memory_bytes(batches: &[RecordBatch]) -> usize {
-    let Some((first, rest)) = batches.split_first() else {
-        return 0;
-    };
-    let rest = rest.iter().flat_map(RecordBatch::columns).map(|column| {
-        column.as_any_dictionary_opt().map_or_else(
-            || column.get_array_memory_size(),
-            |dictionary| dictionary.keys().get_array_memory_size(),
-        )
-    });
-    first.get_array_memory_size() + rest.sum::<usize>()
 }

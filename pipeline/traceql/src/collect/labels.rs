@@ -71,6 +71,15 @@ impl LabelKey {
         }
     }
 
+    /// Bytes of memory held beside the value itself.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            // Counters of the text's owners are beside it.
+            Self::Text(text) => text.len() + 2 * size_of::<usize>(),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn literal(&self) -> Literal {
         match self {
             Self::Nil => Literal::Nil,

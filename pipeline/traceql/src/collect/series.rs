@@ -133,6 +133,15 @@ impl SeriesCollector {
         Ok(())
     }
 
+    /// Bytes of memory held, about; more than any limit if something found no place for want of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = self.pipelines.iter().map(|pipeline| match pipeline {
+            PipelineCollector::Counted(counter) => counter.bytes(),
+            PipelineCollector::Compared(compare) => compare.bytes(),
+        });
+        bytes.fold(0, usize::saturating_add)
+    }
+
     /// All partial series.
     pub(crate) fn finish(self) -> FoundSeries {
         let mut found = FoundSeries::default();

@@ -67,6 +67,10 @@ impl TagsCollector {
         }
     }
 
+    pub(super) const fn bytes(&self) -> usize {
+        self.sets.bytes()
+    }
+
     pub(super) fn finish(self) -> FoundTags {
         self.sets.into_found()
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::merged::{Merged, Partial};
 use super::{Labels, Line, functions};
+use crate::EvalError;
 use crate::collect::labels::LabelKey;
 use crate::collect::series::compare::{META_ERROR, META_TYPE, TOO_MANY_VALUES, TOTAL_TYPES, TYPES};
+use crate::limits::Room;
 
 /// Values of an attribute at most, whatever the query asks for.
 const VALUES_MAX: usize = 1000;
@@ -21,7 +23,7 @@ struct AttributeParts<'a> {
 }
 
 /// The series of a comparison.
-pub(super) fn lines(merged: &Merged, top_n: usize) -> Vec<Line> {
+pub(super) fn lines(merged: &Merged, top_n: usize, room: &Room) -> Result<Vec<Line>, EvalError> {
     let mut attributes: BTreeMap<&Arc<str>, AttributeParts<'_>> = BTreeMap::new();
     for partial in &merged.partials {
         let Some((name, value)) = partial.labels.iter().find(|(name, _)| !name.starts_with("__")) else {
@@ -39,9 +41,12 @@ pub(super) fn lines(merged: &Merged, top_n: usize) -> Vec<Line> {
     }
     let mut lines = Vec::new();
     for (name, attribute) in attributes {
-        attribute.lines(name, merged, top_n.min(VALUES_MAX), &mut lines);
+        let top_n = top_n.min(VALUES_MAX);
+        // Of each value, and of all together, in selection and baseline.
+        room.take(2 * (1 + attribute.values.len().min(top_n)), merged.grid.intervals)?;
+        attribute.lines(name, merged, top_n, &mut lines);
     }
-    lines
+    Ok(lines)
 }
 
 impl AttributeParts<'_> {

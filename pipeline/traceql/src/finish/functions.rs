@@ -7,64 +7,74 @@ use vivace_proto::internal::Exemplar;
 
 use super::merged::{Merged, Partial};
 use super::{Labels, Line, compare};
+use crate::EvalError;
 use crate::ast::{Literal, MetricsFunction};
 use crate::collect::labels::LabelKey;
 use crate::collect::series::measure::Measure;
 use crate::collect::series::{BUCKET, buckets};
+use crate::limits::Room;
 
 /// Label that holds the function's name where there is no other label.
 pub(super) const NAME: &str = "__name__";
 /// Label of the quantile.
 const QUANTILE: &str = "p";
 
-/// The series of a metrics pipeline.
-pub(super) fn lines(merged: &Merged) -> Vec<Line> {
-    let intervals = 0..merged.grid.intervals;
+/// The series of a metrics pipeline; all, or the first `series_max` by their labels and one more.
+pub(super) fn lines(merged: &Merged, series_max: usize, room: &Room) -> Result<Vec<Line>, EvalError> {
     let divisor = Measure::of(&merged.function).divisor();
-    let value =
-        |partial: &Partial, interval| partial.value(interval).map_or(f64::NAN, |value| value / divisor);
+    let value = |_: u64, value: Option<f64>| value.map_or(f64::NAN, |value| value / divisor);
+    let values = |partial: &Partial| merged.samples(partial, f64::NAN, value);
+    let each =
+        |name: &str, samples: &dyn Fn(&Partial) -> Vec<f64>| each(merged, name, series_max, room, samples);
     match &merged.function {
         MetricsFunction::Rate => {
             let seconds = merged.grid.step_seconds().max(1e-9);
-            each(merged, "rate", |partial| {
-                intervals.clone().map(|at| partial.count(at) as f64 / seconds).collect()
-            })
+            each("rate", &|partial| merged.samples(partial, 0.0, |count, _| count as f64 / seconds))
         }
-        MetricsFunction::CountOverTime => each(merged, "count_over_time", |partial| counts(merged, partial)),
-        MetricsFunction::MinOverTime(_) => {
-            each(merged, "min_over_time", |partial| intervals.clone().map(|at| value(partial, at)).collect())
-        }
-        MetricsFunction::MaxOverTime(_) => {
-            each(merged, "max_over_time", |partial| intervals.clone().map(|at| value(partial, at)).collect())
-        }
-        MetricsFunction::SumOverTime(_) => {
-            each(merged, "sum_over_time", |partial| intervals.clone().map(|at| value(partial, at)).collect())
-        }
-        MetricsFunction::AvgOverTime(_) => each(merged, "avg_over_time", |partial| {
-            intervals.clone().map(|at| value(partial, at) / partial.count(at) as f64).collect()
+        MetricsFunction::CountOverTime => each("count_over_time", &|partial| counts(merged, partial)),
+        MetricsFunction::MinOverTime(_) => each("min_over_time", &values),
+        MetricsFunction::MaxOverTime(_) => each("max_over_time", &values),
+        MetricsFunction::SumOverTime(_) => each("sum_over_time", &values),
+        MetricsFunction::AvgOverTime(_) => each("avg_over_time", &|partial| {
+            merged.samples(partial, f64::NAN, |count, sum| value(count, sum) / count as f64)
         }),
-        MetricsFunction::QuantileOverTime(_, quantiles) => quantile_lines(merged, quantiles, divisor),
-        MetricsFunction::HistogramOverTime(_) => histogram_lines(merged, divisor),
-        MetricsFunction::Compare { top_n, .. } => compare::lines(merged, *top_n),
+        MetricsFunction::QuantileOverTime(_, quantiles) => quantile_lines(merged, quantiles, divisor, room),
+        MetricsFunction::HistogramOverTime(_) => {
+            room.take(merged.partials.len(), merged.grid.intervals)?;
+            Ok(histogram_lines(merged, divisor))
+        }
+        MetricsFunction::Compare { top_n, .. } => compare::lines(merged, *top_n, room),
     }
 }
 
 /// Counts of all intervals; none is 0.
 pub(super) fn counts(merged: &Merged, partial: &Partial) -> Vec<f64> {
-    (0..merged.grid.intervals).map(|at| partial.count(at) as f64).collect()
+    merged.samples(partial, 0.0, |count, _| count as f64)
 }
 
 /// One series for each partial one.
-fn each(merged: &Merged, name: &str, samples: impl Fn(&Partial) -> Vec<f64>) -> Vec<Line> {
-    let exemplars = exemplars(merged);
-    let lines = merged.partials.iter().zip(exemplars).map(|(partial, exemplars)| {
+fn each(
+    merged: &Merged,
+    name: &str,
+    series_max: usize,
+    room: &Room,
+    samples: &dyn Fn(&Partial) -> Vec<f64>,
+) -> Result<Vec<Line>, EvalError> {
+    let mut partials: Vec<_> = merged.partials.iter().zip(exemplars(merged)).collect();
+    let most = series_max.saturating_add(1);
+    if partials.len() > most {
+        partials.sort_by(|(a, _), (b, _)| a.labels.cmp(&b.labels));
+        partials.truncate(most);
+    }
+    room.take(partials.len(), merged.grid.intervals)?;
+    let lines = partials.into_iter().map(|(partial, exemplars)| {
         let mut labels = partial.labels.clone();
         if merged.single {
             labels.push((NAME.into(), LabelKey::text(name)));
         }
         Line { labels, samples: samples(partial), exemplars }
     });
-    lines.collect()
+    Ok(lines.collect())
 }
 
 /// Exemplars of each partial series, with values as they are told.
@@ -102,7 +112,12 @@ struct Buckets<'a> {
     exemplars: Vec<(u32, Exemplar)>,
 }
 
-fn quantile_lines(merged: &Merged, quantiles: &[f64], divisor: f64) -> Vec<Line> {
+fn quantile_lines(
+    merged: &Merged,
+    quantiles: &[f64],
+    divisor: f64,
+    room: &Room,
+) -> Result<Vec<Line>, EvalError> {
     let mut series: BTreeMap<Labels, Buckets<'_>> = BTreeMap::new();
     for (partial, exemplars) in merged.partials.iter().zip(exemplars(merged)) {
         let (labels, edge) = split_bucket(&partial.labels);
@@ -110,6 +125,7 @@ fn quantile_lines(merged: &Merged, quantiles: &[f64], divisor: f64) -> Vec<Line>
         buckets.edges.push((edge, partial));
         buckets.exemplars.extend(exemplars);
     }
+    room.take(series.len().saturating_mul(quantiles.len()), merged.grid.intervals)?;
     let name: Arc<str> = QUANTILE.into();
     let mut lines = Vec::with_capacity(series.len() * quantiles.len());
     for (labels, mut series) in series {
@@ -121,9 +137,15 @@ fn quantile_lines(merged: &Merged, quantiles: &[f64], divisor: f64) -> Vec<Line>
             lines.push(Line { labels, samples: Vec::new(), exemplars: Vec::new() });
         }
         let own = &mut lines[start..];
+        let mut steps: Vec<_> =
+            series.edges.iter().map(|(edge, partial)| (*edge, partial.steps.iter().peekable())).collect();
+        let mut counts = Vec::with_capacity(steps.len());
         for interval in 0..merged.grid.intervals {
-            let counts: Vec<_> =
-                series.edges.iter().map(|(edge, partial)| (*edge, partial.count(interval))).collect();
+            counts.clear();
+            counts.extend(steps.iter_mut().map(|(edge, steps)| {
+                let step = steps.next_if(|(own, ..)| *own == interval);
+                (*edge, step.map_or(0, |(_, count, _)| count))
+            }));
             for (line, quantile) in own.iter_mut().zip(quantiles) {
                 line.samples.push(buckets::quantile(*quantile, &counts) / divisor);
             }
@@ -132,7 +154,7 @@ fn quantile_lines(merged: &Merged, quantiles: &[f64], divisor: f64) -> Vec<Line>
             place(own, interval, exemplar);
         }
     }
-    lines
+    Ok(lines)
 }
 
 /// Gives an exemplar to the quantile that is nearest to it.

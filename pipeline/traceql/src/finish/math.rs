@@ -13,6 +13,7 @@ use super::{Labels, Line, stages};
 use crate::EvalError;
 use crate::ast::{BinaryOp, MetricsExpr};
 use crate::collect::labels::LabelKey;
+use crate::limits::Room;
 
 /// The value of a metrics expression.
 #[derive(Debug)]
@@ -21,40 +22,57 @@ pub(super) enum Outcome {
     Number(f64),
 }
 
-/// Evaluates an expression; pipelines come in the order in which they are written.
-pub(super) fn evaluate(body: &MetricsExpr, pipelines: &mut Iter<'_, Merged>) -> Result<Outcome, EvalError> {
-    match body {
-        MetricsExpr::Pipeline { .. } => {
-            let merged = pipelines.next().expect("made of the same expression");
-            Ok(Outcome::Lines(functions::lines(merged)))
+/// An expression being evaluated.
+pub(super) struct Evaluation<'a> {
+    /// What was added up, in the order in which pipelines are written.
+    pub(super) pipelines: Iter<'a, Merged>,
+    pub(super) room: &'a Room,
+}
+
+impl Evaluation<'_> {
+    pub(super) fn evaluate(&mut self, body: &MetricsExpr) -> Result<Outcome, EvalError> {
+        match body {
+            MetricsExpr::Pipeline { .. } => self.pipeline(usize::MAX),
+            MetricsExpr::Stage { input, stage } => {
+                let Outcome::Lines(mut lines) = self.evaluate(input)? else {
+                    return Err(EvalError::Query("a number has no series to choose from".into()));
+                };
+                stages::apply(stage, &mut lines)?;
+                Ok(Outcome::Lines(lines))
+            }
+            MetricsExpr::Number(literal) => Ok(Outcome::Number(stages::number(literal)?)),
+            MetricsExpr::Binary { op, left, right } => {
+                let operator = Operator::new(*op)?;
+                let (left, right) = (self.evaluate(left)?, self.evaluate(right)?);
+                self.combine(operator, left, right)
+            }
         }
-        MetricsExpr::Stage { input, stage } => {
-            let Outcome::Lines(mut lines) = evaluate(input, pipelines)? else {
-                return Err(EvalError::Query("a number has no series to choose from".into()));
-            };
-            stages::apply(stage, &mut lines)?;
-            Ok(Outcome::Lines(lines))
-        }
-        MetricsExpr::Number(literal) => Ok(Outcome::Number(stages::number(literal)?)),
-        MetricsExpr::Binary { op, left, right } => {
-            let operator = Operator::new(*op)?;
-            let left = evaluate(left, pipelines)?;
-            let right = evaluate(right, pipelines)?;
-            Ok(match (left, right) {
-                (Outcome::Number(left), Outcome::Number(right)) => {
-                    Outcome::Number((operator.apply)(left, right))
-                }
-                (Outcome::Lines(lines), Outcome::Number(number)) => {
-                    let name = |name: &str| operator.name(name, &number.to_string());
-                    Outcome::Lines(each(lines, |sample| (operator.apply)(sample, number), name))
-                }
-                (Outcome::Number(number), Outcome::Lines(lines)) => {
-                    let name = |name: &str| operator.name(&number.to_string(), name);
-                    Outcome::Lines(each(lines, |sample| (operator.apply)(number, sample), name))
-                }
-                (Outcome::Lines(left), Outcome::Lines(right)) => Outcome::Lines(operator.join(&left, &right)),
-            })
-        }
+    }
+
+    /// The series of the next pipeline. Of more than `series_max` one more is given, which says that some were left out.
+    pub(super) fn pipeline(&mut self, series_max: usize) -> Result<Outcome, EvalError> {
+        let merged = self.pipelines.next().expect("made of the same expression");
+        Ok(Outcome::Lines(functions::lines(merged, series_max, self.room)?))
+    }
+
+    fn combine(&self, operator: Operator, left: Outcome, right: Outcome) -> Result<Outcome, EvalError> {
+        Ok(match (left, right) {
+            (Outcome::Number(left), Outcome::Number(right)) => Outcome::Number((operator.apply)(left, right)),
+            (Outcome::Lines(lines), Outcome::Number(number)) => {
+                let name = |name: &str| operator.name(name, &number.to_string());
+                Outcome::Lines(each(lines, |sample| (operator.apply)(sample, number), name))
+            }
+            (Outcome::Number(number), Outcome::Lines(lines)) => {
+                let name = |name: &str| operator.name(&number.to_string(), name);
+                Outcome::Lines(each(lines, |sample| (operator.apply)(number, sample), name))
+            }
+            (Outcome::Lines(left), Outcome::Lines(right)) => {
+                let steps = left.first().map_or(0, |line| line.samples.len());
+                let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+                self.room.take(left.len().max(right.len()), steps)?;
+                Outcome::Lines(operator.join(&left, &right))
+            }
+        })
     }
 }
 

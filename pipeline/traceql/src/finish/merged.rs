@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashSet, HashTable};
 use vivace_proto::internal::{Exemplar, Label, PartialSeries};
 
 use super::Labels;
+use super::steps::Steps;
 use crate::ast::MetricsFunction;
 use crate::collect::labels::LabelKey;
 use crate::collect::series::cells::Fold;
@@ -14,8 +16,8 @@ use crate::collect::series::exemplars::Exemplars;
 use crate::collect::series::measure::Measure;
 use crate::{EvalError, Grid};
 
-/// Cells of a pipeline at most: 128 MiB, or twice that where values are folded.
-const CELLS_MAX: usize = 1 << 24;
+/// Beside its labels and steps: its place in the table, and what the allocator rounds up.
+const SERIES_OVERHEAD: usize = 64;
 
 /// Partial series by their labels.
 #[derive(Debug)]
@@ -25,73 +27,71 @@ pub(super) struct Merged {
     pub(super) single: bool,
     pub(super) grid: Grid,
     pub(super) partials: Vec<Partial>,
-    /// Some found no place.
-    pub(super) full: bool,
     exemplars: Exemplars,
-    numbers: HashMap<Labels, u32, RandomState>,
+    /// Numbers of the partial series, by the hash of their labels.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     names: HashSet<Arc<str>, RandomState>,
-    cells: usize,
+    /// Of labels and steps.
+    bytes: usize,
 }
 
-/// A series of jobs: counts and folded values of the intervals from `first` on.
+/// A series of jobs.
 #[derive(Debug)]
 pub(super) struct Partial {
     pub(super) labels: Labels,
-    first: u32,
-    counts: Vec<u64>,
-    values: Vec<f64>,
+    pub(super) steps: Steps,
 }
 
 impl Merged {
     pub(super) fn new(function: MetricsFunction, single: bool, grid: Grid, exemplars_max: usize) -> Self {
         let exemplars = Exemplars::new(grid.intervals, exemplars_max);
-        let (partials, numbers, names) = Default::default();
-        Self { function, single, grid, partials, full: false, exemplars, numbers, names, cells: 0 }
+        let (partials, numbers, hasher, names) = Default::default();
+        Self { function, single, grid, partials, exemplars, numbers, hasher, names, bytes: 0 }
+    }
+
+    /// Bytes of memory held, about.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes + self.partials.capacity() * size_of::<Partial>()
     }
 
     pub(super) fn add(&mut self, series: PartialSeries) -> Result<(), EvalError> {
         let fold = Measure::of(&self.function).fold;
         self.check(&series, fold)?;
-        let Some((first, last)) = series.intervals.first().copied().zip(series.intervals.last().copied())
-        else {
+        if series.intervals.is_empty() {
             return Ok(());
-        };
+        }
         let labels: Labels = series.labels.into_iter().map(|label| self.label(label)).collect();
-        let number = match self.numbers.get(&labels) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.partials.len()).expect("bounded by the cells");
-                self.partials.push(Partial {
-                    labels: labels.clone(),
-                    first,
-                    counts: Vec::new(),
-                    values: Vec::new(),
-                });
-                self.numbers.insert(labels, number);
-                number
-            }
-        };
-        let partial = &mut self.partials[number as usize];
-        let more = partial.cells_with(first, last) - partial.counts.len();
-        if self.cells + more > CELLS_MAX {
-            self.full = true;
-            return Ok(());
-        }
-        self.cells += more;
-        partial.cover(first, last, fold);
-        for (at, interval) in series.intervals.iter().enumerate() {
-            let cell = (interval - partial.first) as usize;
-            partial.counts[cell] = partial.counts[cell].saturating_add(series.counts[at]);
-            if fold != Fold::Count {
-                fold.fold(&mut partial.values[cell], series.values[at]);
-            }
-        }
+        let number = self.number(labels)?;
+        let steps = &mut self.partials[number as usize].steps;
+        let before = steps.bytes();
+        steps.add(&series.intervals, &series.counts, &series.values, fold);
+        self.bytes += steps.bytes() - before;
         for exemplar in series.exemplars {
             if let Some(interval) = self.grid.interval(exemplar.time) {
                 self.exemplars.offer(number, interval, exemplar, None);
             }
         }
         Ok(())
+    }
+
+    /// Number of the series of these labels.
+    fn number(&mut self, labels: Labels) -> Result<u32, EvalError> {
+        let Self { partials, numbers, hasher, bytes, .. } = self;
+        let hash = hasher.hash_one(&labels);
+        let same = |number: &u32| partials[*number as usize].labels == labels;
+        let hash_of = |number: &u32| hasher.hash_one(&partials[*number as usize].labels);
+        let vacant = match numbers.entry(hash, same, hash_of) {
+            Entry::Occupied(known) => return Ok(*known.get()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let number = u32::try_from(partials.len());
+        let number = number.map_err(|_| EvalError::TooLarge("the query has more series than 2^32".into()))?;
+        vacant.insert(number);
+        *bytes += SERIES_OVERHEAD + labels.capacity() * size_of::<(Arc<str>, LabelKey)>();
+        *bytes += labels.iter().map(|(_, value)| value.bytes()).sum::<usize>();
+        partials.push(Partial { labels, steps: Steps::default() });
+        Ok(number)
     }
 
     fn label(&mut self, label: Label) -> (Arc<str>, LabelKey) {
@@ -118,57 +118,25 @@ impl Merged {
         }
         by_series
     }
+
+    /// A number for each interval: `empty` where there is none.
+    pub(super) fn samples(
+        &self,
+        partial: &Partial,
+        empty: f64,
+        sample: impl Fn(u64, Option<f64>) -> f64,
+    ) -> Vec<f64> {
+        let mut samples = vec![empty; self.grid.intervals as usize];
+        for (interval, count, value) in partial.steps.iter() {
+            samples[interval as usize] = sample(count, value);
+        }
+        samples
+    }
 }
 
 impl Partial {
-    /// Count of an interval.
-    pub(super) fn count(&self, interval: u32) -> u64 {
-        let cell = interval.checked_sub(self.first).and_then(|cell| self.counts.get(cell as usize));
-        cell.copied().unwrap_or_default()
-    }
-
-    /// Folded value of an interval that has a count.
-    pub(super) fn value(&self, interval: u32) -> Option<f64> {
-        let cell = interval.checked_sub(self.first)? as usize;
-        self.counts.get(cell).filter(|count| **count > 0)?;
-        self.values.get(cell).copied()
-    }
-
     /// Count of all intervals.
     pub(super) fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.steps.total()
     }
-
-    fn end(&self) -> u32 {
-        self.first + self.counts.len() as u32
-    }
-
-    fn cells_with(&self, first: u32, last: u32) -> usize {
-        if self.counts.is_empty() {
-            return (last + 1 - first) as usize;
-        }
-        (self.end().max(last + 1) - self.first.min(first)) as usize
-    }
-
-    /// Makes room for intervals.
-    fn cover(&mut self, first: u32, last: u32, fold: Fold) {
-        if self.counts.is_empty() {
-            self.first = first;
-        }
-        let before = self.first.saturating_sub(first) as usize;
-        let cells = self.cells_with(first, last);
-        let after = cells - before - self.counts.len();
-        self.first -= before as u32;
-        grow(&mut self.counts, before, after, 0);
-        if fold != Fold::Count {
-            grow(&mut self.values, before, after, fold.start());
-        }
-    }
-}
-
-fn grow<T: Clone>(cells: &mut Vec<T>, before: usize, after: usize, empty: T) {
-    if before > 0 {
-        cells.splice(0..0, std::iter::repeat_n(empty.clone(), before));
-    }
-    cells.resize(cells.len() + after, empty);
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use vivace_model::schema::AttributeScope;
 use vivace_proto::internal::{Exemplar, FoundSeries, Label, LabelValue, PartialSeries, label_value};
 
+use vivace_model::ErrorKind;
+
 use super::{FinishOptions, Finished, SeriesMerger, finish, instant};
-use crate::Grid;
 use crate::ast::{
     Attribute, BinaryOp, FieldExpr, Intrinsic, Literal, MetricsExpr, MetricsFunction, Pipeline, SecondStage,
     SpansetExpr, Stage, Target,
 };
+use crate::{EvalError, Grid, GroupLimit};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -66,7 +68,13 @@ fn found(series: impl IntoIterator<Item = PartialSeries>) -> FoundSeries {
 }
 
 fn finished(body: &MetricsExpr, series: impl IntoIterator<Item = PartialSeries>) -> Finished {
-    finish(body, [found(series)], GRID, FinishOptions { series_max: 0, exemplars_max: 100 }).unwrap()
+    finish(
+        body,
+        [found(series)],
+        GRID,
+        FinishOptions { series_max: 0, exemplars_max: 100, ..FinishOptions::default() },
+    )
+    .unwrap()
 }
 
 /// Labels as text and samples, `None` where there is none.
@@ -292,7 +300,7 @@ fn labels_match_whatever_order_they_are_written_in() {
 #[test]
 fn series_are_limited_and_it_is_said() {
     let body = pipeline(MetricsFunction::CountOverTime, &[route()]);
-    let options = FinishOptions { series_max: 2, exemplars_max: 0 };
+    let options = FinishOptions { series_max: 2, exemplars_max: 0, ..FinishOptions::default() };
     let limited = finish(&body, [found(three_routes())], GRID, options).unwrap();
     assert!(limited.truncated);
     assert_eq!(limited.series.len(), 2);
@@ -361,4 +369,60 @@ fn comparisons_tell_the_same_values_of_both_sides() {
         .map(|(labels, first, second)| series(labels, [Some(first), Some(second), Some(0.0), Some(0.0)]))
         .into();
     assert_eq!(told(&finished(&body, series_of_jobs)), expected);
+}
+
+const DAY: Grid = Grid { start: 0, step: SECOND, intervals: 86_400, instant: false };
+
+fn limited(bytes_max: usize, series_max: usize) -> FinishOptions {
+    let groups = GroupLimit { bytes_max, setting: "VIVACE_GROUPS" };
+    FinishOptions { series_max, groups, ..FinishOptions::default() }
+}
+
+/// Spans of so many users, one each, at different steps.
+fn users(users: std::ops::Range<u32>) -> FoundSeries {
+    let user = |number: u32| {
+        let labels = [text("span.user", &format!("user {number}"))];
+        counted(0, &labels, &[(number * 7 % DAY.intervals, 1)])
+    };
+    found(users.map(user))
+}
+
+#[test]
+fn too_many_groups_end_the_query_while_they_are_added_up() {
+    let body = pipeline(MetricsFunction::Rate, &[route()]);
+    let mut merger = SeriesMerger::new(&body, DAY, limited(16 << 20, 100));
+    let failed = (0..300).find_map(|job| merger.add(users(job * 1000..(job + 1) * 1000)).err());
+    let Some(EvalError::TooLarge(message)) = &failed else { panic!("{failed:?}") };
+    assert!(message.contains("VIVACE_GROUPS") && message.contains("group by fewer values"), "{message}");
+    assert_eq!(failed.unwrap().kind(), ErrorKind::Invalid);
+    assert!(merger.bytes() < 17 << 20, "{}", merger.bytes());
+}
+
+#[test]
+fn groups_take_memory_for_the_steps_that_they_have() {
+    let body = pipeline(MetricsFunction::Rate, &[route()]);
+    let mut merger = SeriesMerger::new(&body, DAY, limited(4 << 20, 10));
+    merger.add(users(0..10_000)).unwrap();
+    let again = merger.bytes();
+    merger.add(users(0..10_000)).unwrap();
+    assert_eq!(merger.bytes(), again);
+    // Only series that are given out are written out, 700 KB each.
+    let mut few = SeriesMerger::new(&body, DAY, limited(16 << 20, 10));
+    few.add(users(0..10_000)).unwrap();
+    let finished = few.finish().unwrap();
+    assert_eq!((finished.series.len(), finished.truncated), (10, true));
+    assert_eq!(finished.series[0].labels[0].1, Literal::Text("user 0".into()));
+    assert_eq!(finished.series[1].labels[0].1, Literal::Text("user 1".into()));
+    assert_eq!(finished.series[2].labels[0].1, Literal::Text("user 10".into()));
+}
+
+#[test]
+fn series_that_have_to_be_written_out_have_a_limit_too() {
+    let top = stage(pipeline(MetricsFunction::Rate, &[route()]), SecondStage::TopK(2));
+    let both = binary(BinaryOp::Add, top.clone(), top.clone());
+    for body in [top, both] {
+        let mut merger = SeriesMerger::new(&body, DAY, limited(64 << 20, 10));
+        merger.add(users(0..1000)).unwrap();
+        assert!(matches!(merger.finish(), Err(EvalError::TooLarge(_))));
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use vivace_proto::internal::{FoundTagScope, FoundTags};
 
 use crate::collect::labels::LabelKey;
+use crate::{EvalError, GroupLimit};
 
 /// Scopes of names, in the order in which answers tell them.
 pub(crate) const TAG_SCOPES: [&str; 5] = ["resource", "span", "event", "link", "instrumentation"];
@@ -14,17 +15,34 @@ pub(crate) const TAG_SCOPES: [&str; 5] = ["resource", "span", "event", "link", "
 #[derive(Debug)]
 pub struct TagsMerger {
     sets: TagSets,
+    groups: GroupLimit,
 }
 
 impl TagsMerger {
     /// Nothing yet; so many names of a scope and so many values at most.
     #[must_use]
     pub fn new(names_max: usize, values_max: usize) -> Self {
-        Self { sets: TagSets::new(names_max, values_max) }
+        Self { sets: TagSets::new(names_max, values_max), groups: GroupLimit::default() }
+    }
+
+    /// The same, within that much memory.
+    #[must_use]
+    pub const fn limited(mut self, groups: GroupLimit) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Bytes of memory held, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.sets.bytes()
     }
 
     /// Adds what a job found.
-    pub fn add(&mut self, found: FoundTags) {
+    ///
+    /// # Errors
+    /// [`EvalError::TooLarge`] if names and values take more memory than they may.
+    pub fn add(&mut self, found: FoundTags) -> Result<(), EvalError> {
         self.sets.truncated |= found.truncated;
         for scope in found.scopes {
             let Some(number) = TAG_SCOPES.iter().position(|name| *name == scope.name) else { continue };
@@ -35,6 +53,7 @@ impl TagsMerger {
         for value in found.values {
             self.sets.insert_value(LabelKey::of_message(Some(value)));
         }
+        self.groups.check(self.bytes())
     }
 
     /// What would be told now: names and values in their order, scopes without names left out.
@@ -91,6 +110,16 @@ impl TagSets {
         }
     }
 
+    /// Bytes of memory held, about.
+    pub(crate) const fn bytes(&self) -> usize {
+        let (mut bytes, mut scope) = (self.values.bytes, 0);
+        while scope < self.names.len() {
+            bytes += self.names[scope].bytes;
+            scope += 1;
+        }
+        bytes
+    }
+
     pub(crate) fn into_found(self) -> FoundTags {
         let truncated =
             self.truncated || self.values.truncated || self.names.iter().any(|names| names.truncated);
@@ -113,12 +142,31 @@ impl TagSets {
 struct LeastSet<T> {
     items: BTreeSet<T>,
     max: usize,
+    /// Memory of the items.
+    bytes: usize,
     truncated: bool,
 }
 
-impl<T: Ord> LeastSet<T> {
+/// An item whose text is not in itself.
+trait TextBytes {
+    fn text_bytes(&self) -> usize;
+}
+
+impl TextBytes for String {
+    fn text_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl TextBytes for LabelKey {
+    fn text_bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl<T: Ord + TextBytes> LeastSet<T> {
     const fn new(max: usize) -> Self {
-        Self { items: BTreeSet::new(), max, truncated: false }
+        Self { items: BTreeSet::new(), max, bytes: 0, truncated: false }
     }
 
     fn contains<Q: Ord + ?Sized>(&self, item: &Q) -> bool
@@ -134,9 +182,21 @@ impl<T: Ord> LeastSet<T> {
     }
 
     fn insert(&mut self, item: T) {
-        if self.items.insert(item) && self.items.len() > self.max {
-            self.items.pop_last();
+        let bytes = Self::bytes_of(&item);
+        if !self.items.insert(item) {
+            return;
+        }
+        self.bytes += bytes;
+        if self.items.len() > self.max
+            && let Some(last) = self.items.pop_last()
+        {
+            self.bytes -= Self::bytes_of(&last);
             self.truncated = true;
         }
+    }
+
+    fn bytes_of(item: &T) -> usize {
+        // Nodes of the tree are half full at least.
+        2 * size_of::<T>() + item.text_bytes()
     }
 }

@@ -5,6 +5,7 @@ use vivace_proto::internal::{
 };
 
 use super::*;
+use crate::{EvalError, GroupLimit};
 
 fn span(id: u8, start: u64) -> FoundSpan {
     FoundSpan {
@@ -102,16 +103,16 @@ fn values(values: &[Wire]) -> FoundTags {
 #[test]
 fn tags_are_sets_with_limits() {
     let mut merger = TagsMerger::new(2, 3);
-    merger.add(values(&[Wire::Int(7), Wire::Text("b".into()), Wire::Status(2)]));
-    merger.add(values(&[Wire::Text("b".into())]));
+    merger.add(values(&[Wire::Int(7), Wire::Text("b".into()), Wire::Status(2)])).unwrap();
+    merger.add(values(&[Wire::Text("b".into())])).unwrap();
     assert!(!merger.best().truncated);
-    merger.add(values(&[Wire::Text("a".into()), Wire::Text("z".into())]));
+    merger.add(values(&[Wire::Text("a".into()), Wire::Text("z".into())])).unwrap();
     let scope = |name: &str, tags: &[&str]| FoundTagScope {
         name: name.into(),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
     };
     let scopes = vec![scope("link", &["x"]), scope("span", &["q", "p"]), scope("other", &["y"])];
-    merger.add(FoundTags { scopes, values: Vec::new(), truncated: false });
+    merger.add(FoundTags { scopes, values: Vec::new(), truncated: false }).unwrap();
     let found = merger.finish();
     assert_eq!(found.scopes, [scope("span", &["p", "q"]), scope("link", &["x"])]);
     assert_eq!(found.values, values(&[Wire::Int(7), Wire::Status(2), Wire::Text("a".into())]).values);
@@ -149,13 +150,25 @@ proptest! {
     ) {
         let found = |numbers: &[i64]| {
             let mut merger = TagsMerger::new(0, max);
-            merger.add(values(&numbers.iter().map(|number| Wire::Int(*number)).collect::<Vec<_>>()));
+            merger.add(values(&numbers.iter().map(|number| Wire::Int(*number)).collect::<Vec<_>>())).unwrap();
             merger.finish()
         };
         let (left, right) = numbers.split_at(cut.min(numbers.len()));
         let mut merger = TagsMerger::new(0, max);
-        merger.add(found(right));
-        merger.add(found(left));
+        merger.add(found(right)).unwrap();
+        merger.add(found(left)).unwrap();
         prop_assert_eq!(merger.finish(), found(&numbers));
     }
+}
+
+#[test]
+fn long_tags_end_the_query() {
+    let groups = GroupLimit { bytes_max: 10_000, setting: "VIVACE_GROUPS" };
+    let mut merger = TagsMerger::new(0, 100).limited(groups);
+    let text = |letter: &str| values(&[Wire::Text(letter.repeat(3000))]);
+    for letter in ["a", "b", "c"] {
+        merger.add(text(letter)).unwrap();
+        merger.add(text(letter)).unwrap();
+    }
+    assert!(matches!(merger.add(text("d")), Err(EvalError::TooLarge(_))));
 }

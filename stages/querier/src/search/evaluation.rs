@@ -12,13 +12,14 @@ use arrow::array::RecordBatch;
 use futures::stream::BoxStream;
 use futures::{TryStreamExt, try_join};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use vivace_model::UnixNanos;
 use vivace_model::scan::{Projection, TraceRuns};
 use vivace_proto::internal::SearchJobMetrics;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::{Collector, PlanKind, ScanPlan, Selected, Spans};
 
+use super::memory::{JobMemory, PiecePermit};
 use super::piece::{Piece, joined, ranges, take};
 use crate::JobError;
 use crate::compute::compute;
@@ -55,6 +56,7 @@ pub(super) struct Evaluation {
     concurrent: usize,
     /// The second step needs no other columns than the first.
     first_is_enough: bool,
+    memory: Arc<JobMemory>,
 }
 
 #[derive(Debug, Default)]
@@ -78,8 +80,11 @@ struct Step {
     batch: RecordBatch,
     runs: Arc<TraceRuns>,
     prune: bool,
-    _permit: OwnedSemaphorePermit,
+    permit: Arc<PiecePermit>,
 }
+
+/// The memory of the job, and the turn of the piece.
+type StepHeld = (Arc<JobMemory>, Arc<PiecePermit>);
 
 /// What the collector wants to know more of.
 struct Wanted {
@@ -97,14 +102,21 @@ impl Task {
 }
 
 impl Evaluation {
-    pub(super) fn new(plan: &Arc<ScanPlan>, permits: &Arc<Semaphore>, concurrent: usize) -> Arc<Self> {
+    pub(super) fn new(
+        plan: &Arc<ScanPlan>,
+        collector: Collector,
+        permits: &Arc<Semaphore>,
+        concurrent: usize,
+        memory: &Arc<JobMemory>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             plan: Arc::clone(plan),
             state: Mutex::default(),
-            collector: Arc::new(Mutex::new(Collector::new(plan))),
+            collector: Arc::new(Mutex::new(collector)),
             permits: Arc::clone(permits),
             concurrent,
             first_is_enough: covers(plan.first(), plan.second()),
+            memory: Arc::clone(memory),
         })
     }
 
@@ -112,8 +124,8 @@ impl Evaluation {
         &self.plan
     }
 
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, JobError> {
-        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| JobError::Stopped)
+    pub(super) async fn permit(&self) -> Result<Arc<PiecePermit>, JobError> {
+        Ok(Arc::new(self.memory.piece(&self.permits).await?))
     }
 
     /// Changes what is counted.
@@ -197,11 +209,7 @@ impl Evaluation {
     }
 
     /// Selects spans. None: nothing was found.
-    async fn first(
-        self: Arc<Self>,
-        task: Task,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Option<Step>, JobError> {
+    async fn first(self: Arc<Self>, task: Task, permit: Arc<PiecePermit>) -> Result<Option<Step>, JobError> {
         if self.ruled_out(&task).await? {
             self.looked(task.piece, Vec::new(), false);
             return Ok(None);
@@ -215,8 +223,14 @@ impl Evaluation {
             metrics.spans_inspected += batch.num_rows() as u64;
             metrics.traces_inspected += read.map_or(all.len(), Vec::len) as u64;
         });
+        // Recent data is counted where it came in.
+        if !piece.is_held() {
+            permit.has_read(&batch);
+        }
         let plan = Arc::clone(&self.plan);
+        let held = self.held(&permit);
         let select = move || {
+            let _held = held;
             let runs = if few { picked(&all, traces.as_deref()) } else { Arc::clone(&all) };
             if matches!(plan.kind(), PlanKind::Summaries { .. }) {
                 return Ok((batch, runs, Vec::new(), traces, true));
@@ -234,19 +248,19 @@ impl Evaluation {
             return Ok(None);
         }
         let traces = traces.filter(|_| few);
-        Ok(Some(Step { piece, rows, traces, selected, batch, runs, prune, _permit: permit }))
+        Ok(Some(Step { piece, rows, traces, selected, batch, runs, prune, permit }))
     }
 
     /// Collects what was selected.
     async fn second(&self, step: Step) -> Result<(), JobError> {
-        let Step { piece, rows, traces, selected, batch, runs, prune, _permit } = step;
+        let Step { piece, rows, traces, selected, batch, runs, prune, permit } = step;
         // What is left out must not depend on how fast pieces are read.
         if prune && self.too_old(&piece) {
             self.looked(piece, Vec::new(), true);
             return Ok(());
         }
         let enough = self.first_is_enough || piece.is_held();
-        let wanted = self.wanted(selected, &batch, &runs, enough).await?;
+        let wanted = self.wanted(selected, &batch, &runs, enough, self.held(&permit)).await?;
         let told = match self.plan.kind() {
             PlanKind::Traces { .. } => told(&wanted.rows, &runs, traces.as_deref()),
             _ => Vec::new(),
@@ -258,10 +272,13 @@ impl Evaluation {
         } else {
             let of_piece = of_piece(&wanted.rows, rows.as_deref());
             let second = piece.columns(self.plan.second(), Some(&of_piece)).await?;
-            let collector = Arc::clone(&self.collector);
+            permit.has_read(&second);
+            let (collector, held) = (Arc::clone(&self.collector), self.held(&permit));
             let take = move || {
                 let (first, second) = (Spans::new(&batch, &runs), Spans::picked(&second));
-                Ok(collector.lock().take(&wanted.selected, &first, &wanted.rows, &second)?)
+                let mut collector = collector.lock();
+                collector.take(&wanted.selected, &first, &wanted.rows, &second)?;
+                held.0.grouped(collector.bytes())
             };
             compute(take).await?;
         }
@@ -300,13 +317,24 @@ impl Evaluation {
     }
 
     /// Evaluates traces that were put together of several pieces.
-    pub(super) async fn assembled(&self, batch: RecordBatch, runs: TraceRuns) -> Result<(), JobError> {
+    pub(super) async fn assembled(
+        &self,
+        batch: RecordBatch,
+        runs: TraceRuns,
+        permit: Arc<PiecePermit>,
+    ) -> Result<(), JobError> {
         let (plan, runs) = (Arc::clone(&self.plan), Arc::new(runs));
+        permit.has_read(&batch);
+        let held = self.held(&permit);
         self.count(|metrics| metrics.spans_inspected += batch.num_rows() as u64);
         let (moved, of_batch) = (batch.clone(), Arc::clone(&runs));
-        let selected = compute(move || Ok(plan.select(&Spans::new(&moved, &of_batch))?)).await?;
+        let select = move || {
+            let _held = held;
+            Ok(plan.select(&Spans::new(&moved, &of_batch))?)
+        };
+        let selected = compute(select).await?;
         if selected.iter().any(|selected| !selected.rows.is_empty()) {
-            self.wanted(selected, &batch, &runs, true).await?;
+            self.wanted(selected, &batch, &runs, true, self.held(&permit)).await?;
         }
         Ok(())
     }
@@ -318,6 +346,7 @@ impl Evaluation {
         batch: &RecordBatch,
         runs: &Arc<TraceRuns>,
         enough: bool,
+        held: StepHeld,
     ) -> Result<Wanted, JobError> {
         let (batch, runs) = (batch.clone(), Arc::clone(runs));
         let collector = Arc::clone(&self.collector);
@@ -330,10 +359,16 @@ impl Evaluation {
                 let second =
                     if rows.len() == batch.num_rows() { batch.clone() } else { take(&batch, rows.clone())? };
                 collector.take(&selected, &first, &rows, &Spans::picked(&second))?;
+                held.0.grouped(collector.bytes())?;
             }
             Ok(Wanted { selected, rows, taken })
         };
         compute(work).await
+    }
+
+    /// What a step off the async threads holds: it goes on where nobody waits for it any more.
+    fn held(&self, permit: &Arc<PiecePermit>) -> StepHeld {
+        (Arc::clone(&self.memory), Arc::clone(permit))
     }
 
     fn looked(&self, piece: Piece, told: Vec<u32>, inspected: bool) {

@@ -1,5 +1,7 @@
 //! How what a search found goes out: in messages of bounded size.
 
+use std::sync::Arc;
+
 use futures::{StreamExt, stream};
 use prost::Message;
 use tonic::Status;
@@ -8,6 +10,8 @@ use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{
     FoundSeries, FoundTagScope, FoundTags, FoundTraces, PartStream, SearchJobMetrics, SearchJobPart,
 };
+
+use super::memory::JobMemory;
 
 /// Size that parts are cut at; a single trace or series that is larger goes alone.
 const PART_BYTES_MAX: usize = 2 << 20;
@@ -19,12 +23,14 @@ pub(crate) struct SearchAnswer {
     /// For recent data: complete for all records below this offset.
     pub(crate) through: Offset,
     pub(crate) metrics: SearchJobMetrics,
+    pub(super) memory: Arc<JobMemory>,
 }
 
 impl SearchAnswer {
     /// The answer as messages; `held` is dropped with the stream.
     pub(crate) fn into_stream(self, held: impl Send + 'static) -> PartStream<SearchJobPart> {
-        let Self { found, through, metrics } = self;
+        let Self { found, through, metrics, memory } = self;
+        let held = (held, memory);
         let found = split(found, PART_BYTES_MAX);
         let last = found.len() - 1;
         let parts = found.into_iter().enumerate().map(move |(index, found)| SearchJobPart {
@@ -99,6 +105,7 @@ fn cut<T>(items: Vec<T>, bytes_max: usize, bytes: impl Fn(&T) -> usize) -> Vec<V
 #[cfg(test)]
 mod tests {
     use futures::TryStreamExt;
+    use vivace_memory::{Governor, Part};
     use vivace_proto::internal::{FoundTrace, LabelValue};
 
     use super::*;
@@ -138,12 +145,14 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_last_part_has_metrics() {
+        let memory = Governor::unlimited();
         for count in [0, 1, 200_000_u32] {
             let traces = (0..count).map(|number| trace(number as u8)).collect();
             let answer = SearchAnswer {
                 found: Found::Traces(FoundTraces { traces, more: false }),
                 through: Offset(7),
                 metrics: SearchJobMetrics::default(),
+                memory: JobMemory::new(&memory, memory.empty(Part::Tail)),
             };
             let parts: Vec<_> = answer.into_stream(()).try_collect().await.unwrap();
             assert_eq!(parts.len() > 1, count > 1);

@@ -102,9 +102,9 @@ pub(super) async fn wholes(
     let mut columns = evaluation.plan().columns();
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
-        let _permit = evaluation.permit().await?;
+        let permit = evaluation.permit().await?;
         let (batch, runs) = plan.assemble(window.clone(), &columns, limits.concurrent).await?;
-        evaluation.assembled(batch, runs).await?;
+        evaluation.assembled(batch, runs, permit).await?;
     }
     Ok(())
 }
@@ -134,10 +134,14 @@ async fn candidates(
             candidates.extend(part.runs.ids().iter().map(|id| u128::from_be_bytes(*id)));
             continue;
         };
-        let _permit = evaluation.permit().await?;
+        let permit = evaluation.permit().await?;
         let batch = part.piece.columns(columns, None).await?;
+        if !part.piece.is_held() {
+            permit.has_read(&batch);
+        }
         let (plan, runs) = (Arc::clone(evaluation.plan()), Arc::clone(&part.runs));
         let meeting = move || {
+            let _held = permit;
             let met = condition::met(plan.condition(), &Spans::new(&batch, &runs))?;
             let traces = (0..runs.len()).filter(|trace| met[runs.rows_of(*trace)].contains(&true));
             Ok(traces.map(|trace| u128::from_be_bytes(runs.ids()[trace])).collect::<Vec<_>>())

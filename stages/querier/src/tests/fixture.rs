@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use vivace_block::{BlockReader, ReaderConfig};
 use vivace_log::memory::MemoryHandle;
 use vivace_log::{MemoryLog, NewRecord, Retention, SharedLog, TopicSpec};
+use vivace_memory::Governor;
 use vivace_model::{Offset, Partition};
 use vivace_proto::internal::querier_server::Querier as _;
 use vivace_proto::internal::recent_server::Recent;
@@ -120,6 +121,7 @@ pub(super) struct Fixture {
     pub(super) handle: MemoryHandle,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) querier: Querier,
+    pub(super) metrics: Metrics,
     _tasks: JoinSet<()>,
 }
 
@@ -133,9 +135,18 @@ pub(super) struct Answered {
 
 impl Fixture {
     pub(super) async fn new(config: Config, ingesters: &[(&str, &Arc<FakeIngester>)]) -> Self {
-        let memory = MemoryLog::new(1);
-        let handle = memory.handle();
-        let log: SharedLog = memory;
+        Self::within(Governor::unlimited(), config, ingesters).await
+    }
+
+    /// With that memory.
+    pub(super) async fn within(
+        memory: Arc<Governor>,
+        config: Config,
+        ingesters: &[(&str, &Arc<FakeIngester>)],
+    ) -> Self {
+        let in_memory = MemoryLog::new(1);
+        let handle = in_memory.handle();
+        let log: SharedLog = in_memory;
         for (name, partitions, retention) in
             [(SPANS, 4, Retention::Time(Duration::from_secs(3600))), (OWNERS, 1, Retention::Compacted)]
         {
@@ -148,13 +159,15 @@ impl Fixture {
         let recent = ingesters.iter().fold(RecentServices::default(), |services, (address, ingester)| {
             services.with_local(*address, Arc::clone(ingester) as _)
         });
+        let metrics = Metrics::new(&mut Registry::default());
         let parts = Parts {
             blocks: Arc::new(reader),
             log: Arc::clone(&log),
             spans_topic: SPANS.into(),
             owners_topic: OWNERS.into(),
             recent,
-            metrics: Metrics::new(&mut Registry::default()),
+            memory,
+            metrics: metrics.clone(),
         };
         let querier = Querier::new(config, parts);
         let mut tasks = JoinSet::new();
@@ -162,7 +175,7 @@ impl Fixture {
         tasks.spawn(async move {
             running.run(ready, CancellationToken::new()).await.unwrap();
         });
-        Self { log, handle, store, querier, _tasks: tasks }
+        Self { log, handle, store, querier, metrics, _tasks: tasks }
     }
 
     pub(super) async fn announce(&self, address: Option<&str>) {

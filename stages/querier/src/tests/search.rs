@@ -9,6 +9,7 @@ use vivace_block::schema::{AttributeScope, fixed_fields};
 use vivace_block::{
     BlockConfig, Description, DuplicateFilter, OpenBlock, decode_batches, encode_batch, write_block,
 };
+use vivace_memory::{Governor, Part};
 use vivace_model::scan::Projection;
 use vivace_model::{ByteSize, Offset, OffsetRange, Spread, TenantId, UnixNanos};
 use vivace_proto::internal::search::Kind;
@@ -353,7 +354,7 @@ async fn too_much_recent_data_is_refused() {
     let spans: Vec<_> = (1..200).map(|id| made(1, id, 0, u64::from(id), "a")).collect();
     fixture.append_values([encoded(&spans)]).await;
     let status = fixture.search(with_recent(job(&series("{ } | rate()"), &[]))).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status.code(), Code::OutOfRange);
     assert!(status.message().contains("2000 bytes"), "{}", status.message());
 }
 
@@ -393,6 +394,38 @@ const WHOLES: [&str; 12] = [
 ];
 
 /// The same spans in one block, and all over the place.
+#[tokio::test]
+async fn too_many_groups_end_a_job() {
+    let config = Config { search_group_bytes_max: ByteSize(4096), ..Config::default() };
+    let memory = Governor::unlimited();
+    let fixture = Fixture::within(Arc::clone(&memory), config, &[]).await;
+    let spans: Vec<_> = (1..200).map(|id| made(1, id, 0, u64::from(id), "a")).collect();
+    let block = store(&fixture, "block", &spans, 1000).await;
+    let by = |query: &str| job(&series(query), std::slice::from_ref(&block));
+    assert_eq!(counted(&fixture, by("{ } | count_over_time() by(resource.service.name)")).await, 199);
+    let status = fixture.search(by("{ } | count_over_time() by(span.number)")).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{}", status.message());
+    assert!(status.message().contains("SEARCH_GROUP_BYTES_MAX"), "{}", status.message());
+    assert!(memory.peak(Part::Groups) > 0);
+    assert_eq!(memory.used(Part::Groups), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn recent_data_counts_as_much_as_it_takes() {
+    let spans: Vec<Made> = (1..200).map(|id| made(id, 1, 0, 1, "a")).collect();
+    let sent: usize = columns(&spans, 1).iter().map(|part| part.arrow.len()).sum();
+    // All columns of a message lie in it, and it counts once, not thirty times. These messages are small, so that what
+    // describes their arrays weighs as much.
+    let config = Config { search_recent_bytes_max: ByteSize(10 * sent as u64), ..Config::default() };
+    let ingester = FakeIngester::of_columns(move |_| Ok(columns(&spans, 1)));
+    let fixture = Fixture::new(config, &[("local", &ingester)]).await;
+    fixture.announce(Some("local")).await;
+    let names = Kind::TagNames(TagNamesKind { scope: String::new(), names_max: 100 });
+    let (found, ..) = run(&fixture, with_recent(job(&search("{ }", names), &[]))).await;
+    let Found::Tags(tags) = &found else { panic!("{found:?}") };
+    assert!(tags.scopes.iter().any(|scope| scope.tags.contains(&"service.name".to_owned())), "{tags:?}");
+}
+
 #[tokio::test]
 async fn wholes_do_not_depend_on_how_traces_are_cut() {
     for seed in 0..3 {

@@ -44,6 +44,9 @@ fn cut_off() -> Attempt {
     Attempt::Failed(Status::unavailable("answer was cut off"))
 }
 
+/// What was found takes so many times as much memory as its bytes on the wire.
+const DECODED: usize = 2;
+
 /// What a job found of a trace.
 #[derive(Debug)]
 pub(crate) struct JobAnswer {
@@ -63,7 +66,7 @@ impl Job for TraceJob {
         let (mut parts, mut held) = (Vec::new(), Held::default());
         while let Some(part) = stream.try_next().await? {
             if !part.traces_data.is_empty() {
-                budget.hold(&mut held, part.traces_data.len()).map_err(Attempt::Refused)?;
+                budget.hold(&mut held, part.traces_data.len(), 1).map_err(Attempt::Refused)?;
                 parts.push(part.traces_data);
             }
             if let Some(metrics) = part.metrics {
@@ -91,7 +94,7 @@ impl Job for SearchJob {
         let mut stream = querier.search(Request::new(self.clone())).await?.into_inner();
         let (mut found, mut held) = (Vec::new(), Held::default());
         while let Some(part) = stream.try_next().await? {
-            budget.hold(&mut held, part.encoded_len()).map_err(Attempt::Refused)?;
+            budget.hold(&mut held, part.encoded_len(), DECODED).map_err(Attempt::Refused)?;
             found.extend(part.found);
             if let Some(metrics) = part.metrics {
                 return Ok(SearchAnswer { found, metrics, held });

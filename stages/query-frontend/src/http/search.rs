@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::response::Response;
 use prost::Message;
 
 use super::accept::Format;
+use super::answer::answer;
 use super::logfmt;
 use super::params::Params;
+use crate::QueryError;
 use crate::answers::{
     instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2,
 };
@@ -20,10 +22,7 @@ use crate::request::{
     LIMIT_DEFAULT, SeriesRequest, TagNamesRequest, TagValuesRequest, TracesRequest, query_of_tags,
 };
 use crate::search::{FoundTagsSet, Reports};
-use crate::{Config, QueryError};
 
-/// Answers up to that size are written on the async thread, within a millisecond.
-const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Says that tags are missing in an answer, whose body has no place for it.
 const TRUNCATED: HeaderName = HeaderName::from_static("x-vivace-truncated");
 /// What a search understands besides attributes, which were parameters of their own once.
@@ -56,7 +55,7 @@ pub(super) async fn traces(
         range: params.range_or_since(inner.searcher.clock.now())?,
     };
     let found = inner.search(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), search_response(found), &inner.config).await
+    answer(Format::of(&headers), search_response(found), &inner).await
 }
 
 fn search_query(params: &Params) -> Result<String, QueryError> {
@@ -86,7 +85,7 @@ pub(super) async fn range(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, false)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), range_response(found), &inner.config).await
+    answer(Format::of(&headers), range_response(found), &inner).await
 }
 
 /// `/api/metrics/query`.
@@ -98,7 +97,7 @@ pub(super) async fn instant(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, true)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::Json, instant_response(found), &inner.config).await
+    answer(Format::Json, instant_response(found), &inner).await
 }
 
 fn series_request(inner: &Inner, params: &Params, instant: bool) -> Result<SeriesRequest, QueryError> {
@@ -148,7 +147,7 @@ async fn tag_names<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
     let truncated = found.tags.truncated;
-    let answer = answer(Format::of(headers), told(&request, found), &inner.config).await?;
+    let answer = answer(Format::of(headers), told(&request, found), inner).await?;
     Ok(marked(answer, truncated))
 }
 
@@ -196,7 +195,7 @@ async fn tag_values<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_values(tenants, &request, Reports::none()).await?;
     let truncated = found.tags.truncated;
-    let answer = answer(Format::of(headers), told(found), &inner.config).await?;
+    let answer = answer(Format::of(headers), told(found), inner).await?;
     Ok(marked(answer, truncated))
 }
 
@@ -212,41 +211,6 @@ fn marked(mut response: Response, truncated: bool) -> Response {
         response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
     }
     response
-}
-
-/// The message in the form that is wanted, unless it is too large.
-async fn answer<M>(format: Format, message: M, config: &Config) -> Result<Response, QueryError>
-where
-    M: Message + WriteJson + 'static,
-{
-    let bytes = message.encoded_len();
-    check_size(bytes, config)?;
-    let encode = move || match format {
-        Format::Protobuf => Ok(message.encode_to_vec()),
-        Format::Json => {
-            let mut out = Vec::new();
-            message.write_json(&mut out).map(|()| out)
-        }
-    };
-    let encoded = if bytes <= INLINE_BYTES_MAX {
-        encode()
-    } else {
-        vivace_runtime::compute(encode).await.map_err(|_| QueryError::Stopped)?
-    };
-    // Memory takes everything.
-    let encoded = encoded.map_err(|_| QueryError::Stopped)?;
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], encoded).into_response())
-}
-
-/// Refuses an answer that is too large.
-pub(crate) fn check_size(bytes: usize, config: &Config) -> Result<(), QueryError> {
-    let most = config.answer_bytes_max;
-    if bytes <= most.as_usize() {
-        return Ok(());
-    }
-    Err(QueryError::TooLarge(format!(
-        "answer of {bytes} bytes is larger than the limit of {most} (VIVACE_QUERY_FRONTEND_ANSWER_BYTES_MAX); ask for less"
-    )))
 }
 
 #[cfg(test)]

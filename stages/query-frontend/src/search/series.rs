@@ -1,7 +1,10 @@
 //! Adds up series.
 //! Guarantee: what a partition found counts only once all of it is there by one state of its ledger, so no span is counted twice.
 
+use std::sync::Arc;
+
 use tonic::Status;
+use vivace_memory::{Part, Permit};
 use vivace_model::ErrorKind;
 use vivace_proto::internal::FoundSeries;
 use vivace_proto::internal::search_job_part::Found;
@@ -21,6 +24,8 @@ pub(crate) struct FoundSeriesSet {
     /// In a report, nothing: a series that was told once stays on the screen, and it may not be among the final ones.
     pub(crate) finished: Finished,
     pub(crate) totals: Totals,
+    /// Of the series.
+    pub(crate) _memory: Option<Arc<Permit>>,
 }
 
 /// What a shard found while it is not all there.
@@ -41,7 +46,12 @@ impl Searcher {
         let Body::Metrics(body) = &query.body else {
             return Err(QueryError::Invalid("the query is no metrics query".into()));
         };
-        let options = FinishOptions { series_max: *series_max, exemplars_max: *exemplars_max as usize };
+        let options = FinishOptions {
+            series_max: *series_max,
+            exemplars_max: *exemplars_max as usize,
+            groups: self.groups(),
+        };
+        let mut memory = self.memory.empty(Part::Groups);
         let mut merger = SeriesMerger::new(body, *grid, options);
         let mut run = Run::new(self, asked, 0, self.config.query_jobs_max)?;
         let mut pending: Vec<_> = (0..run.shards()).map(|_| Pending::default()).collect();
@@ -49,7 +59,7 @@ impl Searcher {
             let step = tokio::select! {
                 biased;
                 () = reports.due() => {
-                    let report = FoundSeriesSet { grid: *grid, finished: Finished::default(), totals: run.totals() };
+                    let report = FoundSeriesSet { grid: *grid, finished: Finished::default(), totals: run.totals(), _memory: None };
                     reports.send(report).await;
                     continue;
                 }
@@ -61,6 +71,7 @@ impl Searcher {
                     if run.is_finished(shard) {
                         for found in std::mem::take(&mut pending[shard]).found {
                             merger.add(found).map_err(told)?;
+                            memory.resize(merger.bytes())?;
                         }
                     }
                 }
@@ -69,9 +80,15 @@ impl Searcher {
             }
         }
         let totals = run.totals();
-        let finish = vivace_runtime::compute(move || merger.finish());
-        let finished = finish.await.map_err(|_| QueryError::Stopped)?.map_err(told)?;
-        Ok(FoundSeriesSet { grid: *grid, finished, totals })
+        memory.grow(merger.finished_bytes())?;
+        let finish = move || {
+            let finished = merger.finish();
+            drop(merger);
+            (finished, memory)
+        };
+        let (finished, memory) = vivace_runtime::compute(finish).await.map_err(|_| QueryError::Stopped)?;
+        let (finished, memory) = (finished.map_err(told)?, Some(Arc::new(memory)));
+        Ok(FoundSeriesSet { grid: *grid, finished, totals, _memory: memory })
     }
 }
 
@@ -88,8 +105,12 @@ impl Pending {
     }
 }
 
-fn told(error: EvalError) -> QueryError {
+/// What is wrong with a query, as whoever asked should hear it.
+pub(super) fn told(error: EvalError) -> QueryError {
     match error.kind() {
+        ErrorKind::Invalid if matches!(error, EvalError::TooLarge(_)) => {
+            QueryError::TooLarge(error.to_string())
+        }
         ErrorKind::Invalid => QueryError::Invalid(error.to_string()),
         ErrorKind::Unavailable | ErrorKind::Fenced | ErrorKind::Corrupt => {
             QueryError::Job(Status::data_loss(error.to_string()))

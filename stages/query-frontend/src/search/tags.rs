@@ -1,11 +1,13 @@
 //! Finds names and values of attributes.
 
+use vivace_memory::Part;
 use vivace_proto::internal::FoundTags;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::TagsMerger;
 
 use super::plan::Asked;
 use super::run::{Run, Step};
+use super::series::told;
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
 
@@ -26,7 +28,8 @@ impl Searcher {
     ) -> Result<FoundTagsSet, QueryError> {
         let mut run = Run::new(self, asked, 0, self.config.query_jobs_max)?;
         // A tag that was found by a View that is too old is a tag nevertheless: nothing is taken back.
-        let mut merger = TagsMerger::new(tags_max, tags_max);
+        let mut merger = TagsMerger::new(tags_max, tags_max).limited(self.groups());
+        let mut memory = self.memory.empty(Part::Groups);
         loop {
             let step = tokio::select! {
                 biased;
@@ -45,7 +48,8 @@ impl Searcher {
                 let Found::Tags(tags) = found else {
                     return Err(QueryError::unexpected_answer());
                 };
-                merger.add(tags);
+                merger.add(tags).map_err(told)?;
+                memory.resize(merger.bytes())?;
             }
         }
         Ok(FoundTagsSet { tags: merger.finish(), totals: run.totals() })

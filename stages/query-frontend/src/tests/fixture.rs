@@ -22,6 +22,7 @@ use vivace_block::{
 use vivace_ledger::{BlockMeta, Chain, EntryBody, Proposal, ViewKeeper};
 use vivace_log::memory::MemoryHandle;
 use vivace_log::{MemoryLog, NewRecord, Retention, SharedLog, TopicSpec};
+use vivace_memory::Governor;
 use vivace_model::{
     BlockId, ByteSize, Clock, ManualClock, Offset, OffsetRange, Overrides, Partition, Spread, TenantId,
     UnixNanos, partition_of,
@@ -118,6 +119,8 @@ pub(super) struct Options {
     /// Answers the jobs instead of a real querier.
     pub(super) fake: Option<QuerierService>,
     pub(super) multitenancy: bool,
+    /// The memory of the query-frontend and its querier, if it has a limit.
+    pub(super) memory: Option<Arc<Governor>>,
     pub(super) overrides: Overrides,
     /// Leaves the query-frontend as it is before its ledger was read.
     pub(super) not_started: bool,
@@ -125,9 +128,10 @@ pub(super) struct Options {
 
 impl Fixture {
     pub(super) async fn new(options: Options) -> Self {
-        let memory = MemoryLog::new(1);
-        let handle = memory.handle();
-        let log: SharedLog = memory;
+        let in_memory = MemoryLog::new(1);
+        let handle = in_memory.handle();
+        let log: SharedLog = in_memory;
+        let memory = options.memory.unwrap_or_else(Governor::unlimited);
         for (name, partitions) in [(SPANS, PARTITIONS), (LEDGER, PARTITIONS), (OWNERS, 1)] {
             let retention = Retention::Time(Duration::from_secs(3600));
             let spec = TopicSpec { name: name.into(), partitions, replication: 1, retention };
@@ -145,6 +149,7 @@ impl Fixture {
             spans_topic: SPANS.into(),
             owners_topic: OWNERS.into(),
             recent: RecentServices::default().with_local("local", Arc::clone(&ingester) as _),
+            memory: Arc::clone(&memory),
             metrics: vivace_querier::Metrics::new(&mut Registry::default()),
         };
         let querier = Querier::new(options.querier, parts);
@@ -160,6 +165,7 @@ impl Fixture {
             multitenancy_enabled: options.multitenancy,
             build: BuildInfo::new("1.2.3"),
             services: Arc::new(|| "querier running\n".into()),
+            memory,
             metrics: metrics.clone(),
         };
         let frontend = QueryFrontend::new(options.config, parts);
@@ -167,8 +173,7 @@ impl Fixture {
         let streaming = frontend.streaming_api();
         let mut tasks = JoinSet::new();
         let readiness = Readiness::default();
-        let ready = readiness.check("querier");
-        let running = querier.clone();
+        let (running, ready) = (querier.clone(), readiness.check("querier"));
         tasks.spawn(async move { running.run(ready, CancellationToken::new()).await.unwrap() });
         if !options.not_started {
             let ready = readiness.check("query-frontend");

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::{StreamExt, stream};
 use prometheus_client::registry::Registry;
 use tonic::{Code, Request, Response, Status};
+use vivace_memory::Governor;
 use vivace_proto::internal::querier_server::Querier;
 use vivace_proto::internal::{JobMetrics, PartStream, TraceJob, TraceJobPart};
 
@@ -73,7 +74,7 @@ impl Querier for Flaky {
 fn dispatcher(members: &[&Arc<Flaky>]) -> Dispatcher {
     let members = members.iter().map(|flaky| Arc::clone(flaky) as _).collect();
     let metrics = Metrics::new(&mut Registry::default());
-    Dispatcher::new(Queriers::fixed(members), Budget::new(1 << 20), metrics, 16)
+    Dispatcher::new(Queriers::fixed(members), Budget::new(1 << 20, Governor::unlimited()), metrics, 16)
 }
 
 async fn run(dispatcher: &Dispatcher) -> Result<Vec<bytes::Bytes>, JobFailure> {
@@ -135,7 +136,7 @@ async fn without_a_querier_a_job_fails() {
 async fn bytes_over_the_budget_are_refused() {
     let flaky = Flaky::new(0, Failure::CutOff);
     let mut dispatcher = dispatcher(&[&flaky]);
-    dispatcher.budget = Budget::new(1024);
+    dispatcher.budget = Budget::new(1024, Governor::unlimited());
     let failure = run(&dispatcher).await.unwrap_err();
     assert!(matches!(failure, JobFailure::Query(error) if error.status() == 429));
     assert_eq!(flaky.asked(), 1);

@@ -260,9 +260,12 @@ async fn a_search_over_a_limit_names_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_queriers_say_is_passed_on() {
-    for (code, status) in
-        [(Code::InvalidArgument, 400), (Code::DataLoss, 500), (Code::ResourceExhausted, 429)]
-    {
+    for (code, status) in [
+        (Code::InvalidArgument, 400),
+        (Code::OutOfRange, 422),
+        (Code::DataLoss, 500),
+        (Code::ResourceExhausted, 429),
+    ] {
         let fixture = Scripted::new(move |_| Err(Status::new(code, "no"))).fixture(config()).await;
         let answer = fixture.get("/api/search?q=%7B%7D", &[]).await;
         assert_eq!(answer.status, status);

@@ -53,6 +53,8 @@ pub(crate) struct Cells {
     cells_max: usize,
     /// Something found no place.
     pub(crate) full: bool,
+    /// Because all cells are taken.
+    out_of_cells: bool,
 }
 
 impl Cells {
@@ -60,7 +62,17 @@ impl Cells {
         let page_shift = intervals.clamp(1, PAGE_INTERVALS).next_power_of_two().trailing_zeros();
         let pages_per_slot = (intervals.max(1) as usize).div_ceil(1 << page_shift);
         let (pages, counts, values) = Default::default();
-        Self { fold, page_shift, pages_per_slot, pages, counts, values, cells_max, full: false }
+        Self {
+            fold,
+            page_shift,
+            pages_per_slot,
+            pages,
+            counts,
+            values,
+            cells_max,
+            full: false,
+            out_of_cells: false,
+        }
     }
 
     /// Adds one to the cell of each pair of slot and interval.
@@ -110,6 +122,7 @@ impl Cells {
         let page_cells = 1 << self.page_shift;
         if self.counts.len() + page_cells > self.cells_max {
             self.full = true;
+            self.out_of_cells = true;
             return None;
         }
         if self.pages.len() <= index {
@@ -127,6 +140,18 @@ impl Cells {
     /// Whether there are values besides counts.
     pub(crate) fn has_values(&self) -> bool {
         self.fold != Fold::Count
+    }
+
+    /// Bytes of memory held; more than any limit, if something found no cell.
+    pub(crate) const fn bytes(&self) -> usize {
+        if self.out_of_cells { usize::MAX } else { self.held() }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) const fn held(&self) -> usize {
+        self.pages.capacity() * size_of::<u32>()
+            + self.counts.capacity() * size_of::<u64>()
+            + self.values.capacity() * size_of::<f64>()
     }
 
     /// Slots that there may be something in.

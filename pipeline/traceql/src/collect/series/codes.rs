@@ -83,6 +83,16 @@ impl ValueCodes {
         u32::try_from(self.keys.len()).ok().filter(|code| *code < UNKNOWN)
     }
 
+    /// Bytes of memory held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        // Texts come once, with the counters of their owners; maps and the list share them.
+        let texts = self.bytes + self.texts.len() * 2 * size_of::<usize>();
+        texts
+            + self.keys.capacity() * size_of::<LabelKey>()
+            + self.texts.capacity() * (size_of::<(Arc<str>, u32)>() + 1)
+            + self.others.capacity() * (size_of::<(LabelKey, u32)>() + 1)
+    }
+
     /// The value of a number.
     pub(crate) fn key(&self, code: u32) -> &LabelKey {
         &self.keys[code as usize]

@@ -129,6 +129,11 @@ impl CompareCollector {
         Ok(())
     }
 
+    /// Bytes of memory held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.attributes.iter().map(AttributeCounts::bytes).sum()
+    }
+
     /// Which rows count, and for what.
     fn compared(&mut self, batches: &Batches<'_>, rows: PickedRows<'_>) -> Result<Compared, EvalError> {
         let (start_side, starts) = batches.starts()?;

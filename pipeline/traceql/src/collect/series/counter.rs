@@ -16,7 +16,7 @@ use crate::collect::labels::LabelKey;
 use crate::grid::Intervals;
 use crate::{EvalError, Grid};
 
-/// Cells of a pipeline at most: 128 MiB, or twice that where values are folded.
+/// Cells of a pipeline at most, whatever the limit of groups: 128 MiB, or twice that where values are folded.
 const CELLS_MAX: usize = 1 << 24;
 
 /// Counts spans, or folds one number of each, by series and interval.
@@ -141,6 +141,12 @@ impl Counter {
     /// The same, to be changed.
     pub(crate) const fn exemplars_mut(&mut self) -> &mut Exemplars {
         &mut self.exemplars
+    }
+
+    /// Bytes of memory held, about; more than any limit if something found no place for want of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let pairs = self.buckets.as_ref().map_or(0, Pairs::bytes);
+        self.cells.bytes().saturating_add(pairs + self.tuples.bytes())
     }
 
     /// Adds all that was counted.

@@ -256,7 +256,7 @@ proptest! {
         all_first: bool,
     ) {
         let rows: Vec<Row> = jobs.iter().flatten().flatten().cloned().collect();
-        let options = FinishOptions { series_max: 0, exemplars_max: 14 };
+        let options = FinishOptions { series_max: 0, exemplars_max: 14, ..FinishOptions::default() };
         for function in functions() {
             for by in [vec![], vec![service()], vec![status_attribute(), service()]] {
                 let parts = jobs.iter().map(|job| found(&function, &by, GRID, job, all_first, (14, 0)));
@@ -289,9 +289,13 @@ fn exemplars_tell_what_was_measured() {
         .collect();
     let function = MetricsFunction::MaxOverTime(duration());
     let found = found(&function, &[], GRID, std::slice::from_ref(&rows), false, (20, 0));
-    let finished =
-        finish(&body(&function, &[]), [found], GRID, FinishOptions { series_max: 0, exemplars_max: 20 })
-            .unwrap();
+    let finished = finish(
+        &body(&function, &[]),
+        [found],
+        GRID,
+        FinishOptions { series_max: 0, exemplars_max: 20, ..FinishOptions::default() },
+    )
+    .unwrap();
     let exemplars = &finished.series[0].exemplars;
     assert_eq!(exemplars.len(), 20);
     for exemplar in exemplars {

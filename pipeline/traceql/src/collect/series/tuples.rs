@@ -74,6 +74,12 @@ impl Pairs {
         number
     }
 
+    /// Bytes of memory held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let far = self.far.capacity() * (size_of::<((u32, u32), u32)>() + 1);
+        far + self.table.capacity() * size_of::<u32>() + self.halves.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// The pair of a number.
     pub(crate) fn halves(&self, number: u32) -> (u32, u32) {
         self.halves[number as usize]
@@ -117,6 +123,12 @@ impl Tuples {
                 *tuple = pairs.number(*tuple, *code);
             }
         }
+    }
+
+    /// Bytes of memory held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let codes: usize = self.codes.iter().map(ValueCodes::bytes).sum();
+        codes + self.pairs.iter().map(Pairs::bytes).sum::<usize>()
     }
 
     /// Values of the labels of a series.

@@ -54,6 +54,11 @@ impl AttributeCounts {
         }
     }
 
+    /// Bytes of memory held, about. That a value found no cell is no lack of memory: it is counted with others then.
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.bytes() + self.values.held() + self.others.held()
+    }
+
     /// Keeps the most frequent values.
     pub(super) fn prune(&mut self) {
         if self.codes.len() <= VALUES_KEPT_MAX {

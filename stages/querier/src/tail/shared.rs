@@ -1,0 +1,168 @@
+//! The tail of one partition that all questions share: read once, by one reader, and extended as the log grows.
+//! Owns: its segments and their memory. Does not own: when it is given up, what does not fit into memory (`tail`).
+//! Guarantee: its segments follow each other without gap or overlap, from its start on.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+use vivace_block::DuplicateFilter;
+use vivace_log::{Reader, Record};
+use vivace_memory::{Governor, Part, Permit};
+use vivace_model::Offset;
+
+use super::segment::Segment;
+use super::{PartitionLog, SILENCE_MAX, fetch};
+use crate::JobError;
+use crate::compute::compute;
+
+/// Records of a segment, in bytes, before the next one begins: as much as a question looks at in one go.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// Memory that all shared tails together may take.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) held: AtomicUsize,
+    pub(super) bytes_max: usize,
+    pub(super) memory: Arc<Governor>,
+}
+
+/// The tail of a partition.
+#[derive(Debug)]
+pub(super) struct SharedTail {
+    start: Offset,
+    growth: Arc<tokio::sync::Mutex<Growth>>,
+    used: Mutex<Instant>,
+}
+
+/// What is there of a tail.
+#[derive(Debug, Clone)]
+pub(super) struct Grown {
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// Where it holds no more: the spans that it has.
+    pub(super) full: Option<Arc<DuplicateFilter>>,
+    /// Bytes that were read for it now.
+    pub(super) bytes_read: u64,
+}
+
+/// What grows. Whoever has it reads the log; all others wait.
+#[derive(Debug)]
+struct Growth {
+    room: Arc<Room>,
+    reader: Option<Box<dyn Reader>>,
+    next: Offset,
+    seen: DuplicateFilter,
+    segments: Vec<Arc<Segment>>,
+    full: Option<Arc<DuplicateFilter>>,
+    /// Memory of the segments but the last.
+    closed_bytes: usize,
+    /// Memory that is counted in `room`.
+    held: usize,
+    permit: Permit,
+}
+
+impl SharedTail {
+    pub(super) fn new(start: Offset, room: &Arc<Room>) -> Self {
+        let growth = Growth {
+            room: Arc::clone(room),
+            reader: None,
+            next: start,
+            // Random, so that nobody can prepare spans that collide.
+            seen: DuplicateFilter::new(RandomState::new().hash_one(0)),
+            segments: Vec::new(),
+            full: None,
+            closed_bytes: 0,
+            held: 0,
+            permit: room.memory.empty(Part::Tail),
+        };
+        Self { start, growth: Arc::new(tokio::sync::Mutex::new(growth)), used: Mutex::new(Instant::now()) }
+    }
+
+    pub(super) const fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// When it was last asked for.
+    pub(super) fn used(&self) -> Instant {
+        *self.used.lock()
+    }
+
+    pub(super) fn touch(&self) {
+        *self.used.lock() = Instant::now();
+    }
+
+    /// Whether it is full, and its first segment is of no use for questions from `from` on.
+    pub(super) fn is_outdated(&self, from: Offset) -> bool {
+        // Whoever grows it now finds it of use.
+        let Ok(growth) = self.growth.try_lock() else { return false };
+        growth.full.is_some() && growth.segments.first().is_none_or(|first| first.range().end <= from)
+    }
+
+    /// Reads on until all below `end` is there, or no more is held. Safe to drop.
+    pub(super) async fn grown(&self, log: &PartitionLog<'_>, end: Offset) -> Result<Grown, JobError> {
+        let silent = |offset| JobError::LogSilent { partition: log.partition, offset };
+        let growth = timeout(SILENCE_MAX, Arc::clone(&self.growth).lock_owned()).await;
+        let mut growth = growth.map_err(|_| silent(self.start))?;
+        let mut bytes_read = 0;
+        while growth.next < end && growth.full.is_none() {
+            let next = growth.next;
+            let reader = match &mut growth.reader {
+                Some(reader) => reader,
+                empty => empty.insert(log.read(next).await?),
+            };
+            let records = match timeout(SILENCE_MAX, fetch(reader.as_mut())).await {
+                Ok(Ok(records)) => records,
+                failed => {
+                    growth.reader = None;
+                    let Ok(Err(error)) = failed else { return Err(silent(next)) };
+                    return Err(log.failed(error));
+                }
+            };
+            bytes_read += records.iter().map(|record| record.value.len() as u64).sum::<u64>();
+            // The lock goes with the work: where nobody waits for it any more, the records are added nevertheless.
+            let take = move || {
+                growth.take(&records);
+                Ok(growth)
+            };
+            growth = compute(take).await?;
+        }
+        self.touch();
+        Ok(Grown { segments: growth.segments.clone(), full: growth.full.clone(), bytes_read })
+    }
+}
+
+impl Growth {
+    fn take(&mut self, records: &[Record]) {
+        let Some(last) = records.last() else { return };
+        let segment = match self.segments.last() {
+            Some(segment) if segment.bytes() < SEGMENT_BYTES => Arc::clone(segment),
+            full => {
+                self.closed_bytes += full.map_or(0, |segment| segment.memory_bytes());
+                let segment = Arc::new(Segment::new(self.next));
+                self.segments.push(Arc::clone(&segment));
+                segment
+            }
+        };
+        segment.append(records, &mut self.seen);
+        self.next = last.offset.next();
+        let bytes = self.closed_bytes + segment.memory_bytes() + self.seen.memory_bytes();
+        let held = self.room.held.fetch_add(bytes.saturating_sub(self.held), Ordering::Relaxed);
+        let all = held + bytes.saturating_sub(self.held);
+        self.held = self.held.max(bytes);
+        // What was read is there already, so it counts in any case.
+        let short = self.permit.resize(self.held).is_err();
+        self.permit.settle(self.held);
+        if short || all > self.room.bytes_max {
+            self.reader = None;
+            self.full = Some(Arc::new(std::mem::replace(&mut self.seen, DuplicateFilter::new(0))));
+        }
+    }
+}
+
+impl Drop for Growth {
+    fn drop(&mut self) {
+        self.room.held.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
