@@ -9,7 +9,7 @@ mod summary;
 mod tags;
 mod traces;
 
-use vivace_model::UnixNanos;
+use vivace_model::{UnixNanos, WorkBudget};
 use vivace_proto::internal::search_job_part::Found;
 
 use self::rows::WantedRows;
@@ -23,6 +23,7 @@ use crate::{EvalError, PlanKind, ScanPlan, Selected, Spans};
 #[derive(Debug)]
 pub struct Collector {
     kind: Kind,
+    budget: WorkBudget,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Collector {
     /// Nothing yet.
     #[must_use]
     pub fn new(plan: &ScanPlan) -> Self {
-        Self { kind: Kind::new(plan.kind()) }
+        Self { kind: Kind::new(plan.kind()), budget: plan.budget().clone() }
     }
 
     /// Rows of the batch that [`Self::take`] needs with the columns of [`ScanPlan::second`], ascending. To be called once
@@ -46,6 +47,9 @@ impl Collector {
     /// # Errors
     /// [`EvalError::Batch`] for a batch of another form.
     pub fn wanted(&mut self, selected: &[Selected], first: &Spans<'_>) -> Result<Vec<u32>, EvalError> {
+        let meter = self.budget.meter();
+        meter.check()?;
+        let first = &first.metered(&meter);
         match &mut self.kind {
             Kind::Traces(traces) => traces.wanted(selected, first),
             Kind::Series(series) => series.wanted(selected, first),
@@ -66,6 +70,9 @@ impl Collector {
         rows: &[u32],
         second: &Spans<'_>,
     ) -> Result<(), EvalError> {
+        let meter = self.budget.meter();
+        meter.check()?;
+        let (first, second) = (&first.metered(&meter), &second.metered(&meter));
         let wanted = WantedRows::new(first, rows, second)?;
         match &mut self.kind {
             Kind::Traces(traces) => traces.take(selected, &wanted),
