@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::stream::{self, Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use vivace_block::{RecordBatch, to_traces_data};
-use vivace_model::{Offset, Partition, TenantId, TraceId};
+use vivace_model::{CancelOnDrop, Offset, Partition, TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::{
     PartStream, RecentColumnsPart, RecentColumnsRequest, RecentTracePart, RecentTraceRequest,
@@ -39,6 +39,9 @@ struct Question {
 /// Rows that wait to be turned into an answer.
 struct Answer {
     compute: crate::Compute,
+    budget: WorkBudget,
+    /// Ends the work for an answer that is dropped.
+    _waits: CancelOnDrop,
     rows: VecDeque<RecordBatch>,
     through: Offset,
     /// The first part tells through where the answer goes, even if there is no span.
@@ -64,8 +67,11 @@ impl RecentData {
             holding.ok_or_else(|| Status::not_found(format!("partition {partition} is not held here")))?;
         let pieces = holding.cut(from).map_err(|refused| Status::failed_precondition(refused.to_string()))?;
         let compute = self.shared.environment.compute;
-        let (rows, through) = compute.run(move || find(&pieces, &tenant, &trace_id)).await;
-        Ok(Answer { compute, rows, through, first: true })
+        let budget = WorkBudget::new(self.shared.config.answer_cpu_max);
+        let waits = budget.cancel_on_drop();
+        let work = move || Ok(find(&pieces, &tenant, &trace_id));
+        let (rows, through) = compute.answer(&budget, work).await?;
+        Ok(Answer { compute, budget, _waits: waits, rows, through, first: true })
     }
 }
 
@@ -78,7 +84,7 @@ impl Answer {
             return std::mem::take(&mut self.first).then(|| Ok(vec![empty]));
         };
         self.first = false;
-        let parts = self.compute.run(move || {
+        let parts = self.compute.answer(&self.budget, move || {
             let mut spans = batch.num_rows() as u64;
             let traces = to_traces_data(&[batch]).map_err(|error| Status::internal(error.to_string()))?;
             let parts = parts::split(traces, parts::PART_BYTES_MAX);

@@ -29,6 +29,8 @@ settings! {
         /// trace that alone has more is put together nevertheless.
         #[unit = "rows"]
         search_rows_max: usize = 250_000,
+        /// Processor time that one job may use, all threads together; one that needs more ends (422).
+        job_cpu_max: Duration = Duration::from_secs(20),
         /// Memory for the recent data of one search; one that needs more is refused.
         search_recent_bytes_max: ByteSize = ByteSize::mib(256),
         /// The log is asked for the end of a partition that long, so that an answer has all that was acknowledged before
@@ -72,6 +74,7 @@ impl Config {
         check(self.search_job_pieces_max > 0, "SEARCH_JOB_PIECES_MAX", "must be at least 1")?;
         check(self.search_rows_max > 0, "SEARCH_ROWS_MAX", "must be at least 1")?;
         check(self.search_recent_bytes_max.0 > 0, "SEARCH_RECENT_BYTES_MAX", "must be more than 0")?;
+        check(!self.job_cpu_max.is_zero(), "JOB_CPU_MAX", "must be more than 0")?;
         check(!self.log_end_wait.is_zero(), "LOG_END_WAIT", "must be more than 0")?;
         check(!self.owner_timeout.is_zero(), "OWNER_TIMEOUT", "must be more than 0")
     }

@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
-use vivace_model::{ErrorKind, Offset, Partition};
+use vivace_model::{ErrorKind, Offset, Partition, WorkEnd};
 use vivace_runtime::Injected;
 use vivace_traceql::EvalError;
 
@@ -68,7 +70,7 @@ pub enum JobError {
     },
     /// The query makes no sense, or spans are not as they must be.
     #[error(transparent)]
-    Search(#[from] EvalError),
+    Search(EvalError),
     /// An owner's columns cannot be read.
     #[error("columns of recent data cannot be read: {0}")]
     Recent(String),
@@ -78,6 +80,18 @@ pub enum JobError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The job takes more of the processors than it may.
+    #[error(
+        "the query needs more than {} of processor time in one job (VIVACE_QUERIER_JOB_CPU_MAX): narrow its time or its conditions, or use fewer regular expressions",
+        humantime::format_duration(*cpu_max)
+    )]
+    OutOfTime {
+        /// The limit.
+        cpu_max: Duration,
+    },
+    /// The owner's part of the work takes more than it may.
+    #[error("{0}")]
+    OwnerOutOfTime(String),
     /// A test wants it so.
     #[error(transparent)]
     Injected(#[from] Injected),
@@ -91,7 +105,9 @@ impl JobError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) | Self::TooMuch { .. } => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::TooMuch { .. } | Self::OutOfTime { .. } | Self::OwnerOutOfTime(_) => {
+                ErrorKind::Invalid
+            }
             Self::Search(source) => source.kind(),
             Self::Recent(_) => ErrorKind::Corrupt,
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
@@ -117,10 +133,29 @@ impl JobError {
     pub const fn code(&self) -> Code {
         match (self, self.kind()) {
             (Self::Busy, _) => Code::ResourceExhausted,
+            (Self::OutOfTime { .. } | Self::OwnerOutOfTime(_), _) => Code::OutOfRange,
             (_, ErrorKind::Invalid) => Code::InvalidArgument,
             (_, ErrorKind::Unavailable) => Code::Unavailable,
             (_, ErrorKind::Fenced) => Code::FailedPrecondition,
             (_, ErrorKind::Corrupt) => Code::DataLoss,
+        }
+    }
+}
+
+impl From<WorkEnd> for JobError {
+    fn from(end: WorkEnd) -> Self {
+        match end {
+            WorkEnd::Cancelled => Self::Stopped,
+            WorkEnd::OutOfTime { cpu_max } => Self::OutOfTime { cpu_max },
+        }
+    }
+}
+
+impl From<EvalError> for JobError {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Ended(end) => end.into(),
+            error @ (EvalError::Query(_) | EvalError::Batch(_)) => Self::Search(error),
         }
     }
 }

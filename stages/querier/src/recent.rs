@@ -146,6 +146,10 @@ impl Recent {
                         let message = status.message().to_owned();
                         return Err(JobError::NoBoundary { partition: from.partition, message });
                     }
+                    // Whoever looks at the same data needs as long.
+                    Err(status) if status.code() == Code::OutOfRange => {
+                        return Err(JobError::OwnerOutOfTime(status.message().to_owned()));
+                    }
                     Err(status) => {
                         self.metrics.owner_failures.inc();
                         warn!(partition = %from.partition, address = owner.address, code = ?status.code(),

@@ -108,7 +108,7 @@ impl Question for ColumnsQuestion {
             });
             with_runs.collect::<Result<Vec<_>, _>>()
         };
-        for (batch, runs) in compute(decode).await? {
+        for (batch, runs) in compute(self.plan.budget(), decode).await? {
             if !answer.push(batch, runs, self.bytes_max) {
                 return Ok((answer, false));
             }
@@ -119,7 +119,8 @@ impl Question for ColumnsQuestion {
     async fn read(&self, mut answer: Columns, records: Vec<Record>) -> Result<(Columns, bool), JobError> {
         answer.bytes_read += records.iter().map(|record| record.value.len() as u64).sum::<u64>();
         let (tenant, plan, bytes_max) = (self.tenant.clone(), Arc::clone(&self.plan), self.bytes_max);
-        compute(move || {
+        let budget = self.plan.budget().clone();
+        let work = move || {
             let mut open = OpenBlock::new(tenant.clone(), &BlockConfig::default());
             for record in records.iter().filter(|record| is_of_tenant(record, &tenant)) {
                 open.append(&record.value, &mut answer.seen);
@@ -136,8 +137,8 @@ impl Question for ColumnsQuestion {
             };
             let more = answer.push(batch, runs, bytes_max);
             Ok((answer, more))
-        })
-        .await
+        };
+        compute(&budget, work).await
     }
 }
 

@@ -6,7 +6,7 @@ use prost::Message;
 use tonic::{Request, Status};
 use vivace_log::Record;
 use vivace_model::wire::Fields;
-use vivace_model::{Offset, SpanId, TenantId, TraceId};
+use vivace_model::{Offset, SpanId, TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::{PartStream, RecentService, RecentTracePart, RecentTraceRequest};
 use vivace_proto::otlp::common::InstrumentationScope;
 use vivace_proto::otlp::resource::Resource;
@@ -15,6 +15,7 @@ use vivace_proto::parts::{self, PART_BYTES_MAX};
 
 use crate::JobError;
 use crate::answer::Answer;
+use crate::compute::compute;
 use crate::recent::{From, Question};
 use crate::tail::is_of_tenant;
 
@@ -25,6 +26,8 @@ pub(crate) struct TraceQuestion {
     pub(crate) trace_id: TraceId,
     /// The answer ends with so many bytes.
     pub(crate) bytes_max: usize,
+    /// Of the job.
+    pub(crate) budget: WorkBudget,
 }
 
 impl Question for TraceQuestion {
@@ -56,17 +59,21 @@ impl Question for TraceQuestion {
     }
 
     async fn read(&self, mut answer: Answer, records: Vec<Record>) -> Result<(Answer, bool), JobError> {
-        for record in records {
-            answer.metrics.bytes_read += record.value.len() as u64;
-            let found = self.spans_in(&record);
-            answer.metrics.spans += count(&found);
-            for part in parts::split(found, PART_BYTES_MAX) {
-                if !answer.push(part) {
-                    return Ok((answer, false));
+        let question = self.clone();
+        let work = move || {
+            for record in records {
+                answer.metrics.bytes_read += record.value.len() as u64;
+                let found = question.spans_in(&record);
+                answer.metrics.spans += count(&found);
+                for part in parts::split(found, PART_BYTES_MAX) {
+                    if !answer.push(part) {
+                        return Ok((answer, false));
+                    }
                 }
             }
-        }
-        Ok((answer, true))
+            Ok((answer, true))
+        };
+        compute(&self.budget, work).await
     }
 }
 
@@ -201,6 +208,7 @@ mod tests {
 
     fn question(tenant: &str) -> TraceQuestion {
         TraceQuestion {
+            budget: WorkBudget::unlimited(),
             tenant: tenant.parse().unwrap(),
             trace_id: TraceId::from_bytes(TRACE),
             bytes_max: usize::MAX,

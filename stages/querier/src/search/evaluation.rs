@@ -166,15 +166,15 @@ impl Evaluation {
     }
 
     /// What was found, what it took, and what was looked at, in order.
-    pub(super) fn finish(self: Arc<Self>) -> (Found, SearchJobMetrics, Vec<Looked>) {
+    pub(super) async fn finish(self: Arc<Self>) -> Result<(Found, SearchJobMetrics, Vec<Looked>), JobError> {
         let this = Arc::into_inner(self).expect("no step is in work any more");
         let State { metrics, looked, too_old, .. } = this.state.into_inner();
         let collector = Arc::into_inner(this.collector).expect("no step is in work any more").into_inner();
-        let mut found = collector.finish();
+        let mut found = compute(this.plan.budget(), move || Ok(collector.finish())).await?;
         if let Found::Traces(traces) = &mut found {
             traces.more |= too_old;
         }
-        (found, metrics, looked)
+        Ok((found, metrics, looked))
     }
 
     /// Whether newest traces are collected and all of these spans are too old. They are left out then.
@@ -228,7 +228,7 @@ impl Evaluation {
             let found = selected.iter().any(|selected| !selected.rows.is_empty());
             Ok((batch, runs, selected, traces, found))
         };
-        let (batch, runs, selected, traces, found) = compute(select).await?;
+        let (batch, runs, selected, traces, found) = compute(self.plan.budget(), select).await?;
         if !found {
             self.looked(piece, Vec::new(), true);
             return Ok(None);
@@ -263,7 +263,7 @@ impl Evaluation {
                 let (first, second) = (Spans::new(&batch, &runs), Spans::picked(&second));
                 Ok(collector.lock().take(&wanted.selected, &first, &wanted.rows, &second)?)
             };
-            compute(take).await?;
+            compute(self.plan.budget(), take).await?;
         }
         self.name(&piece, rows.as_deref()).await?;
         self.looked(piece, told, true);
@@ -304,7 +304,8 @@ impl Evaluation {
         let (plan, runs) = (Arc::clone(&self.plan), Arc::new(runs));
         self.count(|metrics| metrics.spans_inspected += batch.num_rows() as u64);
         let (moved, of_batch) = (batch.clone(), Arc::clone(&runs));
-        let selected = compute(move || Ok(plan.select(&Spans::new(&moved, &of_batch))?)).await?;
+        let selected =
+            compute(self.plan.budget(), move || Ok(plan.select(&Spans::new(&moved, &of_batch))?)).await?;
         if selected.iter().any(|selected| !selected.rows.is_empty()) {
             self.wanted(selected, &batch, &runs, true).await?;
         }
@@ -333,7 +334,7 @@ impl Evaluation {
             }
             Ok(Wanted { selected, rows, taken })
         };
-        compute(work).await
+        compute(self.plan.budget(), work).await
     }
 
     fn looked(&self, piece: Piece, told: Vec<u32>, inspected: bool) {
