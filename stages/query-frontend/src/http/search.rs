@@ -14,6 +14,7 @@ use super::params::Params;
 use crate::answers::{
     instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2,
 };
+use crate::compute::compute;
 use crate::frontend::Inner;
 use crate::json::WriteJson;
 use crate::request::{
@@ -22,8 +23,6 @@ use crate::request::{
 use crate::search::{FoundTagsSet, Reports};
 use crate::{Config, QueryError};
 
-/// Answers up to that size are written on the async thread, within a millisecond.
-const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Says that tags are missing in an answer, whose body has no place for it.
 const TRUNCATED: HeaderName = HeaderName::from_static("x-vivace-truncated");
 /// What a search understands besides attributes, which were parameters of their own once.
@@ -56,7 +55,7 @@ pub(super) async fn traces(
         range: params.range_or_since(inner.searcher.clock.now())?,
     };
     let found = inner.search(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), search_response(found), &inner.config).await
+    answer(Format::of(&headers), move || search_response(found), &inner.config).await
 }
 
 fn search_query(params: &Params) -> Result<String, QueryError> {
@@ -86,7 +85,7 @@ pub(super) async fn range(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, false)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), range_response(found), &inner.config).await
+    answer(Format::of(&headers), move || range_response(found), &inner.config).await
 }
 
 /// `/api/metrics/query`.
@@ -98,7 +97,7 @@ pub(super) async fn instant(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, true)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::Json, instant_response(found), &inner.config).await
+    answer(Format::Json, move || instant_response(found), &inner.config).await
 }
 
 fn series_request(inner: &Inner, params: &Params, instant: bool) -> Result<SeriesRequest, QueryError> {
@@ -136,7 +135,7 @@ async fn tag_names<M: Message + WriteJson + 'static>(
     inner: &Inner,
     uri: &Uri,
     headers: &HeaderMap,
-    told: impl FnOnce(&TagNamesRequest, FoundTagsSet) -> M,
+    told: impl FnOnce(&TagNamesRequest, FoundTagsSet) -> M + Send + 'static,
 ) -> Result<Response, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
     let params = Params::of(uri)?;
@@ -148,7 +147,7 @@ async fn tag_names<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
     let truncated = found.tags.truncated;
-    let answer = answer(Format::of(headers), told(&request, found), &inner.config).await?;
+    let answer = answer(Format::of(headers), move || told(&request, found), &inner.config).await?;
     Ok(marked(answer, truncated))
 }
 
@@ -184,7 +183,7 @@ async fn tag_values<M: Message + WriteJson + 'static>(
     tag: String,
     uri: &Uri,
     headers: &HeaderMap,
-    told: impl FnOnce(FoundTagsSet) -> M,
+    told: impl FnOnce(FoundTagsSet) -> M + Send + 'static,
 ) -> Result<Response, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
     let params = Params::of(uri)?;
@@ -196,7 +195,7 @@ async fn tag_values<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_values(tenants, &request, Reports::none()).await?;
     let truncated = found.tags.truncated;
-    let answer = answer(Format::of(headers), told(found), &inner.config).await?;
+    let answer = answer(Format::of(headers), move || told(found), &inner.config).await?;
     Ok(marked(answer, truncated))
 }
 
@@ -214,27 +213,29 @@ fn marked(mut response: Response, truncated: bool) -> Response {
     response
 }
 
-/// The message in the form that is wanted, unless it is too large.
-async fn answer<M>(format: Format, message: M, config: &Config) -> Result<Response, QueryError>
+/// The message that `make` makes, in the form that is wanted, unless it is too large.
+async fn answer<M>(
+    format: Format,
+    make: impl FnOnce() -> M + Send + 'static,
+    config: &Config,
+) -> Result<Response, QueryError>
 where
     M: Message + WriteJson + 'static,
 {
-    let bytes = message.encoded_len();
-    check_size(bytes, config)?;
-    let encode = move || match format {
-        Format::Protobuf => Ok(message.encode_to_vec()),
-        Format::Json => {
-            let mut out = Vec::new();
-            message.write_json(&mut out).map(|()| out)
+    let config = config.clone();
+    let encode = move || {
+        let message = make();
+        check_size(message.encoded_len(), &config)?;
+        match format {
+            Format::Protobuf => Ok(message.encode_to_vec()),
+            Format::Json => {
+                let mut out = Vec::new();
+                // Memory takes everything.
+                message.write_json(&mut out).map(|()| out).map_err(|_| QueryError::Stopped)
+            }
         }
     };
-    let encoded = if bytes <= INLINE_BYTES_MAX {
-        encode()
-    } else {
-        vivace_runtime::compute(encode).await.map_err(|_| QueryError::Stopped)?
-    };
-    // Memory takes everything.
-    let encoded = encoded.map_err(|_| QueryError::Stopped)?;
+    let encoded = compute(encode).await?;
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], encoded).into_response())
 }
 

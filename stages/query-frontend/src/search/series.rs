@@ -1,17 +1,16 @@
 //! Adds up series.
 //! Guarantee: what a partition found counts only once all of it is there by one state of its ledger, so no span is counted twice.
 
-use tonic::Status;
-use vivace_model::ErrorKind;
 use vivace_proto::internal::FoundSeries;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::ast::Body;
-use vivace_traceql::{EvalError, FinishOptions, Finished, Grid, SeriesMerger};
+use vivace_traceql::{FinishOptions, Finished, Grid, SeriesMerger};
 
 use super::run::{Run, Step};
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
 use crate::budget::Held;
+use crate::compute::compute;
 use crate::request::SeriesAsked;
 
 /// Series of a query.
@@ -59,9 +58,7 @@ impl Searcher {
                 Some(Step::Found { shard, found, held, .. }) => {
                     pending[shard].take(found, held)?;
                     if run.is_finished(shard) {
-                        for found in std::mem::take(&mut pending[shard]).found {
-                            merger.add(found).map_err(told)?;
-                        }
+                        merger = merged(merger, std::mem::take(&mut pending[shard])).await?;
                     }
                 }
                 Some(Step::Dropped { shard }) => pending[shard] = Pending::default(),
@@ -69,8 +66,7 @@ impl Searcher {
             }
         }
         let totals = run.totals();
-        let finish = vivace_runtime::compute(move || merger.finish());
-        let finished = finish.await.map_err(|_| QueryError::Stopped)?.map_err(told)?;
+        let finished = compute(move || merger.finish().map_err(QueryError::of_evaluation)).await?;
         Ok(FoundSeriesSet { grid: *grid, finished, totals })
     }
 }
@@ -88,11 +84,12 @@ impl Pending {
     }
 }
 
-fn told(error: EvalError) -> QueryError {
-    match error.kind() {
-        ErrorKind::Invalid => QueryError::Invalid(error.to_string()),
-        ErrorKind::Unavailable | ErrorKind::Fenced | ErrorKind::Corrupt => {
-            QueryError::Job(Status::data_loss(error.to_string()))
-        }
-    }
+/// Adds what a shard found.
+async fn merged(mut merger: SeriesMerger, pending: Pending) -> Result<SeriesMerger, QueryError> {
+    let add = move || {
+        let Pending { found, held: _held } = pending;
+        found.into_iter().try_for_each(|found| merger.add(found)).map_err(QueryError::of_evaluation)?;
+        Ok(merger)
+    };
+    compute(add).await
 }
