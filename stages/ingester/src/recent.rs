@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status};
 use vivace_block::{RecordBatch, to_traces_data};
 use vivace_model::{CancelOnDrop, Offset, Partition, TenantId, TraceId, WorkBudget};
@@ -107,9 +107,11 @@ impl Recent for RecentData {
         request: Request<RecentColumnsRequest>,
     ) -> Result<Response<Self::ColumnsStream>, Status> {
         self.shared.metrics().recent_questions.inc();
-        let columns = self.counted(Columns::new(&self.shared, request.into_inner()).await)?;
-        let parts = stream::unfold(columns, |mut it| async move { Some((it.next().await?, it)) });
-        Ok(Response::new(flat(parts)))
+        let (this, request) = (self.clone(), request.into_inner());
+        let columns = async move { this.counted(Columns::new(&this.shared, request).await) };
+        let parts =
+            |columns| stream::unfold(columns, |mut it: Columns| async move { Some((it.next().await?, it)) });
+        Ok(Response::new(begun(columns, parts)))
     }
 
     async fn trace(
@@ -117,14 +119,30 @@ impl Recent for RecentData {
         request: Request<RecentTraceRequest>,
     ) -> Result<Response<Self::TraceStream>, Status> {
         self.shared.metrics().recent_questions.inc();
-        let answer = match check(request.into_inner()) {
-            Ok(question) => self.answer(question).await,
-            Err(status) => Err(status),
+        let (this, request) = (self.clone(), request.into_inner());
+        let answer = async move {
+            let answer = match check(request) {
+                Ok(question) => this.answer(question).await,
+                Err(status) => Err(status),
+            };
+            this.counted(answer)
         };
-        let answer = self.counted(answer)?;
-        let parts = stream::unfold(answer, |mut answer| async move { Some((answer.next().await?, answer)) });
-        Ok(Response::new(flat(parts)))
+        let parts =
+            |answer| stream::unfold(answer, |mut it: Answer| async move { Some((it.next().await?, it)) });
+        Ok(Response::new(begun(answer, parts)))
     }
+}
+
+/// An answer that begins at once: whoever asked sees that somebody works for it, however long that takes.
+fn begun<A, T: Send + 'static, S>(
+    answer: impl Future<Output = Result<A, Status>> + Send + 'static,
+    parts: impl Fn(A) -> S + Send + 'static,
+) -> PartStream<T>
+where
+    A: Send + 'static,
+    S: Stream<Item = Result<Vec<T>, Status>> + Send + 'static,
+{
+    flat(stream::once(answer).map_ok(parts).try_flatten())
 }
 
 /// Parts one by one.

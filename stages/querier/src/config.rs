@@ -41,7 +41,7 @@ settings! {
         answer_without_log: bool = false,
         /// While nobody serves a partition's recent data, wait that long for a new owner; then read the log.
         owner_wait: Duration = Duration::from_secs(2),
-        /// An owner that has not answered for that long counts as gone.
+        /// An owner that has not taken a question for that long counts as gone.
         owner_timeout: Duration = Duration::from_secs(5),
         /// While the owner of a partition is behind the log, ask it again for that long; then read what it lacks from
         /// the log.
