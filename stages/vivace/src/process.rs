@@ -82,6 +82,8 @@ struct Common {
     stages: Stages,
     log: SharedLog,
     store: Arc<dyn ObjectStore>,
+    /// The same for queries and compaction: connections belong to the runtime that opened them.
+    queries_store: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
     registry: SharedRegistry,
     readiness: Readiness,
@@ -123,6 +125,7 @@ impl Process {
         let overrides = overrides::open(&settings.process)?;
         overrides.register(&mut registry.lock(), "vivace_overrides");
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
+        let queries_store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
         let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
         for spec in settings.topics.specs() {
@@ -135,6 +138,7 @@ impl Process {
             stages,
             log,
             store,
+            queries_store,
             clock,
             registry,
             readiness,
@@ -308,7 +312,7 @@ impl Common {
 
     fn compactor(&self) -> Result<Compactor> {
         let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
-        compactor::new(&self.settings, &self.log, &self.store, &self.overrides, metrics)
+        compactor::new(&self.settings, &self.log, &self.queries_store, &self.overrides, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {
@@ -316,7 +320,7 @@ impl Common {
         let mut registry = self.registry.lock();
         let block_metrics = vivace_block::Metrics::new(&mut registry);
         let parts = vivace_querier::Parts {
-            blocks: Arc::new(BlockReader::new(Arc::clone(&self.store), reader, block_metrics)),
+            blocks: Arc::new(BlockReader::new(Arc::clone(&self.queries_store), reader, block_metrics)),
             log: Arc::clone(&self.log),
             spans_topic: topics.spans,
             owners_topic: topics.owners,
@@ -331,7 +335,7 @@ impl Common {
         let stages = self.stages;
         let parts = vivace_query_frontend::Parts {
             views: ViewKeeper::new(
-                Arc::clone(&self.store),
+                Arc::clone(&self.queries_store),
                 &topics.spans,
                 topics.partitions,
                 Arc::clone(&self.clock),
