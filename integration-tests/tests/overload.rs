@@ -1,5 +1,6 @@
-//! More than can be taken: too many requests, a full disk, a bucket that does not answer. Memory stays within its budget,
-//! senders are told to come again, nothing acknowledged is lost, reads go on, and all heals by itself.
+//! More than can be taken: too many requests, a full disk, a bucket that does not answer, queries that take all
+//! processors. Memory stays within its budget, senders are told to come again, nothing acknowledged is lost, reads go
+//! on, and all heals by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,19 @@ use std::time::Duration;
 use anyhow::ensure;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use vivace_integration_tests::{
-    Acknowledged, Checker, Load, LoadOptions, Prober, Requests, S3Proxy, S3Server, SmallDisk, Trouble,
-    Vivace, VivaceOptions, all_stored_once, bounded, eventually, read_ledger,
+    Acknowledged, Checker, Load, LoadOptions, Prober, Requests, S3Proxy, S3Server, Sender, SmallDisk,
+    Trouble, Vivace, VivaceOptions, all_stored_once, bounded, eventually, read_ledger,
 };
+use vivace_model::{Clock, SystemClock};
 use vivace_probe::{Config, Tally};
 
 const TEST_LIMIT: Duration = Duration::from_secs(240);
@@ -201,6 +210,101 @@ async fn a_bucket_that_does_not_answer_stops_fetching_before_memory_is_full() {
         all_stored_once(&store, &noted, PARTITIONS as usize).await.expect("stored once");
         checker.check("the bucket is back", SAMPLE).await.expect("whole");
         memory_is_bounded(&mut vivace);
+    })
+    .await;
+}
+
+/// Spans with long values, each another one, for which each byte leads a pattern to another state.
+fn with_long_values(spans: u64, rng: &mut ChaCha8Rng) -> ExportTraceServiceRequest {
+    let spans = (0..spans).map(|_| {
+        let text: String = (0..2048).map(|_| if rng.random_bool(0.5) { 'u' } else { 'v' }).collect();
+        let value = Some(AnyValue { value: Some(Value::StringValue(text)) });
+        let start = SystemClock.now().0;
+        Span {
+            trace_id: rng.random::<[u8; 16]>().to_vec(),
+            span_id: rng.random::<[u8; 8]>().to_vec(),
+            name: "op".to_owned(),
+            start_time_unix_nano: start,
+            end_time_unix_nano: start + 1000,
+            attributes: vec![KeyValue { key: "user.id".to_owned(), value, ..KeyValue::default() }],
+            ..Span::default()
+        }
+    });
+    let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }];
+    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] }
+}
+
+/// A search for values that match any of these patterns; status and text of its answer.
+async fn search(vivace: &Vivace, pattern: &str, patterns: usize) -> (u16, String) {
+    let tests: Vec<_> = (0..patterns).map(|number| format!("span.user.id =~ `{pattern}{number}`")).collect();
+    let query = format!("{{ {} }}", tests.join(" || "));
+    let url = reqwest::Url::parse_with_params(&format!("{}/api/search", vivace.api()), [("q", query)]);
+    let answer = reqwest::get(url.expect("an address")).await.expect("it answers");
+    (answer.status().as_u16(), answer.text().await.expect("the answer is whole"))
+}
+
+async fn page(vivace: &Vivace, path: &str) -> String {
+    let answer = reqwest::get(format!("{}{path}", vivace.api())).await.expect("it answers");
+    assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    answer.text().await.expect("the answer is whole")
+}
+
+async fn busy_threads(vivace: &Vivace) -> u64 {
+    let metrics = page(vivace, "/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("vivace_query_threads_busy "));
+    line.and_then(|count| count.parse::<f64>().ok()).expect("the metric is there") as u64
+}
+
+/// Queries that would compute for minutes hold all threads that there are for queries: probes, metrics and senders are
+/// answered all the same, and before the queries are.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary"]
+async fn queries_of_many_patterns_stop_nobody_else() {
+    bounded(TEST_LIMIT, async {
+        let options = VivaceOptions::embedded()
+            .partitions(PARTITIONS)
+            .set("VIVACE_QUERIER_JOB_CPU_MAX", "10s")
+            .set("VIVACE_INGESTER_ANSWER_CPU_MAX", "10s")
+            .set("VIVACE_QUERY_FRONTEND_QUERY_TIMEOUT", "2m");
+        let vivace = Arc::new(Vivace::start(options).await.expect("vivace starts"));
+        let noted = Arc::new(Acknowledged::default());
+        let mut sender = Sender::new(&vivace.otlp_grpc(), &noted).expect("an address");
+        let mut rng = ChaCha8Rng::seed_from_u64(15);
+        for _ in 0..8 {
+            sender.send(with_long_values(500, &mut rng)).await.expect("acknowledged");
+        }
+        let (status, text) = search(&vivace, "(u|.){0,800}", 100).await;
+        assert_eq!(status, 400, "{text}");
+        assert!(text.contains("more than 32 MiB once compiled"), "{text}");
+
+        let mut heavy = JoinSet::new();
+        for _ in 0..2 {
+            let vivace = Arc::clone(&vivace);
+            heavy.spawn(async move { search(&vivace, ".*u.{200}", 60).await });
+        }
+        let begun = eventually(LIMIT, || async {
+            ensure!(busy_threads(&vivace).await > 0, "the queries have not begun");
+            Ok(())
+        });
+        begun.await.expect("they do");
+        for _ in 0..8 {
+            page(&vivace, "/live").await;
+            page(&vivace, "/ready").await;
+            page(&vivace, "/metrics").await;
+            sender.send(with_long_values(10, &mut rng)).await.expect("acknowledged");
+        }
+        assert!(heavy.try_join_next().is_none(), "all others were answered first");
+        while let Some(answered) = heavy.join_next().await {
+            let (status, text) = answered.expect("no panic");
+            assert_eq!(status, 422, "{text}");
+            assert!(text.contains("processor time"), "{text}");
+        }
+        let ended = eventually(LIMIT, || async {
+            ensure!(busy_threads(&vivace).await == 0, "threads still work for what was answered");
+            Ok(())
+        });
+        ended.await.expect("they end");
+        assert_eq!(search(&vivace, "[uv]+", 1).await.0, 200);
     })
     .await;
 }

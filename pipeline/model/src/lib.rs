@@ -1,4 +1,4 @@
-//! The vocabulary of Vivace: ids, offsets, tenants, the clock, partitioning and the protobuf wire reader.
+//! The vocabulary of Vivace: ids, offsets, tenants, the clock, budgets of work, partitioning and the protobuf wire reader.
 //! Owns: types that every other crate speaks in, and the rules that make their values valid.
 //! Does not own: any I/O, anything async, any file or message format but OTLP's own.
 
@@ -19,6 +19,7 @@ mod settings;
 mod spread;
 mod tenant;
 pub mod wire;
+mod work_budget;
 
 pub use block_id::BlockId;
 pub use byte_size::{ByteSize, ByteSizeError};
@@ -32,6 +33,7 @@ pub use random::Random;
 pub use secret::Secret;
 pub use spread::{Spread, TenantSpread};
 pub use tenant::{TenantError, TenantId};
+pub use work_budget::{CancelOnDrop, WorkBudget, WorkEnd, WorkMeter};
 
 /// For what [`settings!`] expands to in other crates.
 #[doc(hidden)]

@@ -1,12 +1,13 @@
 //! What every process needs around its stages.
 //! Owns: the supervisor of tasks, shutdown, reading and describing settings, logs, the HTTP server with the pages that
-//! probes and Prometheus ask for, fail points.
+//! probes and Prometheus ask for, threads for the work of queries, fail points.
 //! Does not own: any stage, any setting's meaning; it knows no span and imports none of our crates.
 
 mod admin;
 mod build_info;
 mod compute;
 mod config;
+mod elsewhere;
 mod fail_point;
 mod http;
 mod process_metrics;
@@ -18,8 +19,9 @@ mod watched;
 
 pub use admin::{AdminState, SharedRegistry, admin_router, new_registry};
 pub use build_info::BuildInfo;
-pub use compute::compute;
+pub use compute::{ComputeThreads, compute};
 pub use config::{ConfigError, Environment, Setting, render};
+pub use elsewhere::answered_on;
 pub use fail_point::{FailPoint, FailPointError, Injected, arm_fail_points};
 pub use http::{CONNECTIONS_MAX, serve_http};
 pub use readiness::{Readiness, ReadinessCheck};

@@ -1,5 +1,5 @@
 //! What the operating system knows about this process, under the names that every Prometheus client uses.
-//! Read from Linux's /proc at each scrape; elsewhere these metrics are absent.
+//! Read from Linux's /proc at each scrape; elsewhere these metrics are absent. Besides, how many threads work for queries.
 
 use std::fmt;
 use std::fs;
@@ -8,6 +8,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::ComputeThreads;
 
 /// Clock ticks per second in /proc: 100 on every Linux that Rust's standard library runs on.
 const TICKS: f64 = 100.0;
@@ -32,6 +34,8 @@ impl Collector for ProcessCollector {
         gauge("process_open_fds", "Open file descriptors", open_files())?;
         gauge("process_max_fds", "Most file descriptors that may be open", open_files_max())?;
         gauge("process_start_time_seconds", "Start, in seconds since 1970-01-01 UTC", start_time(&stat))?;
+        let busy = ComputeThreads::of_process().busy() as f64;
+        gauge("vivace_query_threads_busy", "Threads that compute answers of queries", Some(busy))?;
         match cpu_seconds(&stat) {
             // OpenMetrics adds _total to counters itself.
             Some(seconds) => {
@@ -111,6 +115,7 @@ mod tests {
             "process_open_fds",
             "process_max_fds",
             "process_start_time_seconds",
+            "vivace_query_threads_busy",
         ] {
             assert!(page.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {page}");
         }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -103,9 +104,14 @@ impl Supervisor {
         self.spawn_ordered(0, name, make);
     }
 
-    /// Runs a task that is asked to stop only after all tasks of lower phases have ended.
-    pub fn spawn_ordered<M, F, E>(&mut self, phase: u8, name: impl Into<Cow<'static, str>>, make: M)
-    where
+    /// Runs a task as [`Self::spawn_ordered`] does, on another runtime.
+    pub fn spawn_on<M, F, E>(
+        &mut self,
+        runtime: &Handle,
+        phase: u8,
+        name: impl Into<Cow<'static, str>>,
+        make: M,
+    ) where
         M: FnOnce(CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<(), E>> + Send,
         E: Into<BoxError> + 'static,
@@ -113,8 +119,18 @@ impl Supervisor {
         let name = name.into();
         debug!(task = %name, phase, "task started");
         let stop = self.stops.entry(phase).or_default().clone();
-        let task = self.tasks.spawn(async move { make(stop).await.map_err(Into::into) });
+        let task = self.tasks.spawn_on(async move { make(stop).await.map_err(Into::into) }, runtime);
         self.running.insert(task.id(), Running { name, phase });
+    }
+
+    /// Runs a task that is asked to stop only after all tasks of lower phases have ended.
+    pub fn spawn_ordered<M, F, E>(&mut self, phase: u8, name: impl Into<Cow<'static, str>>, make: M)
+    where
+        M: FnOnce(CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send,
+        E: Into<BoxError> + 'static,
+    {
+        self.spawn_on(&Handle::current(), phase, name, make);
     }
 
     /// Waits for the signal or the first task that ends, then stops everything.

@@ -9,7 +9,7 @@ mod summary;
 mod tags;
 mod traces;
 
-use vivace_model::UnixNanos;
+use vivace_model::{UnixNanos, WorkBudget};
 use vivace_proto::internal::search_job_part::Found;
 
 use self::rows::WantedRows;
@@ -24,6 +24,7 @@ use crate::{EvalError, GroupLimit, PlanKind, ScanPlan, Selected, Spans};
 pub struct Collector {
     kind: Kind,
     groups: GroupLimit,
+    budget: WorkBudget,
 }
 
 #[derive(Debug)]
@@ -38,12 +39,12 @@ impl Collector {
     /// Nothing yet.
     #[must_use]
     pub fn new(plan: &ScanPlan) -> Self {
-        Self { kind: Kind::new(plan.kind()), groups: GroupLimit::default() }
+        Self { kind: Kind::new(plan.kind()), groups: GroupLimit::default(), budget: plan.budget().clone() }
     }
 
     /// The same, within that much memory for what is grouped.
     #[must_use]
-    pub const fn limited(mut self, groups: GroupLimit) -> Self {
+    pub fn limited(mut self, groups: GroupLimit) -> Self {
         self.groups = groups;
         self
     }
@@ -64,6 +65,9 @@ impl Collector {
     /// # Errors
     /// [`EvalError::Batch`] for a batch of another form.
     pub fn wanted(&mut self, selected: &[Selected], first: &Spans<'_>) -> Result<Vec<u32>, EvalError> {
+        let meter = self.budget.meter();
+        meter.check()?;
+        let first = &first.metered(&meter);
         match &mut self.kind {
             Kind::Traces(traces) => traces.wanted(selected, first),
             Kind::Series(series) => series.wanted(selected, first),
@@ -84,6 +88,9 @@ impl Collector {
         rows: &[u32],
         second: &Spans<'_>,
     ) -> Result<(), EvalError> {
+        let meter = self.budget.meter();
+        meter.check()?;
+        let (first, second) = (&first.metered(&meter), &second.metered(&meter));
         let wanted = WantedRows::new(first, rows, second)?;
         match &mut self.kind {
             Kind::Traces(traces) => traces.take(selected, &wanted),

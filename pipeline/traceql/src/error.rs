@@ -1,4 +1,4 @@
-use vivace_model::ErrorKind;
+use vivace_model::{ErrorKind, WorkEnd};
 
 use crate::ParseError;
 
@@ -14,6 +14,9 @@ pub enum EvalError {
     /// A batch has other columns than its schema says.
     #[error("spans are of another form than expected: {0}")]
     Batch(String),
+    /// The work took too long, or its answer is no longer needed.
+    #[error(transparent)]
+    Ended(#[from] WorkEnd),
 }
 
 impl EvalError {
@@ -21,7 +24,8 @@ impl EvalError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Query(_) | Self::TooLarge(_) => ErrorKind::Invalid,
+            Self::Query(_) | Self::TooLarge(_) | Self::Ended(WorkEnd::OutOfTime { .. }) => ErrorKind::Invalid,
+            Self::Ended(WorkEnd::Cancelled) => ErrorKind::Unavailable,
             Self::Batch(_) => ErrorKind::Corrupt,
         }
     }

@@ -22,7 +22,7 @@ mod names;
 mod operator;
 mod parse;
 mod parse_error;
-pub mod pattern;
+mod pattern;
 mod plan;
 mod print;
 mod relevant;

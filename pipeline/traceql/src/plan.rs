@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use vivace_model::scan::{Condition, Projection};
-use vivace_model::{UnixNanos, schema};
+use vivace_model::{UnixNanos, WorkBudget, schema};
 use vivace_proto::internal::Search;
 
 use crate::ast::{Attribute, MetricsFunction};
@@ -36,6 +36,7 @@ pub struct ScanPlan {
     hints: Hints,
     /// One for each metrics pipeline; else one. None where traces are told by their ids.
     selectors: Vec<Selector>,
+    budget: WorkBudget,
 }
 
 /// What a query says of how it wants to be run.
@@ -111,6 +112,14 @@ impl ScanPlan {
     /// # Errors
     /// [`EvalError::Query`] if its text is no TraceQL, or asks for another kind of answer.
     pub fn new(search: &Search) -> Result<Self, EvalError> {
+        Self::within(search, &WorkBudget::unlimited())
+    }
+
+    /// Plans a search that is one job: all that is done by the plan is charged to the budget, and fails when that is over.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn within(search: &Search, budget: &WorkBudget) -> Result<Self, EvalError> {
         let Asked { kind, selectors, mut first, mut second, whole, hints } = Asked::new(search)?;
         let start = UnixNanos(search.start);
         let ranged = search.start != 0 || search.end != 0;
@@ -132,8 +141,25 @@ impl ScanPlan {
                 third.fixed.insert(schema::SPAN_ID);
             }
         }
-        let condition = condition::of_selectors(&selectors, whole);
-        Ok(Self { kind, whole, range, condition, first, second, third, hints, selectors })
+        let condition = condition::within(condition::of_selectors(&selectors, whole), budget);
+        Ok(Self {
+            kind,
+            whole,
+            range,
+            condition,
+            first,
+            second,
+            third,
+            hints,
+            selectors,
+            budget: budget.clone(),
+        })
+    }
+
+    /// What the job may take of the processors.
+    #[must_use]
+    pub const fn budget(&self) -> &WorkBudget {
+        &self.budget
     }
 
     /// What is collected.
@@ -199,11 +225,14 @@ impl ScanPlan {
     /// by one, and of those that are counted, only those that start in [`Self::range`] are there.
     ///
     /// # Errors
-    /// [`EvalError`] for a batch of another form, or an integer divided by zero.
+    /// [`EvalError`] for a batch of another form, an integer divided by zero, or when the budget is over.
     pub fn select(&self, spans: &Spans<'_>) -> Result<Vec<Selected>, EvalError> {
+        let meter = self.budget.meter();
+        meter.check()?;
         if let PlanKind::Summaries { ids } = &self.kind {
             return Ok(vec![of_traces(ids, spans)]);
         }
+        let spans = &spans.metered(&meter);
         let in_range = self.in_range(spans)?;
         let keep = match &in_range {
             None => Keep::All,

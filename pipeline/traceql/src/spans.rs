@@ -13,6 +13,7 @@ use arrow::array::{
     BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
 use arrow::datatypes::Int32Type;
+use vivace_model::WorkMeter;
 use vivace_model::scan::TraceRuns;
 
 use crate::EvalError;
@@ -25,6 +26,7 @@ pub use self::value::Value;
 pub struct Spans<'a> {
     batch: &'a RecordBatch,
     runs: Option<&'a TraceRuns>,
+    meter: Option<&'a WorkMeter>,
 }
 
 /// A property of all rows: what each lane has; a row has values in at most one lane, unless it has several.
@@ -63,13 +65,29 @@ impl<'a> Spans<'a> {
     /// Spans of which the traces are known; `runs` are those of the batch.
     #[must_use]
     pub const fn new(batch: &'a RecordBatch, runs: &'a TraceRuns) -> Self {
-        Self { batch, runs: Some(runs) }
+        Self { batch, runs: Some(runs), meter: None }
     }
 
     /// Single spans: rows picked out of a batch.
     #[must_use]
     pub const fn picked(batch: &'a RecordBatch) -> Self {
-        Self { batch, runs: None }
+        Self { batch, runs: None, meter: None }
+    }
+
+    /// The same; work on them ends when the meter says so.
+    pub(crate) const fn metered(self, meter: &'a WorkMeter) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    /// Whether work may go on.
+    pub(crate) fn check(&self) -> Result<(), EvalError> {
+        Ok(self.meter.map_or(Ok(()), WorkMeter::check)?)
+    }
+
+    /// Counts some units of work, each about as much as comparing a number, and checks now and then.
+    pub(crate) fn tick(&self, units: usize) -> Result<(), EvalError> {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        Ok(self.meter.map_or(Ok(()), |meter| meter.tick(units))?)
     }
 
     /// The batch.

@@ -23,8 +23,15 @@ pub(crate) fn query(query: &Query) -> Result<()> {
     }
 }
 
-pub(crate) fn filter(expr: &FieldExpr) -> Result<()> {
-    Checker::default().filter(expr)
+/// Filters that stand in one text, which share its limits.
+#[derive(Debug, Default)]
+pub(crate) struct Filters(Checker);
+
+impl Filters {
+    /// Checks one more.
+    pub(crate) fn check(&mut self, expr: &FieldExpr) -> Result<()> {
+        self.0.filter(expr)
+    }
 }
 
 impl Checker {

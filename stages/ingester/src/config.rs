@@ -29,6 +29,9 @@ settings! {
         /// Keep listed spans in memory for that long, for readers whose View is a little older; less when the memory
         /// is needed.
         recent_retention: Duration = Duration::from_secs(30),
+        /// Processor time that one question of a query about the recent data of a partition may use; one that needs more
+        /// ends (422).
+        answer_cpu_max: Duration = Duration::from_secs(20),
         /// At a stop, wait that long at most for what is open to be stored and listed.
         drain_max: Duration = Duration::from_secs(20),
     }
@@ -46,6 +49,7 @@ impl Config {
         check(!self.group.is_empty(), "GROUP", "must not be empty")?;
         check(self.rows_max > 0, "ROWS_MAX", "must be at least 1")?;
         check(!self.block_age_max.is_zero(), "BLOCK_AGE_MAX", "must be more than 0")?;
+        check(!self.answer_cpu_max.is_zero(), "ANSWER_CPU_MAX", "must be more than 0")?;
         check((1..=16).contains(&self.sealing_max), "SEALING_MAX", "must be from 1 to 16")?;
         check(self.fetch_bytes_max.0 > 0, "FETCH_BYTES_MAX", "must be more than 0")?;
         check(self.record_bytes_max.0 > 0, "RECORD_BYTES_MAX", "must be more than 0")?;

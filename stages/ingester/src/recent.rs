@@ -5,10 +5,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status};
 use vivace_block::{RecordBatch, to_traces_data};
-use vivace_model::{Offset, Partition, TenantId, TraceId};
+use vivace_model::{CancelOnDrop, Offset, Partition, TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::internal::{
     PartStream, RecentColumnsPart, RecentColumnsRequest, RecentTracePart, RecentTraceRequest,
@@ -39,6 +39,9 @@ struct Question {
 /// Rows that wait to be turned into an answer.
 struct Answer {
     compute: crate::Compute,
+    budget: WorkBudget,
+    /// Ends the work for an answer that is dropped.
+    _waits: CancelOnDrop,
     rows: VecDeque<RecordBatch>,
     through: Offset,
     /// The first part tells through where the answer goes, even if there is no span.
@@ -64,8 +67,11 @@ impl RecentData {
             holding.ok_or_else(|| Status::not_found(format!("partition {partition} is not held here")))?;
         let pieces = holding.cut(from).map_err(|refused| Status::failed_precondition(refused.to_string()))?;
         let compute = self.shared.environment.compute;
-        let (rows, through) = compute.run(move || find(&pieces, &tenant, &trace_id)).await;
-        Ok(Answer { compute, rows, through, first: true })
+        let budget = WorkBudget::new(self.shared.config.answer_cpu_max);
+        let waits = budget.cancel_on_drop();
+        let work = move || Ok(find(&pieces, &tenant, &trace_id));
+        let (rows, through) = compute.answer(&budget, work).await?;
+        Ok(Answer { compute, budget, _waits: waits, rows, through, first: true })
     }
 }
 
@@ -78,7 +84,7 @@ impl Answer {
             return std::mem::take(&mut self.first).then(|| Ok(vec![empty]));
         };
         self.first = false;
-        let parts = self.compute.run(move || {
+        let parts = self.compute.answer(&self.budget, move || {
             let mut spans = batch.num_rows() as u64;
             let traces = to_traces_data(&[batch]).map_err(|error| Status::internal(error.to_string()))?;
             let parts = parts::split(traces, parts::PART_BYTES_MAX);
@@ -101,9 +107,11 @@ impl Recent for RecentData {
         request: Request<RecentColumnsRequest>,
     ) -> Result<Response<Self::ColumnsStream>, Status> {
         self.shared.metrics().recent_questions.inc();
-        let columns = self.counted(Columns::new(&self.shared, request.into_inner()).await)?;
-        let parts = stream::unfold(columns, |mut it| async move { Some((it.next().await?, it)) });
-        Ok(Response::new(flat(parts)))
+        let (this, request) = (self.clone(), request.into_inner());
+        let columns = async move { this.counted(Columns::new(&this.shared, request).await) };
+        let parts =
+            |columns| stream::unfold(columns, |mut it: Columns| async move { Some((it.next().await?, it)) });
+        Ok(Response::new(begun(columns, parts)))
     }
 
     async fn trace(
@@ -111,14 +119,30 @@ impl Recent for RecentData {
         request: Request<RecentTraceRequest>,
     ) -> Result<Response<Self::TraceStream>, Status> {
         self.shared.metrics().recent_questions.inc();
-        let answer = match check(request.into_inner()) {
-            Ok(question) => self.answer(question).await,
-            Err(status) => Err(status),
+        let (this, request) = (self.clone(), request.into_inner());
+        let answer = async move {
+            let answer = match check(request) {
+                Ok(question) => this.answer(question).await,
+                Err(status) => Err(status),
+            };
+            this.counted(answer)
         };
-        let answer = self.counted(answer)?;
-        let parts = stream::unfold(answer, |mut answer| async move { Some((answer.next().await?, answer)) });
-        Ok(Response::new(flat(parts)))
+        let parts =
+            |answer| stream::unfold(answer, |mut it: Answer| async move { Some((it.next().await?, it)) });
+        Ok(Response::new(begun(answer, parts)))
     }
+}
+
+/// An answer that begins at once: whoever asked sees that somebody works for it, however long that takes.
+fn begun<A, T: Send + 'static, S>(
+    answer: impl Future<Output = Result<A, Status>> + Send + 'static,
+    parts: impl Fn(A) -> S + Send + 'static,
+) -> PartStream<T>
+where
+    A: Send + 'static,
+    S: Stream<Item = Result<Vec<T>, Status>> + Send + 'static,
+{
+    flat(stream::once(answer).map_ok(parts).try_flatten())
 }
 
 /// Parts one by one.

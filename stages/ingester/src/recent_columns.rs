@@ -13,11 +13,12 @@ use tonic::Status;
 use vivace_block::schema::{START_TIME, TRACE_ID};
 use vivace_block::{ASSEMBLE_COLUMNS, encode_batch, trace_runs};
 use vivace_model::scan::{Projection, TimeRange, TraceRuns};
-use vivace_model::{ErrorKind, Offset, Partition, TenantId, UnixNanos};
+use vivace_model::{CancelOnDrop, ErrorKind, Offset, Partition, TenantId, UnixNanos, WorkBudget};
 use vivace_proto::internal::{RecentColumnsPart, RecentColumnsRequest};
 use vivace_traceql::{EvalError, PlanKind, Relevant, ScanPlan, Spans};
 
 use crate::Compute;
+use crate::compute::ended;
 use crate::holding::{Piece, Rows};
 use crate::shared::Shared;
 
@@ -49,6 +50,8 @@ enum Source {
 /// An answer in work.
 pub(crate) struct Columns {
     compute: Compute,
+    /// Ends the work for an answer that is dropped.
+    _waits: CancelOnDrop,
     scan: Arc<Scan>,
     sources: VecDeque<Source>,
     /// The traces that go out, ascending; none: whatever matches.
@@ -62,17 +65,20 @@ impl Columns {
     /// Checks a question and takes the cut of what is held that answers it.
     pub(crate) async fn new(shared: &Shared, request: RecentColumnsRequest) -> Result<Self, Status> {
         let (partition, from) = (Partition(request.partition), Offset(request.from_offset));
-        let scan = Arc::new(Scan::new(request)?);
+        let compute = shared.environment.compute;
+        let budget = WorkBudget::new(shared.config.answer_cpu_max);
+        let waits = budget.cancel_on_drop();
+        let within = budget.clone();
+        let scan = Arc::new(compute.answer(&budget, move || Scan::new(request, &within)).await?);
         let holding = shared.holdings.get(partition);
         let holding =
             holding.ok_or_else(|| Status::not_found(format!("partition {partition} is not held here")))?;
         let mut pieces =
             holding.cut(from).map_err(|refused| Status::failed_precondition(refused.to_string()))?;
-        let compute = shared.environment.compute;
         // Only the last piece may grow: once it has been looked at, the answer's end is fixed.
         let last = pieces.pop().ok_or_else(|| Status::internal("a cut has no piece"))?;
         let work = Arc::clone(&scan);
-        let (rows, through) = compute.run(move || work.rows(&last, &work.columns)).await?;
+        let (rows, through) = compute.answer(&budget, move || work.rows(&last, &work.columns)).await?;
         let frozen = pieces.into_iter().map(Source::Frozen);
         let mut sources: Vec<_> = frozen.chain([Source::Scanned(rows)]).collect();
         let mut newest = None;
@@ -80,7 +86,7 @@ impl Columns {
             && !scan.plan.whole()
         {
             let work = Arc::clone(&scan);
-            let found = compute.run(move || {
+            let found = compute.answer(&budget, move || {
                 let ids = work.newest(&sources, limit)?;
                 Ok::<_, Status>((ids, sources))
             });
@@ -88,7 +94,7 @@ impl Columns {
             sources = kept;
             newest = Some(Arc::new(ids));
         }
-        Ok(Self { compute, scan, sources: sources.into(), newest, through, first: true })
+        Ok(Self { compute, _waits: waits, scan, sources: sources.into(), newest, through, first: true })
     }
 
     /// The next parts, or nothing at the end.
@@ -101,7 +107,7 @@ impl Columns {
             };
             let (scan, newest) = (Arc::clone(&self.scan), self.newest.clone());
             let encode = move || scan.encode(source, newest.as_deref().map(Vec::as_slice));
-            match self.compute.run(encode).await {
+            match self.compute.answer(self.scan.plan.budget(), encode).await {
                 Ok((_, 0)) => {}
                 Ok((streams, spans)) => {
                     self.first = false;
@@ -130,11 +136,11 @@ fn parts(streams: Vec<bytes::Bytes>, spans: u64, empty: &RecentColumnsPart) -> V
 }
 
 impl Scan {
-    fn new(request: RecentColumnsRequest) -> Result<Self, Status> {
+    fn new(request: RecentColumnsRequest, budget: &WorkBudget) -> Result<Self, Status> {
         let search = request.search.ok_or_else(|| Status::invalid_argument("no search"))?;
         let tenant =
             search.tenant.parse().map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
-        let plan = ScanPlan::new(&search).map_err(|error| failed(&error))?;
+        let plan = ScanPlan::within(&search, budget).map_err(|error| failed(&error))?;
         let mut columns = plan.columns();
         columns.fixed.extend([TRACE_ID, START_TIME]);
         let range = if plan.whole() {
@@ -280,6 +286,9 @@ fn time_range(start: u64, end: u64) -> Option<TimeRange> {
 }
 
 fn failed(error: &EvalError) -> Status {
+    if let EvalError::Ended(end) = error {
+        return ended(*end);
+    }
     match error.kind() {
         ErrorKind::Invalid => Status::invalid_argument(error.to_string()),
         _ => Status::internal(error.to_string()),

@@ -3,7 +3,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use vivace_block::{BlockReader, TraceRows, to_traces_data};
-use vivace_model::TraceId;
+use vivace_model::{TraceId, WorkBudget};
 use vivace_proto::internal::BlockRef;
 use vivace_proto::parts::{self, PART_BYTES_MAX};
 
@@ -17,6 +17,7 @@ const ROWS_INLINE_MAX: usize = 256;
 /// The spans of a trace in these blocks. A block that is gone fails the job: the View that names it is too old.
 pub(crate) async fn trace(
     reader: &BlockReader,
+    budget: &WorkBudget,
     blocks: Vec<BlockRef>,
     trace_id: &TraceId,
     concurrent_max: usize,
@@ -33,7 +34,7 @@ pub(crate) async fn trace(
         answer.metrics.blocks_inspected += 1;
         answer.metrics.blocks_skipped += u64::from(rows.skipped);
         answer.metrics.bytes_read += rows.bytes_read;
-        answer = encode(path, rows, answer).await?;
+        answer = encode(budget, path, rows, answer).await?;
         if answer.metrics.truncated || answer.short.is_some() {
             break;
         }
@@ -41,7 +42,12 @@ pub(crate) async fn trace(
     Ok(answer)
 }
 
-async fn encode(path: String, rows: TraceRows, mut answer: Answer) -> Result<Answer, JobError> {
+async fn encode(
+    budget: &WorkBudget,
+    path: String,
+    rows: TraceRows,
+    mut answer: Answer,
+) -> Result<Answer, JobError> {
     let count: usize = rows.batches.iter().map(|batch| batch.num_rows()).sum();
     if count == 0 {
         return Ok(answer);
@@ -59,5 +65,5 @@ async fn encode(path: String, rows: TraceRows, mut answer: Answer) -> Result<Ans
     if count <= ROWS_INLINE_MAX {
         return work();
     }
-    compute(work).await
+    compute(budget, work).await
 }

@@ -1,11 +1,20 @@
-//! Where CPU-heavy steps run.
+//! Where CPU-heavy steps of jobs run.
+
+use vivace_model::WorkBudget;
 
 use crate::JobError;
 
-/// Runs work that takes longer than an async thread should. A panic ends the job, and a runtime that shuts down has no
-/// use for its result.
+/// Runs work that takes longer than an async thread should, and charges it to the job. A panic ends the job, and a
+/// runtime that shuts down has no use for its result.
 pub(crate) async fn compute<T: Send + 'static>(
+    budget: &WorkBudget,
     work: impl FnOnce() -> Result<T, JobError> + Send + 'static,
 ) -> Result<T, JobError> {
-    vivace_runtime::compute(work).await.unwrap_or(Err(JobError::Stopped))
+    let budget = budget.clone();
+    let metered = move || {
+        let meter = budget.meter();
+        meter.check()?;
+        work()
+    };
+    vivace_runtime::compute(metered).await.unwrap_or(Err(JobError::Stopped))
 }

@@ -29,6 +29,8 @@ settings! {
         /// trace that alone has more is put together nevertheless.
         #[unit = "rows"]
         search_rows_max: usize = 250_000,
+        /// Processor time that one job may use, all threads together; one that needs more ends (422).
+        job_cpu_max: Duration = Duration::from_secs(20),
         /// Memory for the recent data of one search; one that needs more is refused.
         search_recent_bytes_max: ByteSize = ByteSize::mib(256),
         /// Memory for what one job groups: series with their labels and steps, names and values. One that needs more is
@@ -42,7 +44,7 @@ settings! {
         answer_without_log: bool = false,
         /// While nobody serves a partition's recent data, wait that long for a new owner; then read the log.
         owner_wait: Duration = Duration::from_secs(2),
-        /// An owner that has not answered for that long counts as gone.
+        /// An owner that has not taken a question for that long counts as gone.
         owner_timeout: Duration = Duration::from_secs(5),
         /// While the owner of a partition is behind the log, ask it again for that long; then read what it lacks from
         /// the log.
@@ -76,6 +78,7 @@ impl Config {
         check(self.search_rows_max > 0, "SEARCH_ROWS_MAX", "must be at least 1")?;
         check(self.search_recent_bytes_max.0 > 0, "SEARCH_RECENT_BYTES_MAX", "must be more than 0")?;
         check(self.search_group_bytes_max.0 > 0, "SEARCH_GROUP_BYTES_MAX", "must be more than 0")?;
+        check(!self.job_cpu_max.is_zero(), "JOB_CPU_MAX", "must be more than 0")?;
         check(!self.log_end_wait.is_zero(), "LOG_END_WAIT", "must be more than 0")?;
         check(!self.owner_timeout.is_zero(), "OWNER_TIMEOUT", "must be more than 0")
     }

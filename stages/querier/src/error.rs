@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
 use vivace_memory::Short;
-use vivace_model::{ErrorKind, Offset, Partition};
+use vivace_model::{ErrorKind, Offset, Partition, WorkEnd};
 use vivace_runtime::Injected;
 use vivace_traceql::EvalError;
 
@@ -71,7 +71,7 @@ pub enum JobError {
     },
     /// The query makes no sense, or spans are not as they must be.
     #[error(transparent)]
-    Search(#[from] EvalError),
+    Search(EvalError),
     /// An owner's columns cannot be read.
     #[error("columns of recent data cannot be read: {0}")]
     Recent(String),
@@ -89,6 +89,18 @@ pub enum JobError {
     /// It waited too long for its turn.
     #[error("job waited {} s for its turn: too many run at the same time (VIVACE_QUERIER_JOBS_MAX), try again later", .0.as_secs())]
     Waited(Duration),
+    /// The job takes more of the processors than it may.
+    #[error(
+        "the query needs more than {} of processor time in one job (VIVACE_QUERIER_JOB_CPU_MAX): narrow its time or its conditions, or use fewer regular expressions",
+        humantime::format_duration(*cpu_max)
+    )]
+    OutOfTime {
+        /// The limit.
+        cpu_max: Duration,
+    },
+    /// The owner's part of the work takes more than it may.
+    #[error("{0}")]
+    OwnerOutOfTime(String),
     /// A test wants it so.
     #[error(transparent)]
     Injected(#[from] Injected),
@@ -102,7 +114,9 @@ impl JobError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) | Self::TooMuch { .. } => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::TooMuch { .. } | Self::OutOfTime { .. } | Self::OwnerOutOfTime(_) => {
+                ErrorKind::Invalid
+            }
             Self::Memory(short) => short.kind(),
             Self::Search(source) => source.kind(),
             Self::Recent(_) => ErrorKind::Corrupt,
@@ -134,13 +148,30 @@ impl JobError {
             (Self::Busy | Self::Waited(_), _) | (Self::Memory(_), ErrorKind::Unavailable) => {
                 Code::ResourceExhausted
             }
-            (Self::TooMuch { .. } | Self::Memory(_) | Self::Search(EvalError::TooLarge(_)), _) => {
-                Code::OutOfRange
-            }
+            (Self::TooMuch { .. } | Self::Memory(_) | Self::Search(EvalError::TooLarge(_)), _)
+            | (Self::OutOfTime { .. } | Self::OwnerOutOfTime(_), _) => Code::OutOfRange,
             (_, ErrorKind::Invalid) => Code::InvalidArgument,
             (_, ErrorKind::Unavailable) => Code::Unavailable,
             (_, ErrorKind::Fenced) => Code::FailedPrecondition,
             (_, ErrorKind::Corrupt) => Code::DataLoss,
+        }
+    }
+}
+
+impl From<WorkEnd> for JobError {
+    fn from(end: WorkEnd) -> Self {
+        match end {
+            WorkEnd::Cancelled => Self::Stopped,
+            WorkEnd::OutOfTime { cpu_max } => Self::OutOfTime { cpu_max },
+        }
+    }
+}
+
+impl From<EvalError> for JobError {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Ended(end) => end.into(),
+            error @ (EvalError::Query(_) | EvalError::Batch(_)) => Self::Search(error),
         }
     }
 }

@@ -12,7 +12,7 @@ use tracing::debug;
 use vivace_block::BlockReader;
 use vivace_log::SharedLog;
 use vivace_memory::Governor;
-use vivace_model::{Offset, Partition, TenantId, TraceId};
+use vivace_model::{Offset, Partition, TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::querier_server::{self, QuerierServer};
 use vivace_proto::internal::trace_job::Source as JobSource;
 use vivace_proto::internal::{PartStream, QuerierService, SearchJob, SearchJobPart, TraceJob, TraceJobPart};
@@ -168,6 +168,8 @@ impl Querier {
             .try_into()
             .map_err(|_| JobError::Invalid(format!("trace id of {} bytes", job.trace_id.len())))?;
         let trace_id = TraceId::from_bytes(bytes);
+        let budget = WorkBudget::new(self.0.config.job_cpu_max);
+        let _waits = budget.cancel_on_drop();
         let own_max = self.0.config.job_bytes_max.as_usize();
         let bytes_max = match usize::try_from(job.bytes_max) {
             Ok(0) | Err(_) => own_max,
@@ -178,7 +180,7 @@ impl Querier {
             JobSource::Blocks(source) => {
                 let concurrent = self.0.config.blocks_concurrent_max;
                 let empty = Answer::new(bytes_max, memory);
-                blocks::trace(&self.0.blocks, source.blocks, &trace_id, concurrent, empty).await?
+                blocks::trace(&self.0.blocks, &budget, source.blocks, &trace_id, concurrent, empty).await?
             }
             JobSource::Recent(source) => {
                 let from = From {
@@ -186,7 +188,8 @@ impl Querier {
                     offset: Offset(source.from_offset),
                     log_only: source.log_only,
                 };
-                let question = TraceQuestion { tenant, trace_id, bytes_max, memory: Arc::clone(memory) };
+                let memory = Arc::clone(memory);
+                let question = TraceQuestion { tenant, trace_id, bytes_max, memory, budget };
                 let Found { mut answer, through } = self.0.recent.find(&question, from).await?;
                 answer.through = through;
                 answer
@@ -202,7 +205,9 @@ impl Querier {
     async fn found(&self, job: SearchJob) -> Result<(SearchAnswer, Slot), JobError> {
         let slot = self.admit().await?;
         fail_points::STARTED.pass().await?;
-        let answer = self.0.searcher.run(&self.0.recent, job).await?;
+        let budget = WorkBudget::new(self.0.config.job_cpu_max);
+        let _waits = budget.cancel_on_drop();
+        let answer = self.0.searcher.run(&self.0.recent, job, &budget).await?;
         fail_points::ANSWERED.pass().await?;
         Ok((answer, slot))
     }

@@ -25,6 +25,10 @@ use crate::{Config, JobError, RecentServices, tail};
 /// First pause before an owner that is behind the log is asked again; it doubles each time.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
 
+/// An owner that has taken a question may take that long for the answer: its work waits its turn behind that of others.
+/// It must not be taken for gone then, for to read the log instead is far more work.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Pause before the log is asked for its end again.
 const END_PAUSE: Duration = Duration::from_millis(100);
 
@@ -149,6 +153,10 @@ impl Recent {
                         let message = status.message().to_owned();
                         return Err(JobError::NoBoundary { partition: from.partition, message });
                     }
+                    // Whoever looks at the same data needs as long.
+                    Err(status) if status.code() == Code::OutOfRange => {
+                        return Err(JobError::OwnerOutOfTime(status.message().to_owned()));
+                    }
                     Err(status) => {
                         self.metrics.owner_failures.inc();
                         warn!(partition = %from.partition, address = owner.address, code = ?status.code(),
@@ -176,13 +184,10 @@ impl Recent {
         loop {
             let deadline = Instant::now() + self.config.owner_timeout;
             let exceeded = |_| Status::deadline_exceeded("no answer in time");
-            let first = async {
-                let mut stream = question.ask(service, from).await?;
-                let first = stream.try_next().await?;
-                let first = first.ok_or_else(|| Status::internal("answer without any part"))?;
-                Ok::<_, Status>((first, stream))
-            };
-            let (first, stream) = timeout_at(deadline, first).await.map_err(exceeded)??;
+            let mut stream = timeout_at(deadline, question.ask(service, from)).await.map_err(exceeded)??;
+            let deadline = Instant::now() + ANSWER_WAIT_MAX;
+            let first = timeout_at(deadline, stream.try_next()).await.map_err(exceeded)??;
+            let first = first.ok_or_else(|| Status::internal("answer without any part"))?;
             let behind = end.is_some_and(|end| Q::through(&first) < end);
             if behind && Instant::now() + pause < late {
                 drop(stream);

@@ -128,7 +128,7 @@ impl Question for ColumnsQuestion {
             });
             with_runs.collect::<Result<Vec<_>, _>>()
         };
-        for (batch, runs) in compute(decode).await? {
+        for (batch, runs) in compute(self.plan.budget(), decode).await? {
             if !answer.push(batch, runs, self.bytes_max) {
                 return Ok((answer, false));
             }
@@ -138,7 +138,8 @@ impl Question for ColumnsQuestion {
 
     async fn read(&self, mut answer: Columns, part: TailPart) -> Result<(Columns, bool), JobError> {
         let (tenant, plan, bytes_max) = (self.tenant.clone(), Arc::clone(&self.plan), self.bytes_max);
-        compute(move || {
+        let budget = self.plan.budget().clone();
+        let work = move || {
             let TailPart { segment, range } = part;
             answer.bytes_read += segment.bytes_of(&range);
             let Some(batch) = segment.scan(&tenant, &range, &columns(&plan)) else {
@@ -153,8 +154,8 @@ impl Question for ColumnsQuestion {
             };
             let more = answer.push(batch, runs, bytes_max);
             Ok((answer, more))
-        })
-        .await
+        };
+        compute(&budget, work).await
     }
 }
 

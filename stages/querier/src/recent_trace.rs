@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tonic::{Request, Status};
 use vivace_block::to_traces_data;
 use vivace_memory::Governor;
-use vivace_model::{Offset, TenantId, TraceId};
+use vivace_model::{Offset, TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::{PartStream, RecentService, RecentTracePart, RecentTraceRequest};
 use vivace_proto::parts::{self, PART_BYTES_MAX};
 
@@ -27,6 +27,8 @@ pub(crate) struct TraceQuestion {
     pub(crate) trace_id: TraceId,
     /// The answer ends with so many bytes.
     pub(crate) bytes_max: usize,
+    /// Of the job.
+    pub(crate) budget: WorkBudget,
 }
 
 impl Question for TraceQuestion {
@@ -61,7 +63,7 @@ impl Question for TraceQuestion {
         let (tenant, trace_id) = (self.tenant.clone(), self.trace_id);
         // No larger than the answer, so that it is cut where it is full.
         let part_bytes = PART_BYTES_MAX.min(self.bytes_max);
-        compute(move || {
+        let work = move || {
             let TailPart { segment, range } = part;
             answer.metrics.bytes_read += segment.bytes_of(&range);
             let Some(batch) = segment.trace(&tenant, &range, &trace_id) else {
@@ -79,7 +81,7 @@ impl Question for TraceQuestion {
                 }
             }
             Ok((answer, true))
-        })
-        .await
+        };
+        compute(&self.budget, work).await
     }
 }

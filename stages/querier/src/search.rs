@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use vivace_block::BlockReader;
 use vivace_memory::{Governor, Part, Permit};
 use vivace_model::scan::TimeRange;
-use vivace_model::{Offset, Partition, TenantId, UnixNanos};
+use vivace_model::{Offset, Partition, TenantId, UnixNanos, WorkBudget};
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{RecentSource, ScanBlock, SearchJob, SearchJobMetrics};
 use vivace_traceql::{Collector, GroupLimit, PlanKind, ScanPlan};
@@ -30,6 +30,7 @@ use self::evaluation::{Evaluation, Looked, Task};
 use self::memory::JobMemory;
 pub(crate) use self::parts::SearchAnswer;
 use self::piece::{Block, Piece};
+use crate::compute::compute;
 use crate::recent::{From, Recent};
 use crate::recent_columns::ColumnsQuestion;
 use crate::{Config, JobError};
@@ -60,10 +61,17 @@ impl Searcher {
         Self { blocks, config, permits, memory }
     }
 
-    pub(crate) async fn run(&self, recent: &Recent, job: SearchJob) -> Result<SearchAnswer, JobError> {
+    pub(crate) async fn run(
+        &self,
+        recent: &Recent,
+        job: SearchJob,
+        budget: &WorkBudget,
+    ) -> Result<SearchAnswer, JobError> {
         let search = job.search.ok_or_else(|| JobError::Invalid("job has no search".into()))?;
         let tenant = search.tenant.parse().map_err(|error| JobError::Invalid(format!("{error}")))?;
-        let plan = Arc::new(ScanPlan::new(&search)?);
+        let within = budget.clone();
+        let planned = compute(budget, move || Ok((ScanPlan::within(&search, &within)?, search))).await?;
+        let (plan, search) = (Arc::new(planned.0), planned.1);
         let any_time = job.read_start == 0 && job.read_end == 0;
         let read = (!any_time).then_some(UnixNanos(job.read_start)..UnixNanos(job.read_end));
         let (mut held, mut through, mut metrics) = (Vec::new(), Offset::ZERO, SearchJobMetrics::default());
@@ -151,13 +159,14 @@ impl Work<'_> {
                 opened.append(&mut seen.lock());
             }
         }
-        let (mut found, mut metrics, looked) = evaluation.finish();
+        let (mut found, mut metrics, looked) = evaluation.finish().await?;
         if let Found::Traces(traces) = &mut found
             && !self.plan.whole()
             && looked.len() > 1
         {
             let evaluation = |plan: &Arc<ScanPlan>| self.evaluation(plan);
-            let more = summaries::complete(self.tenant.as_str(), traces, looked, evaluation).await?;
+            let of = (self.tenant.as_str(), self.plan.budget());
+            let more = summaries::complete(of, traces, looked, evaluation).await?;
             metrics.spans_inspected += more.spans_inspected;
         }
         for block in &opened {

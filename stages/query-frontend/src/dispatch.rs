@@ -82,10 +82,11 @@ impl Dispatcher {
             };
             match status.code() {
                 Code::FailedPrecondition => return Err(JobFailure::Stale(status.message().to_owned())),
-                // The same everywhere, and each time.
+                // The job needs more of a querier than it may have, wherever it runs.
                 Code::OutOfRange => {
                     return Err(JobFailure::Query(QueryError::TooLarge(status.message().to_owned())));
                 }
+                // The same everywhere, and each time.
                 Code::InvalidArgument | Code::DataLoss | Code::Unimplemented => {
                     return Err(JobFailure::Query(QueryError::Job(status)));
                 }

@@ -2,7 +2,8 @@ use http::StatusCode;
 use tonic::{Code, Status};
 use vivace_ledger::LedgerError;
 use vivace_memory::Short;
-use vivace_model::{ErrorKind, Partition, TenantError};
+use vivace_model::{ErrorKind, Partition, TenantError, WorkEnd};
+use vivace_traceql::EvalError;
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,19 @@ impl QueryError {
     /// A querier answered something else than it was asked.
     pub(crate) fn unexpected_answer() -> Self {
         Self::Job(Status::data_loss("querier sent an answer of another kind than it was asked for"))
+    }
+
+    /// Our own work on the spans of a query failed.
+    pub(crate) fn of_evaluation(error: EvalError) -> Self {
+        match error {
+            EvalError::Query(text) => Self::Invalid(text),
+            EvalError::TooLarge(_) => Self::TooLarge(error.to_string()),
+            EvalError::Batch(_) => Self::Job(Status::data_loss(error.to_string())),
+            EvalError::Ended(WorkEnd::Cancelled) => Self::Stopped,
+            EvalError::Ended(WorkEnd::OutOfTime { .. }) => {
+                Self::TooLarge(format!("{error} (VIVACE_QUERY_FRONTEND_QUERY_TIMEOUT): ask for less"))
+            }
+        }
     }
 
     /// What the caller should do.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
@@ -28,6 +28,7 @@ use crate::answers::{
     instant_response, names_v1, names_v2, range_response, search_response, split_range, split_traces,
     values_v1, values_v2,
 };
+use crate::compute::compute;
 use crate::frontend::Inner;
 use crate::http::{Counted, RouteCounter, check_size};
 use crate::request::{
@@ -73,7 +74,7 @@ impl StreamingApi {
         &self,
         route: &'static str,
         work: impl FnOnce(Arc<Inner>, Reports<T>) -> F,
-        messages: impl Fn(T) -> Vec<M> + Send + 'static,
+        messages: impl Fn(T) -> Vec<M> + Send + Sync + 'static,
     ) -> Response<PartStream<M>>
     where
         T: Send + 'static,
@@ -85,16 +86,18 @@ impl StreamingApi {
         let counted = Counted::new(RouteCounter { metrics: self.0.metrics.clone(), route });
         let state = Streamed { reports, answer: Some(answer), counted };
         let inner = Arc::clone(&self.0);
-        let stream = stream::unfold(state, Streamed::next).flat_map(move |item| {
-            let cut = item.and_then(|found| {
+        let messages = Arc::new(messages);
+        let cut = move |found| {
+            let (messages, inner) = (Arc::clone(&messages), Arc::clone(&inner));
+            compute(move || {
                 let messages = messages(found);
                 check_size(messages.iter().map(Message::encoded_len).sum(), inner.config.answer_bytes_max)?;
                 Ok(messages)
-            });
-            match cut {
-                Ok(messages) => stream::iter(messages).map(Ok).left_stream(),
-                Err(error) => stream::iter([Err(error.grpc())]).right_stream(),
-            }
+            })
+        };
+        let stream = stream::unfold(state, Streamed::next).and_then(cut).flat_map(|cut| match cut {
+            Ok(messages) => stream::iter(messages).map(Ok).left_stream(),
+            Err(error) => stream::iter([Err(error.grpc())]).right_stream(),
         });
         Response::new(stream.boxed())
     }

@@ -9,6 +9,7 @@
 
 mod answers;
 mod budget;
+mod compute;
 mod config;
 mod dispatch;
 mod duration;

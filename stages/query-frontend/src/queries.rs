@@ -4,6 +4,7 @@ use vivace_model::TenantId;
 use vivace_proto::internal::FoundTags;
 
 use crate::QueryError;
+use crate::compute::compute;
 use crate::frontend::Inner;
 use crate::request::{SeriesRequest, TagNamesRequest, TagValuesRequest, TagsAnswer, TracesRequest};
 use crate::search::{FoundSeriesSet, FoundTagsSet, FoundTracesSet, Reports};
@@ -16,8 +17,12 @@ impl Inner {
         request: &TracesRequest,
         reports: Reports<FoundTracesSet>,
     ) -> Result<FoundTracesSet, QueryError> {
-        let (asked, limit, spans_max) = request.asked(tenants, &self.config)?;
-        self.limited(self.searcher.traces(&asked, limit, spans_max, reports)).await
+        let (request, config) = (request.clone(), self.config.clone());
+        let query = async {
+            let (asked, limit, spans_max) = compute(move || request.asked(tenants, &config)).await?;
+            self.searcher.traces(&asked, limit, spans_max, reports).await
+        };
+        self.limited(query).await
     }
 
     /// Series.
@@ -27,8 +32,12 @@ impl Inner {
         request: &SeriesRequest,
         reports: Reports<FoundSeriesSet>,
     ) -> Result<FoundSeriesSet, QueryError> {
-        let question = request.asked(tenants, &self.config)?;
-        self.limited(self.searcher.series(&question, reports)).await
+        let (request, config) = (request.clone(), self.config.clone());
+        let query = async {
+            let question = compute(move || request.asked(tenants, &config)).await?;
+            self.searcher.series(&question, reports).await
+        };
+        self.limited(query).await
     }
 
     /// Names of attributes.
@@ -38,8 +47,8 @@ impl Inner {
         request: &TagNamesRequest,
         reports: Reports<FoundTagsSet>,
     ) -> Result<FoundTagsSet, QueryError> {
-        let answer = request.asked(tenants, self.searcher.clock.now(), &self.config)?;
-        self.tags(answer, reports).await
+        let (request, now, config) = (request.clone(), self.searcher.clock.now(), self.config.clone());
+        self.tags(move || request.asked(tenants, now, &config), reports).await
     }
 
     /// Values of an attribute.
@@ -49,23 +58,24 @@ impl Inner {
         request: &TagValuesRequest,
         reports: Reports<FoundTagsSet>,
     ) -> Result<FoundTagsSet, QueryError> {
-        let answer = request.asked(tenants, self.searcher.clock.now(), &self.config)?;
-        self.tags(answer, reports).await
+        let (request, now, config) = (request.clone(), self.searcher.clock.now(), self.config.clone());
+        self.tags(move || request.asked(tenants, now, &config), reports).await
     }
 
     async fn tags(
         &self,
-        answer: TagsAnswer,
+        plan: impl FnOnce() -> Result<TagsAnswer, QueryError> + Send + 'static,
         reports: Reports<FoundTagsSet>,
     ) -> Result<FoundTagsSet, QueryError> {
-        match answer {
-            TagsAnswer::Known(values) => {
-                let tags = FoundTags { values, ..FoundTags::default() };
-                Ok(FoundTagsSet { tags, ..FoundTagsSet::default() })
+        let query = async {
+            match compute(plan).await? {
+                TagsAnswer::Known(values) => {
+                    let tags = FoundTags { values, ..FoundTags::default() };
+                    Ok(FoundTagsSet { tags, ..FoundTagsSet::default() })
+                }
+                TagsAnswer::Search(asked, tags_max) => self.searcher.tags(&asked, tags_max, reports).await,
             }
-            TagsAnswer::Search(asked, tags_max) => {
-                self.limited(self.searcher.tags(&asked, tags_max, reports)).await
-            }
-        }
+        };
+        self.limited(query).await
     }
 }

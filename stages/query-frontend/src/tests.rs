@@ -2,6 +2,7 @@
 //! querier that answers as told.
 
 mod api;
+mod ends;
 mod faults;
 mod fixture;
 mod large;

@@ -16,6 +16,7 @@ use vivace_proto::internal::{JobMetrics, TraceJob};
 use vivace_proto::otlp::trace::TracesData;
 
 use crate::budget::Held;
+use crate::compute::compute;
 use crate::dispatch::{Dispatcher, JobAnswer, JobFailure};
 use crate::plan::Question;
 use crate::replan::Planned;
@@ -150,11 +151,7 @@ impl TraceFinder {
         let bytes: usize = parts.iter().map(bytes::Bytes::len).sum();
         self.dispatcher.budget.hold_memory(&mut found.held, bytes.saturating_mul(DECODED))?;
         let work = move || put_together(parts, spans_max, bytes_max);
-        let (combined, too_large) = if bytes <= INLINE_BYTES_MAX {
-            work()?
-        } else {
-            vivace_runtime::compute(work).await.map_err(|_| QueryError::Stopped)??
-        };
+        let (combined, too_large) = if bytes <= INLINE_BYTES_MAX { work()? } else { compute(work).await? };
         if cut || too_large {
             let limit = self.config.trace_bytes_max;
             found.truncated =

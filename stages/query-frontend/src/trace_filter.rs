@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use prost::Message;
 use vivace_block::{BlockConfig, DuplicateFilter, OpenBlock, to_traces_data};
 use vivace_model::scan::TraceRuns;
-use vivace_model::{TenantId, TraceId};
+use vivace_model::{TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::{Search, TracesKind};
 use vivace_proto::otlp::trace::TracesData;
 use vivace_traceql::ast::{Attribute, Body, Intrinsic, SpansetExpr, Stage, Target};
-use vivace_traceql::{ScanPlan, Spans, Value, parse};
+use vivace_traceql::{EvalError, ScanPlan, Spans, Value, parse};
 
 use crate::QueryError;
 
@@ -33,7 +33,7 @@ pub(crate) struct Hierarchy {
 
 impl TraceFilter {
     /// Only single filters are allowed that can be decided for each span by itself.
-    pub(crate) fn new(query: &str, hierarchy: Hierarchy) -> Result<Self, QueryError> {
+    pub(crate) fn new(query: &str, hierarchy: Hierarchy, budget: &WorkBudget) -> Result<Self, QueryError> {
         let invalid = |text: &str| QueryError::Invalid(text.to_owned());
         let parsed = parse(query).map_err(|error| QueryError::Invalid(error.to_string()))?;
         let single = match &parsed.body {
@@ -45,7 +45,7 @@ impl TraceFilter {
         }
         let kind = Kind::Traces(TracesKind { limit: 1, spans_max: u32::MAX });
         let search = Search { query: query.to_owned(), kind: Some(kind), ..Search::default() };
-        let plan = ScanPlan::new(&search).map_err(|error| QueryError::Invalid(error.to_string()))?;
+        let plan = ScanPlan::within(&search, budget).map_err(QueryError::of_evaluation)?;
         if plan.whole() {
             return Err(invalid(
                 "spans of a trace cannot be filtered by what is said of the trace as a whole",
@@ -66,7 +66,10 @@ impl TraceFilter {
         let damaged = |error: &dyn std::fmt::Display| {
             QueryError::Job(tonic::Status::data_loss(format!("failed to filter the trace: {error}")))
         };
-        let selected = self.plan.select(&spans).map_err(|error| QueryError::Invalid(error.to_string()))?;
+        let selected = self.plan.select(&spans).map_err(|error| match error {
+            EvalError::Batch(text) => QueryError::Invalid(text),
+            other => QueryError::of_evaluation(other),
+        })?;
         let matching = selected.iter().flat_map(|selected| &selected.rows).map(|row| *row as usize);
         let mut rows: BTreeSet<usize> = matching.collect();
         if self.hierarchy != Hierarchy::default() {
@@ -86,7 +89,7 @@ struct Family {
 }
 
 impl Family {
-    fn of(spans: &Spans<'_>) -> Result<Self, vivace_traceql::EvalError> {
+    fn of(spans: &Spans<'_>) -> Result<Self, EvalError> {
         let ids = spans.values(&Attribute::new(Target::Intrinsic(Intrinsic::SpanId)))?;
         let parent_ids = spans.values(&Attribute::new(Target::Intrinsic(Intrinsic::ParentId)))?;
         let mut by_id = HashMap::new();
@@ -158,7 +161,9 @@ mod tests {
     fn only_single_filters_are_allowed() {
         for wrong in ["{", "{} | rate()", "{} | count() > 1", "{} >> {}", "{} && {}", "{ rootName = \"x\" }"]
         {
-            let error = TraceFilter::new(wrong, Hierarchy::default()).map(drop).unwrap_err();
+            let error = TraceFilter::new(wrong, Hierarchy::default(), &WorkBudget::unlimited())
+                .map(drop)
+                .unwrap_err();
             assert_eq!(error.status(), 400, "{wrong}");
         }
     }

@@ -144,8 +144,13 @@ fn start(command: Command) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let demo = matches!(command, Command::Demo);
-    let ended = runtime.block_on(Process { settings, list, stages: command.stages(), demo }.run());
-    // Blocking work that hangs (a dead disk) must not keep the process.
+    let queries = tokio::runtime::Builder::new_multi_thread().thread_name("query").enable_all().build();
+    let queries = queries.context("failed to start the async runtime of queries")?;
+    let process =
+        Process { settings, list, stages: command.stages(), demo, queries: queries.handle().clone() };
+    let ended = runtime.block_on(process.run());
+    // Nobody waits for answers any more. Blocking work that hangs (a dead disk) must not keep the process.
+    queries.shutdown_background();
     runtime.shutdown_timeout(BLOCKING_WAIT);
     ended.map(|()| ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tracing::info;
 use vivace_block::BlockReader;
 use vivace_compactor::Compactor;
@@ -19,7 +20,7 @@ use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
 use vivace_runtime::{
     AdminState, BuildInfo, FailPoint, Readiness, Setting, SharedRegistry, Supervisor, Watched, admin_router,
-    arm_fail_points, new_registry, serve_http, shutdown_signal,
+    answered_on, arm_fail_points, new_registry, serve_http, shutdown_signal,
 };
 
 use crate::settings::Settings;
@@ -71,6 +72,9 @@ pub(crate) struct Process {
     pub(crate) list: Vec<Setting>,
     pub(crate) stages: Stages,
     pub(crate) demo: bool,
+    /// The runtime of queries and compaction. Whatever these do, ingest, health and metrics go on, on a runtime of their
+    /// own.
+    pub(crate) queries: Handle,
 }
 
 /// What the stages of a process share.
@@ -80,6 +84,8 @@ struct Common {
     memory: Arc<Governor>,
     log: SharedLog,
     store: Arc<dyn ObjectStore>,
+    /// The same for queries and compaction: connections belong to the runtime that opened them.
+    queries_store: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
     registry: SharedRegistry,
     readiness: Readiness,
@@ -89,12 +95,14 @@ struct Common {
     embedded: bool,
     /// Address by which queriers reach the ingester of this process.
     address: String,
+    /// See [`Process::queries`].
+    queries: Handle,
 }
 
 impl Process {
     /// Runs until SIGTERM or SIGINT, or until something fails.
     pub(crate) async fn run(self) -> Result<()> {
-        let Self { settings, list, stages, demo } = self;
+        let Self { settings, list, stages, demo, queries } = self;
         let (settings, memory) = memory::share_out(settings, stages);
         memory::announce(&memory);
         let log_config = LogConfig {
@@ -123,6 +131,7 @@ impl Process {
         let overrides = overrides::open(&settings.process)?;
         overrides.register(&mut registry.lock(), "vivace_overrides");
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
+        let queries_store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let log = log_config.open(&settings.process.data_dir.join("log"))?;
         let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
         for spec in settings.topics.specs() {
@@ -136,6 +145,7 @@ impl Process {
             memory,
             log,
             store,
+            queries_store,
             clock,
             registry,
             readiness,
@@ -143,6 +153,7 @@ impl Process {
             build,
             embedded,
             address,
+            queries,
         };
         common.start(&mut supervisor, http, grpc, list, demo).await?;
         supervisor.run_until(shutdown_signal()).await?;
@@ -217,20 +228,22 @@ impl Common {
                 services.querier = Some(querier.clone());
             }
             let ready = self.readiness.check("querier");
-            supervisor.spawn_ordered(PHASE_ANSWER, "querier", |shutdown| querier.run(ready, shutdown));
+            let run = |shutdown| querier.run(ready, shutdown);
+            supervisor.spawn_on(&self.queries, PHASE_ANSWER, "querier", run);
         }
         if self.stages.query_frontend {
             let frontend = self.query_frontend(local_querier);
-            routes = routes.merge(frontend.router());
+            routes = routes.merge(answered_on(self.queries.clone(), frontend.router()));
             services.streaming = Some(frontend.streaming_server());
             let ready = self.readiness.check("query-frontend");
-            supervisor
-                .spawn_ordered(PHASE_ANSWER, "query-frontend", |shutdown| frontend.run(ready, shutdown));
+            let run = |shutdown| frontend.run(ready, shutdown);
+            supervisor.spawn_on(&self.queries, PHASE_ANSWER, "query-frontend", run);
         }
         if self.stages.compactor {
             let compactor = self.compactor()?;
             let ready = self.readiness.check("compactor");
-            supervisor.spawn_ordered(PHASE_STORE, "compactor", |shutdown| compactor.run(ready, shutdown));
+            let run = |shutdown| compactor.run(ready, shutdown);
+            supervisor.spawn_on(&self.queries, PHASE_STORE, "compactor", run);
         }
         if self.stages.distributor {
             let distributor = self.distributor().await?;
@@ -246,7 +259,9 @@ impl Common {
             info!(http = %http_address, address = self.address, stages = self.stages.names().trim(), "started");
         }
         if let Some(listener) = grpc.filter(|_| services.any()) {
-            supervisor.spawn_ordered(PHASE_SERVE, "grpc", |shutdown| services.serve(listener, shutdown));
+            // Only queries come here.
+            let serve = |shutdown| services.serve(listener, shutdown);
+            supervisor.spawn_on(&self.queries, PHASE_SERVE, "grpc", serve);
         }
         supervisor.spawn_ordered(PHASE_SERVE, "http", move |shutdown| serve_http(http, routes, shutdown));
         Ok(())
@@ -306,7 +321,8 @@ impl Common {
 
     fn compactor(&self) -> Result<Compactor> {
         let metrics = vivace_compactor::Metrics::new(&mut self.registry.lock());
-        compactor::new(&self.settings, &self.log, &self.store, &self.memory, &self.overrides, metrics)
+        let (store, memory) = (&self.queries_store, &self.memory);
+        compactor::new(&self.settings, &self.log, store, memory, &self.overrides, metrics)
     }
 
     fn querier(&self, recent: RecentServices) -> Querier {
@@ -315,7 +331,7 @@ impl Common {
         let block_metrics = vivace_block::Metrics::new(&mut registry);
         let parts = vivace_querier::Parts {
             blocks: Arc::new(BlockReader::with_memory(
-                Arc::clone(&self.store),
+                Arc::clone(&self.queries_store),
                 reader,
                 &self.memory,
                 block_metrics,
@@ -335,7 +351,7 @@ impl Common {
         let stages = self.stages;
         let parts = vivace_query_frontend::Parts {
             views: ViewKeeper::new(
-                Arc::clone(&self.store),
+                Arc::clone(&self.queries_store),
                 &topics.spans,
                 topics.partitions,
                 Arc::clone(&self.clock),

@@ -7,8 +7,11 @@ use arrow::datatypes::Int32Type;
 
 use super::mask::Mask;
 use super::predicate::{Predicate, TextTest};
-use crate::Lane;
 use crate::ast::{Kind, Status};
+use crate::{EvalError, Lane, Spans};
+
+/// Rows of a column of numbers that take as long as one row where each is looked at by itself.
+const ROWS_PER_TICK: usize = 64;
 
 /// Rows that have a value in the lane.
 pub(super) fn present(lane: &Lane<'_>, rows: usize) -> Mask {
@@ -35,11 +38,13 @@ pub(super) fn any(
     predicate: &Predicate,
     invert: bool,
     within: Option<&Mask>,
-    rows: usize,
-) -> Mask {
-    match lane {
+    spans: &Spans<'_>,
+) -> Result<Mask, EvalError> {
+    let rows = spans.rows();
+    spans.tick(rows / ROWS_PER_TICK)?;
+    Ok(match lane {
         Lane::Text(texts) => match &predicate.texts {
-            Some(test) => text(texts, test, invert, within),
+            Some(test) => text(texts, test, invert, within, spans)?,
             None => constant(lane, invert, rows),
         },
         Lane::Int(numbers) | Lane::Duration(numbers) => match predicate.numbers {
@@ -80,12 +85,15 @@ pub(super) fn any(
         Lane::Id(ids) => id(ids, predicate, invert, within),
         Lane::Sparse(items) => {
             let mut mask = Mask::none(rows);
-            for (row, _) in items.iter().filter(|(_, value)| predicate.holds(*value) != invert) {
-                mask.set(*row as usize);
+            for (row, value) in items {
+                spans.tick(predicate.units(*value))?;
+                if predicate.holds(*value) != invert {
+                    mask.set(*row as usize);
+                }
             }
             mask
         }
-    }
+    })
 }
 
 /// What is the same for every value there is.
@@ -109,7 +117,13 @@ fn small((low, high): (i64, i64)) -> (i32, i32) {
     (low.max(least) as i32, high.min(most) as i32)
 }
 
-fn text(texts: &DictionaryArray<Int32Type>, test: &TextTest, invert: bool, within: Option<&Mask>) -> Mask {
+fn text(
+    texts: &DictionaryArray<Int32Type>,
+    test: &TextTest,
+    invert: bool,
+    within: Option<&Mask>,
+    spans: &Spans<'_>,
+) -> Result<Mask, EvalError> {
     let values = texts.values().as_string::<i32>();
     let keys = texts.keys();
     // A dictionary may be that of a whole block while few rows are left.
@@ -117,22 +131,27 @@ fn text(texts: &DictionaryArray<Int32Type>, test: &TextTest, invert: bool, withi
         let mut mask = Mask::none(keys.len());
         for row in within.rows().filter(|row| keys.is_valid(*row as usize)) {
             let key = keys.value(row as usize) as usize;
-            if values.is_valid(key) && test.holds(values.value(key)) != invert {
+            if values.is_valid(key) && holds(test, values.value(key), spans)? != invert {
                 mask.set(row as usize);
             }
         }
-        return mask;
+        return Ok(mask);
     }
-    let holds = |key: usize| values.is_valid(key) && test.holds(values.value(key)) != invert;
-    let hits: Vec<bool> = (0..values.len()).map(holds).collect();
+    let hit = |key: usize| Ok(values.is_valid(key) && holds(test, values.value(key), spans)? != invert);
+    let hits = (0..values.len()).map(hit).collect::<Result<Vec<bool>, EvalError>>()?;
     let mut found = hits.iter().enumerate().filter(|(_, hit)| **hit).map(|(key, _)| key as i32);
     let mask = match (found.next(), found.next()) {
-        (None, _) => return Mask::none(keys.len()),
+        (None, _) => return Ok(Mask::none(keys.len())),
         (Some(only), None) => Mask::of(keys.values(), |key| key == only),
         _ if hits.iter().all(|hit| *hit) => Mask::all(keys.len()),
         _ => Mask::of(keys.values(), |key| hits.get(key as usize).is_some_and(|hit| *hit)),
     };
-    valid(mask, keys.nulls())
+    Ok(valid(mask, keys.nulls()))
+}
+
+fn holds(test: &TextTest, text: &str, spans: &Spans<'_>) -> Result<bool, EvalError> {
+    spans.tick(test.units(text))?;
+    Ok(test.holds(text))
 }
 
 /// Statuses and kinds: `met` has a bit for each of the `count` numbers that OTLP names.

@@ -7,6 +7,9 @@ use super::predicate::Predicate;
 use crate::ast::{Attribute, Intrinsic, Target};
 use crate::{EvalError, Spans, Value, Values};
 
+/// Units of work of an id that is compared as text.
+const UNITS_PER_ID: usize = 16;
+
 /// A test of an attribute.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
@@ -52,13 +55,13 @@ impl Leaf {
         if self.attribute.parent {
             return self.of_parents(spans);
         }
-        if let Some(mask) = self.of_traces(spans) {
+        if let Some(mask) = self.of_traces(spans)? {
             return Ok(mask);
         }
         let sources = spans.sources(&self.attribute.target)?;
         let rows = spans.rows();
         if let [only] = sources.as_slice() {
-            return Ok(self.one(only, within, rows));
+            return self.one(only, within, spans);
         }
         let mut found = Mask::none(rows);
         let mut open = Mask::all(rows);
@@ -66,7 +69,7 @@ impl Leaf {
             let mut here = present(source, rows);
             here.and(&open);
             if matches!(self.test, LeafTest::Values { .. }) {
-                let mut passing = self.one(source, Some(&here), rows);
+                let mut passing = self.one(source, Some(&here), spans)?;
                 passing.and(&here);
                 found.or(&passing);
             }
@@ -83,42 +86,45 @@ impl Leaf {
     }
 
     /// Where there is one place to look at.
-    fn one(&self, values: &Values<'_>, within: Option<&Mask>, rows: usize) -> Mask {
+    fn one(&self, values: &Values<'_>, within: Option<&Mask>, spans: &Spans<'_>) -> Result<Mask, EvalError> {
+        let rows = spans.rows();
         let (predicate, invert, all) = match &self.test {
-            LeafTest::Exists => return present(values, rows),
-            LeafTest::Missing => return present(values, rows).not(),
+            LeafTest::Exists => return Ok(present(values, rows)),
+            LeafTest::Missing => return Ok(present(values, rows).not()),
             LeafTest::Values { predicate, invert, all } => (predicate, *invert, *all),
         };
         let any = |invert: bool| {
-            let mut lanes = values.lanes.iter().map(|lane| lanes::any(lane, predicate, invert, within, rows));
-            let first = lanes.next().unwrap_or_else(|| Mask::none(rows));
-            lanes.fold(first, |mut met, lane| {
-                met.or(&lane);
-                met
+            let mut lanes =
+                values.lanes.iter().map(|lane| lanes::any(lane, predicate, invert, within, spans));
+            let first = lanes.next().unwrap_or_else(|| Ok(Mask::none(rows)))?;
+            lanes.try_fold(first, |mut met, lane| {
+                met.or(&lane?);
+                Ok::<_, EvalError>(met)
             })
         };
         let several = values.lanes.len() > 1 || values.lanes.iter().any(crate::Lane::is_sparse);
         if all && several {
             let mut met = present(values, rows);
-            met.and_not(&any(!invert));
-            return met;
+            met.and_not(&any(!invert)?);
+            return Ok(met);
         }
         any(invert)
     }
 
     /// Trace ids are compared trace by trace.
-    fn of_traces(&self, spans: &Spans<'_>) -> Option<Mask> {
-        if self.attribute.target != Target::Intrinsic(Intrinsic::TraceId) {
-            return None;
-        }
-        let runs = spans.known_runs()?;
+    fn of_traces(&self, spans: &Spans<'_>) -> Result<Option<Mask>, EvalError> {
+        let is_trace_id = self.attribute.target == Target::Intrinsic(Intrinsic::TraceId);
+        let Some(runs) = spans.known_runs().filter(|_| is_trace_id) else {
+            return Ok(None);
+        };
         let mut mask = Mask::none(spans.rows());
         for (trace, id) in runs.ids().iter().enumerate() {
+            spans.tick(UNITS_PER_ID)?;
             if self.test.passes(&[Value::Id(id)]) {
                 mask.set_range(runs.rows_of(trace));
             }
         }
-        Some(mask)
+        Ok(Some(mask))
     }
 
     /// Rows whose parent passes. Where there is no parent there is no value.

@@ -7,6 +7,9 @@ use super::operand::{Bound, Operand};
 use crate::ast::{BinaryOp, Target};
 use crate::{EvalError, Spans, Value};
 
+/// Units of work of a row by itself.
+const UNITS_PER_ROW: usize = 8;
+
 /// A condition on a row.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
@@ -43,12 +46,10 @@ impl Node {
             Self::Computed(operand, test) => {
                 let operand = operand.bind(spans, within)?;
                 if operand.is_single() {
-                    return by_row(spans.rows(), within, |row| {
-                        Ok(test.passes(operand.first(row)?.as_slice()))
-                    });
+                    return by_row(spans, within, |row| Ok(test.passes(operand.first(row)?.as_slice())));
                 }
                 let mut values = Vec::new();
-                by_row(spans.rows(), within, |row| {
+                by_row(spans, within, |row| {
                     values.clear();
                     operand.each(row, &mut |value| values.push(value))?;
                     Ok(test.passes(&values))
@@ -57,13 +58,13 @@ impl Node {
             Self::Pair { op, left, right, negated } => {
                 let (left, right) = (left.bind(spans, within)?, right.bind(spans, within)?);
                 if left.is_single() && right.is_single() {
-                    return by_row(spans.rows(), within, |row| {
+                    return by_row(spans, within, |row| {
                         let values = left.first(row)?.zip(right.first(row)?);
                         Ok(values.is_some_and(|(left, right)| compare(*op, left, right) != *negated))
                     });
                 }
                 let (mut lefts, mut rights) = (Vec::new(), Vec::new());
-                by_row(spans.rows(), within, |row| {
+                by_row(spans, within, |row| {
                     collect(&left, row, &mut lefts)?;
                     collect(&right, row, &mut rights)?;
                     let there = !lefts.is_empty() && !rights.is_empty();
@@ -133,12 +134,14 @@ fn holds(op: BinaryOp, lefts: &[Value<'_>], rights: &[Value<'_>]) -> bool {
 }
 
 fn by_row(
-    rows: usize,
+    spans: &Spans<'_>,
     within: Option<&Mask>,
     mut meets: impl FnMut(usize) -> Result<bool, EvalError>,
 ) -> Result<Mask, EvalError> {
+    let rows = spans.rows();
     let mut mask = Mask::none(rows);
     let mut test = |row: usize| {
+        spans.tick(UNITS_PER_ROW)?;
         if meets(row)? {
             mask.set(row);
         }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
 use super::number::{Number, NumberTest};
 use crate::ast::{BinaryOp, Kind, Literal, Status};
-use crate::{EvalError, Value, pattern};
+use crate::pattern::Pattern;
+use crate::{EvalError, Value};
 
 /// What is asked of a value. Values of another type than the constant never meet it.
 #[derive(Clone, Debug)]
@@ -31,7 +30,7 @@ pub(crate) enum TextTest {
     /// Before or behind.
     Ordered(BinaryOp, Arc<str>),
     /// The whole of it matches, or does not.
-    Pattern(Regex, bool),
+    Pattern(Pattern, bool),
 }
 
 impl Predicate {
@@ -87,6 +86,14 @@ impl Predicate {
         }
     }
 
+    /// How long [`Self::holds`] takes, as [`Spans::tick`](crate::Spans::tick) counts.
+    pub(super) fn units(&self, value: Value<'_>) -> usize {
+        match (&self.texts, value) {
+            (Some(test), Value::Text(text)) => test.units(text),
+            _ => 1,
+        }
+    }
+
     pub(crate) fn holds(&self, value: Value<'_>) -> bool {
         match value {
             Value::Bool(flag) => self.flags[usize::from(flag)],
@@ -106,13 +113,21 @@ impl TextTest {
             BinaryOp::Equal => Self::Equal(Arc::clone(text)),
             BinaryOp::NotEqual => Self::NotEqual(Arc::clone(text)),
             BinaryOp::Matches | BinaryOp::NotMatches => {
-                let regex = pattern::compile(text)
+                let pattern = Pattern::new(text)
                     .map_err(|why| EvalError::Query(format!("bad regular expression \"{text}\": {why}")))?;
-                Self::Pattern(regex, op == BinaryOp::Matches)
+                Self::Pattern(pattern, op == BinaryOp::Matches)
             }
             _ if op.is_ordering() => Self::Ordered(op, Arc::clone(text)),
             _ => return Ok(None),
         }))
+    }
+
+    /// How long that takes for a text, as [`Spans::tick`](crate::Spans::tick) counts: for a pattern by its size, too.
+    pub(super) fn units(&self, text: &str) -> usize {
+        match self {
+            Self::Equal(_) | Self::NotEqual(_) | Self::Ordered(..) => 1,
+            Self::Pattern(pattern, _) => pattern.units(text),
+        }
     }
 
     pub(crate) fn holds(&self, text: &str) -> bool {
@@ -120,7 +135,7 @@ impl TextTest {
             Self::Equal(wanted) => *text == **wanted,
             Self::NotEqual(other) => *text != **other,
             Self::Ordered(op, other) => ordered(*op, text.cmp(other)),
-            Self::Pattern(regex, wanted) => regex.is_match(text) == *wanted,
+            Self::Pattern(pattern, wanted) => pattern.is_match(text) == *wanted,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Parser, parse};
 use crate::ast::{BinaryOp, Body, FieldExpr, SpansetExpr, Stage};
 use crate::lex::{Symbol, Token};
 use crate::operator::Level;
-use crate::validate;
+use crate::validate::Filters;
 
 /// Conjuncts that are kept of a filter that is incomplete; leaving one out restricts less.
 const PARTS_MAX: usize = 64;
@@ -36,7 +36,8 @@ fn parts(text: &str) -> Option<FieldExpr> {
     if !parser.take(Symbol::BraceOpen) {
         return None;
     }
-    let mut kept = part(&mut parser);
+    let mut filters = Filters::default();
+    let mut kept = part(&mut parser, &mut filters);
     for count in 1.. {
         let op = match parser.symbol() {
             Some(Symbol::And) => BinaryOp::And,
@@ -45,7 +46,7 @@ fn parts(text: &str) -> Option<FieldExpr> {
             _ => return kept,
         };
         parser.advance();
-        let next = part(&mut parser).filter(|_| count < PARTS_MAX);
+        let next = part(&mut parser, &mut filters).filter(|_| count < PARTS_MAX);
         kept = match (op, kept, next) {
             (op, Some(left), Some(right)) => {
                 Some(FieldExpr::Binary { op, left: Box::new(left), right: Box::new(right) })
@@ -60,12 +61,12 @@ fn parts(text: &str) -> Option<FieldExpr> {
 }
 
 /// One operand, if it makes sense. Goes to the operator or brace behind it.
-fn part(parser: &mut Parser<'_>) -> Option<FieldExpr> {
+fn part(parser: &mut Parser<'_>, filters: &mut Filters) -> Option<FieldExpr> {
     let end = end_of_part(parser);
     let parsed = climb::<FieldExpr>(parser, Level::Comparison);
     let complete = parser.at == end;
     parser.at = end;
-    parsed.ok().map(|node| node.tree).filter(|tree| complete && validate::filter(tree).is_ok())
+    parsed.ok().map(|node| node.tree).filter(|tree| complete && filters.check(tree).is_ok())
 }
 
 /// The next token of the chain that is outside of brackets.

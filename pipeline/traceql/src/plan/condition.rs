@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use vivace_model::WorkBudget;
 use vivace_model::scan::{Condition, ScanColumn, Test};
 use vivace_model::schema::{self, AttributeScope};
 
@@ -28,6 +29,22 @@ pub(super) fn of_selectors(selectors: &[Selector], whole: bool) -> Condition {
         return Condition::Always;
     }
     any(selectors.iter().map(|found| selector(found, whole)).collect())
+}
+
+/// The same, with patterns charged to the budget wherever the condition is looked at. When that is over, everything may
+/// matter: who evaluates it next says so.
+pub(super) fn within(condition: Condition, budget: &WorkBudget) -> Condition {
+    let each = |parts: Vec<Condition>| parts.into_iter().map(|part| within(part, budget)).collect();
+    match condition {
+        Condition::All(parts) => Condition::All(each(parts)),
+        Condition::Any(parts) => Condition::Any(each(parts)),
+        Condition::Leaf(column, Test::TextMatches(matches)) => {
+            let budget = budget.clone();
+            let within = move |text: &str| budget.sampled(|| matches(text)).unwrap_or(true);
+            Condition::Leaf(column, Test::TextMatches(Arc::new(within)))
+        }
+        other @ (Condition::Always | Condition::Leaf(..)) => other,
+    }
 }
 
 fn selector(selector: &Selector, whole: bool) -> Condition {

@@ -1,13 +1,16 @@
 //! What is read, and what is ruled out.
 
+use std::time::Duration;
+
 use vivace_model::scan::{Condition, ScanColumn, Test};
 use vivace_model::schema::{self, AttributeScope};
+use vivace_model::{ErrorKind, WorkBudget, WorkEnd};
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::{Search, SeriesKind, SummariesKind, TagNamesKind, TagValuesKind};
 
 use super::{Hints, PlanKind, ScanPlan};
-use crate::Selected;
-use crate::testing::{START, TestSpan, attribute, search, select, span, trace_id};
+use crate::testing::{START, TestSpan, attribute, batch, runs, search, select, span, trace_id};
+use crate::{Collector, EvalError, Selected, Spans};
 
 fn plan(query: &str) -> ScanPlan {
     ScanPlan::new(&search(query)).unwrap_or_else(|error| panic!("{query}: {error}"))
@@ -123,6 +126,33 @@ fn patterns_rule_out_texts() {
         panic!("{:?}", plan.condition());
     };
     assert!(matches("xy") && !matches("yx"));
+}
+
+#[test]
+fn work_ends_with_the_budget_of_the_job() {
+    let spans = [TestSpan { attributes: vec![attribute("a", "x")], ..span(1, 0) }];
+    let (whole, cpu_max) = (batch(&spans, true), Duration::from_nanos(1));
+    let (all, out_of_time) = (runs(&whole), EvalError::Ended(WorkEnd::OutOfTime { cpu_max }));
+    let (budget, waiting) = (WorkBudget::new(cpu_max), WorkBudget::unlimited());
+    let query = search("{ span.a =~ `x.*` } | select(span.b)");
+    let plan = ScanPlan::within(&query, &budget).unwrap();
+    let failed = loop {
+        if let Err(error) = plan.select(&Spans::new(&whole, &all)) {
+            break error;
+        }
+    };
+    assert_eq!((failed.kind(), failed), (ErrorKind::Invalid, out_of_time.clone()));
+    assert_eq!(Collector::new(&plan).wanted(&[], &Spans::new(&whole, &all)), Err(out_of_time));
+    let Condition::Leaf(_, Test::TextMatches(matches)) = plan.condition() else {
+        panic!("{:?}", plan.condition());
+    };
+    assert!(matches("yx"), "nothing is ruled out any more");
+
+    let plan = ScanPlan::within(&query, &waiting).unwrap();
+    assert!(plan.select(&Spans::new(&whole, &all)).is_ok());
+    drop(waiting.cancel_on_drop());
+    let failed = plan.select(&Spans::new(&whole, &all)).unwrap_err();
+    assert_eq!((failed.kind(), failed), (ErrorKind::Unavailable, EvalError::Ended(WorkEnd::Cancelled)));
 }
 
 #[test]

@@ -28,6 +28,7 @@ impl<'a> Run<'a> {
     ) -> Result<Found, EvalError> {
         let mut found: Option<Found> = None;
         for step in &selector.stages {
+            self.spans.check()?;
             let next = match (step, found) {
                 (Step::Spansets(spansets), None) => self.first(spansets, units, within)?,
                 (Step::Spansets(spansets), Some(Found::One(mask))) => {
@@ -47,7 +48,7 @@ impl<'a> Run<'a> {
                         [&left, &right].into_iter().for_each(|side| side.spans(&mut mask));
                         Found::One(mask).into_sets(units)
                     });
-                    Found::Several(kept(*op, &input, &left, &right)?)
+                    Found::Several(kept(&self.spans, *op, &input, (&left, &right))?)
                 }
                 (Step::By(key, operand), found) => {
                     let sets = found.unwrap_or_else(|| self.all(within)).into_sets(units);
@@ -123,7 +124,7 @@ impl<'a> Run<'a> {
                     return Ok(if *negated { right } else { left });
                 }
                 let tree = Tree::new(&self.spans)?;
-                Ok(tree.relate((*relation, *negated, *union), units, &left, &right))
+                tree.relate(&self.spans, (*relation, *negated, *union), units, (&left, &right))
             }
             Spansets::Pipeline(inner) => Ok(self.pipeline(inner, units, within)?.into_mask(self.rows())),
         }
@@ -145,6 +146,7 @@ impl<'a> Run<'a> {
         let mut both = Mask::none(self.rows());
         let mut rows = Vec::new();
         for unit in 0..units.len() {
+            self.spans.tick(1)?;
             if units.any(unit, &left) && units.any(unit, &right) {
                 for side in [&left, &right] {
                     units.rows(unit, side, &mut rows);
@@ -178,15 +180,16 @@ pub(super) fn one_spanset() -> EvalError {
 
 /// Sets for which the comparison of their numbers holds.
 fn kept(
+    spans: &Spans<'_>,
     op: BinaryOp,
     sets: &Sets,
-    left: &BoundScalar<'_>,
-    right: &BoundScalar<'_>,
+    (left, right): (&BoundScalar<'_>, &BoundScalar<'_>),
 ) -> Result<Sets, EvalError> {
     let mut keys = Vec::new();
     left.keys(&mut keys);
     right.keys(&mut keys);
     sets.decided(&keys, |unit, rows, told| {
+        spans.tick(rows.len())?;
         let left = left.value(unit, rows, told)?;
         let right = right.value(unit, rows, told)?;
         Ok(left.zip(right).is_some_and(|(left, right)| compare(op, left, right)))

@@ -75,16 +75,17 @@ impl<'a> Tree<'a> {
     /// side; for a union also those of the left side.
     pub(super) fn relate(
         &self,
+        spans: &Spans<'_>,
         (relation, negated, union): (Relation, bool, bool),
         units: &Units<'_>,
-        left: &Mask,
-        right: &Mask,
-    ) -> Mask {
+        (left, right): (&Mask, &Mask),
+    ) -> Result<Mask, EvalError> {
         let mut result = Mask::none(right.len());
         let (mut lefts, mut rights) = (Vec::new(), Vec::new());
         let mut among = Among::default();
         for unit in 0..units.len() {
             units.rows(unit, right, &mut rights);
+            spans.tick(1 + rights.len())?;
             if rights.is_empty() {
                 continue;
             }
@@ -105,7 +106,7 @@ impl<'a> Tree<'a> {
                 });
             }
         }
-        result
+        Ok(result)
     }
 
     /// Tells of each row whether what it needs is among the others.

@@ -7,10 +7,7 @@ use vivace_model::schema::AttributeScope;
 use super::{Result, supported};
 use crate::ast::{Attribute, BinaryOp, FieldExpr, Intrinsic, Literal, Target};
 use crate::parse_error::{ParseError, clip};
-use crate::pattern;
-
-/// Patterns in one query. Each may take a megabyte once compiled.
-const PATTERNS_MAX: usize = 100;
+use crate::pattern::{PatternBudget, PatternError};
 
 /// What is known of a value before any span is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +111,7 @@ impl fmt::Display for Type {
 /// One walk over a query.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
-    patterns: usize,
+    patterns: PatternBudget,
 }
 
 impl Checker {
@@ -176,15 +173,12 @@ impl Checker {
                 format!("the right side of {op} must be a string, and is {}", clip(&right.to_string()));
             return Err(ParseError::invalid(message));
         };
-        self.patterns += 1;
-        if self.patterns > PATTERNS_MAX {
-            return Err(ParseError::invalid(format!(
-                "the query has more than {PATTERNS_MAX} regular expressions"
-            )));
-        }
-        match pattern::compile(text) {
-            Ok(_) => Ok(Type::Bool),
-            Err(why) => Err(ParseError::invalid(format!("bad regular expression \"{}\": {why}", clip(text)))),
+        match self.patterns.take(text) {
+            Ok(()) => Ok(Type::Bool),
+            Err(PatternError::TooMany(message)) => Err(ParseError::invalid(message)),
+            Err(PatternError::Bad(why)) => {
+                Err(ParseError::invalid(format!("bad regular expression \"{}\": {why}", clip(text))))
+            }
         }
     }
 }

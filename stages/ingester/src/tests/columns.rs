@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use futures::TryStreamExt;
@@ -13,6 +14,7 @@ use vivace_proto::internal::{
 };
 use vivace_proto::otlp::trace::Span;
 
+use crate::Config;
 use crate::testing::{P, Rig, config, record_of, span, value};
 
 const START: u64 = 1_780_000_000_000_000_000;
@@ -113,6 +115,16 @@ async fn all_pieces_answer_from_every_boundary_exactly() {
     let elsewhere = RecentColumnsRequest { partition: 3, ..counting };
     assert_eq!(ask(&rig, 0, &elsewhere).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(rig.metrics.recent_refused.get(), refused + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_takes_too_long_ends_and_names_the_setting() {
+    let rig = Rig::start(Config { answer_cpu_max: Duration::from_nanos(1), ..config() }).await;
+    rig.append_spans(0..5).await;
+    rig.consumed(0, 5).await;
+    let refused = ask(&rig, 0, &series("{ name =~ `span .*` } | rate()")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().contains("VIVACE_INGESTER_ANSWER_CPU_MAX"), "{}", refused.message());
 }
 
 #[tokio::test(start_paused = true)]

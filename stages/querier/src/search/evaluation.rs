@@ -178,15 +178,15 @@ impl Evaluation {
     }
 
     /// What was found, what it took, and what was looked at, in order.
-    pub(super) fn finish(self: Arc<Self>) -> (Found, SearchJobMetrics, Vec<Looked>) {
+    pub(super) async fn finish(self: Arc<Self>) -> Result<(Found, SearchJobMetrics, Vec<Looked>), JobError> {
         let this = Arc::into_inner(self).expect("no step is in work any more");
         let State { metrics, looked, too_old, .. } = this.state.into_inner();
         let collector = Arc::into_inner(this.collector).expect("no step is in work any more").into_inner();
-        let mut found = collector.finish();
+        let mut found = compute(this.plan.budget(), move || Ok(collector.finish())).await?;
         if let Found::Traces(traces) = &mut found {
             traces.more |= too_old;
         }
-        (found, metrics, looked)
+        Ok((found, metrics, looked))
     }
 
     /// Whether newest traces are collected and all of these spans are too old. They are left out then.
@@ -242,7 +242,7 @@ impl Evaluation {
             let found = selected.iter().any(|selected| !selected.rows.is_empty());
             Ok((batch, runs, selected, traces, found))
         };
-        let (batch, runs, selected, traces, found) = compute(select).await?;
+        let (batch, runs, selected, traces, found) = compute(self.plan.budget(), select).await?;
         if !found {
             self.looked(piece, Vec::new(), true);
             return Ok(None);
@@ -280,7 +280,7 @@ impl Evaluation {
                 collector.take(&wanted.selected, &first, &wanted.rows, &second)?;
                 held.0.grouped(collector.bytes())
             };
-            compute(take).await?;
+            compute(self.plan.budget(), take).await?;
         }
         self.name(&piece, rows.as_deref()).await?;
         self.looked(piece, told, true);
@@ -332,7 +332,7 @@ impl Evaluation {
             let _held = held;
             Ok(plan.select(&Spans::new(&moved, &of_batch))?)
         };
-        let selected = compute(select).await?;
+        let selected = compute(self.plan.budget(), select).await?;
         if selected.iter().any(|selected| !selected.rows.is_empty()) {
             self.wanted(selected, &batch, &runs, true, self.held(&permit)).await?;
         }
@@ -363,7 +363,7 @@ impl Evaluation {
             }
             Ok(Wanted { selected, rows, taken })
         };
-        compute(work).await
+        compute(self.plan.budget(), work).await
     }
 
     /// What a step off the async threads holds: it goes on where nobody waits for it any more.

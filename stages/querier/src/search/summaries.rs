@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use vivace_model::WorkBudget;
 use vivace_proto::internal::search::Kind;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{FoundTraces, Search, SearchJobMetrics, SummariesKind};
@@ -55,7 +56,7 @@ async fn may_hold(block: &Block, ids: &[[u8; 16]]) -> Result<BTreeSet<usize>, Jo
 
 /// Adds to found traces what pieces hold of them that did not match, so that each is told of as far as the job can see.
 pub(super) async fn complete(
-    tenant: &str,
+    (tenant, budget): (&str, &WorkBudget),
     found: &mut FoundTraces,
     looked: Vec<Looked>,
     evaluation: impl FnOnce(&Arc<ScanPlan>) -> Arc<Evaluation>,
@@ -73,9 +74,9 @@ pub(super) async fn complete(
         kind: Some(Kind::Summaries(SummariesKind { trace_ids })),
         ..Search::default()
     };
-    let evaluation = evaluation(&Arc::new(ScanPlan::new(&search)?));
+    let evaluation = evaluation(&Arc::new(ScanPlan::within(&search, budget)?));
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
-    let (rest, metrics, _) = evaluation.finish();
+    let (rest, metrics, _) = evaluation.finish().await?;
     if let Found::Traces(rest) = rest {
         for part in rest.traces {
             let whole = found.traces.iter_mut().find(|trace| trace.trace_id == part.trace_id);

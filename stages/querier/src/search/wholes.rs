@@ -12,8 +12,8 @@ use arrow::datatypes::TimestampNanosecondType;
 use futures::{StreamExt, TryStreamExt, stream};
 use vivace_block::schema::START_TIME;
 use vivace_block::{ASSEMBLE_COLUMNS, assemble};
-use vivace_model::UnixNanos;
 use vivace_model::scan::{Condition, Projection, TimeRange, TraceRuns};
+use vivace_model::{UnixNanos, WorkBudget};
 use vivace_traceql::{EvalError, Spans};
 
 use super::condition;
@@ -80,7 +80,8 @@ pub(super) async fn wholes(
     let all = pieces.iter().filter(|piece| !piece.is_held()).count() as u64;
     let parts = parts(pieces, range.clone(), limits).await?;
     let candidates = candidates(evaluation, &parts, range.as_ref()).await?;
-    let (mut plan, tasks, used) = compute(move || {
+    let budget = evaluation.plan().budget();
+    let (mut plan, tasks, used) = compute(budget, move || {
         let plan = Plan::new(parts, candidates, range)?;
         let (tasks, used) = plan.tasks()?;
         Ok((plan, tasks, used))
@@ -93,7 +94,7 @@ pub(super) async fn wholes(
     });
     evaluation.run(stream::iter(tasks).map(Ok).boxed()).await?;
     let old: Vec<bool> = plan.parts.iter().map(|part| evaluation.too_old(&part.piece)).collect();
-    let plan = compute(move || {
+    let plan = compute(budget, move || {
         plan.drop_old(&old)?;
         plan.cut_windows(limits.rows_max);
         Ok(Arc::new(plan))
@@ -103,7 +104,7 @@ pub(super) async fn wholes(
     columns.fixed.extend(ASSEMBLE_COLUMNS);
     for window in &plan.windows {
         let permit = evaluation.permit().await?;
-        let (batch, runs) = plan.assemble(window.clone(), &columns, limits.concurrent).await?;
+        let (batch, runs) = plan.assemble(budget, window.clone(), &columns, limits.concurrent).await?;
         evaluation.assembled(batch, runs, permit).await?;
     }
     Ok(())
@@ -146,7 +147,7 @@ async fn candidates(
             let traces = (0..runs.len()).filter(|trace| met[runs.rows_of(*trace)].contains(&true));
             Ok(traces.map(|trace| u128::from_be_bytes(runs.ids()[trace])).collect::<Vec<_>>())
         };
-        let found = compute(meeting).await?;
+        let found = compute(evaluation.plan().budget(), meeting).await?;
         selective = found.len() * SELECTIVE_ONE_IN <= part.runs.len();
         candidates.extend(found);
     }
@@ -156,7 +157,7 @@ async fn candidates(
         candidates.dedup();
         Ok(candidates)
     };
-    compute(sort).await
+    compute(evaluation.plan().budget(), sort).await
 }
 
 impl Part {
@@ -303,6 +304,7 @@ impl Plan {
     /// The divided candidates of a window, put together.
     async fn assemble(
         self: &Arc<Self>,
+        budget: &WorkBudget,
         window: Range<usize>,
         columns: &Projection,
         concurrent: usize,
@@ -320,7 +322,7 @@ impl Plan {
         let read = move |(piece, rows)| rows_to_assemble(piece, rows, Arc::clone(&columns));
         let reads = stream::iter(reads).map(read).buffered(concurrent).boxed();
         let pieces: Vec<_> = reads.try_collect().await?;
-        compute(move || {
+        compute(budget, move || {
             let pieces: Vec<_> = pieces.iter().map(|(batch, rows)| (batch, rows.as_slice())).collect();
             Ok(assemble(&pieces).map_err(|error| EvalError::Batch(error.to_string()))?)
         })

@@ -32,7 +32,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A span of these tests.
 #[derive(Clone, Debug)]
-struct Made {
+pub(super) struct Made {
     trace: u8,
     id: u8,
     parent: u8,
@@ -43,7 +43,7 @@ struct Made {
     number: i64,
 }
 
-fn made(trace: u8, id: u8, parent: u8, start: u64, name: &'static str) -> Made {
+pub(super) fn made(trace: u8, id: u8, parent: u8, start: u64, name: &'static str) -> Made {
     Made { trace, id, parent, start, name, service: "shop", number: i64::from(id) }
 }
 
@@ -100,7 +100,7 @@ async fn store(fixture: &Fixture, path: &str, spans: &[Made], rows: usize) -> Sc
 }
 
 /// All columns of these spans, as an ingester sends them.
-fn columns(spans: &[Made], through: u64) -> Vec<RecentColumnsPart> {
+pub(super) fn columns(spans: &[Made], through: u64) -> Vec<RecentColumnsPart> {
     let fixed = fixed_fields();
     let names = ["trace_id", "span_id", "parent_span_id", "start_time", "duration_nanos", "name", "kind"];
     let more = ["status_code", "status_message", "nested_set_left", "nested_set_right", "nested_set_parent"];
@@ -123,7 +123,7 @@ fn search(query: &str, kind: Kind) -> Search {
     Search { tenant: "single-tenant".into(), query: query.into(), start: START, end, kind: Some(kind) }
 }
 
-fn traces(query: &str, limit: u32) -> Search {
+pub(super) fn traces(query: &str, limit: u32) -> Search {
     search(query, Kind::Traces(TracesKind { limit, spans_max: 3 }))
 }
 
@@ -139,11 +139,11 @@ fn series(query: &str) -> Search {
     search(query, Kind::Series(kind))
 }
 
-fn job(search: &Search, blocks: &[ScanBlock]) -> SearchJob {
+pub(super) fn job(search: &Search, blocks: &[ScanBlock]) -> SearchJob {
     SearchJob { search: Some(search.clone()), blocks: blocks.to_vec(), ..SearchJob::default() }
 }
 
-fn with_recent(job: SearchJob) -> SearchJob {
+pub(super) fn with_recent(job: SearchJob) -> SearchJob {
     let recent = RecentSource { partition: PARTITION.0, from_offset: 0, log_only: false };
     SearchJob { recent: Some(recent), ..job }
 }

@@ -14,27 +14,30 @@ use vivace_model::ByteSize;
 
 use super::accept::Format;
 use crate::QueryError;
+use crate::compute::compute;
 use crate::frontend::Inner;
 use crate::json::WriteJson;
 
-/// Answers up to that size are written on the async thread, within a millisecond.
-const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Memory is reserved by that much.
 const RESERVED_AT_ONCE: usize = 256 << 10;
 
-/// The message in the form that is wanted, unless it is too large.
-pub(super) async fn answer<M>(format: Format, message: M, inner: &Inner) -> Result<Response, QueryError>
+/// The message that `make` makes, in the form that is wanted, unless it is too large.
+pub(super) async fn answer<M>(
+    format: Format,
+    make: impl FnOnce() -> M + Send + 'static,
+    inner: &Inner,
+) -> Result<Response, QueryError>
 where
     M: Message + WriteJson + 'static,
 {
-    let bytes = message.encoded_len();
-    let most = inner.config.answer_bytes_max;
-    check_size(bytes, most)?;
-    // What is encoded is there beside the message, which takes about as much as its protobuf.
-    let of_message = inner.memory.reserve(Part::Answers, bytes)?;
-    let mut encoded = Encoded::new(&inner.memory, most);
+    let (memory, most) = (Arc::clone(&inner.memory), inner.config.answer_bytes_max);
     let encode = move || {
-        let _of_message = of_message;
+        let message = make();
+        let bytes = message.encoded_len();
+        check_size(bytes, most)?;
+        // What is encoded is there beside the message, which takes about as much as its protobuf.
+        let _of_message = memory.reserve(Part::Answers, bytes)?;
+        let mut encoded = Encoded::new(&memory, most);
         match format {
             Format::Protobuf => encoded.write_all(&message.encode_to_vec()),
             Format::Json => message.write_json(&mut encoded),
@@ -42,12 +45,8 @@ where
         .map_err(|_| encoded.failure())
         .map(|()| Bytes::from_owner(encoded))
     };
-    let body = if bytes <= INLINE_BYTES_MAX {
-        encode()
-    } else {
-        vivace_runtime::compute(encode).await.map_err(|_| QueryError::Stopped)?
-    };
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], body?).into_response())
+    let body = compute(encode).await?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
 
 /// Refuses an answer that is too large.

@@ -4,26 +4,41 @@ use std::io::{self, Write};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::QueryError;
 
 /// Size of a piece of the body.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Pieces that may wait to be sent.
 const CHUNKS_WAITING_MAX: usize = 4;
 
+/// Bodies that are written at the same time: each holds a thread for as long as its client takes.
+const WRITERS_MAX: usize = 128;
+
+static WRITERS: Semaphore = Semaphore::const_new(WRITERS_MAX);
+
 /// A body that `write` writes on a thread of its own, no faster than the client reads.
-pub(super) fn streamed(write: impl FnOnce(&mut ChunkWriter) -> io::Result<()> + Send + 'static) -> Body {
+///
+/// # Errors
+/// [`QueryError::Busy`] if too many are being written.
+pub(super) fn streamed(
+    write: impl FnOnce(&mut ChunkWriter) -> io::Result<()> + Send + 'static,
+) -> Result<Body, QueryError> {
+    let busy = "too many large answers are being read at the same time, try again later";
+    let turn = WRITERS.try_acquire().map_err(|_| QueryError::Busy(busy))?;
     let (chunks, received) = mpsc::channel(CHUNKS_WAITING_MAX);
     // It ends with the body: when that is dropped, the next write fails.
     drop(tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let mut writer = ChunkWriter { buffer: BytesMut::with_capacity(CHUNK_BYTES), chunks };
         if let Err(error) = write(&mut writer).and_then(|()| writer.flush()) {
             // The client sees that its answer is cut off, if it is still there.
             drop(writer.chunks.blocking_send(Err(error)));
         }
     }));
-    Body::from_stream(ReceiverStream::new(received))
+    Ok(Body::from_stream(ReceiverStream::new(received)))
 }
 
 /// Collects what is written into pieces.
@@ -58,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_that_is_written_arrives() {
-        let body = streamed(|out| (0..100_000).try_for_each(|number| writeln!(out, "{number}")));
+        let body = streamed(|out| (0..100_000).try_for_each(|number| writeln!(out, "{number}"))).unwrap();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let lines: Vec<_> = std::str::from_utf8(&bytes).unwrap().lines().collect();
         assert_eq!((lines.len(), lines[99_999]), (100_000, "99999"));
@@ -69,7 +84,8 @@ mod tests {
         let body = streamed(|out| {
             out.write_all(b"begun")?;
             Err(io::Error::other("broken"))
-        });
+        })
+        .unwrap();
         assert!(axum::body::to_bytes(body, usize::MAX).await.is_err());
     }
 
@@ -80,7 +96,8 @@ mod tests {
             let result = (0..).try_for_each(|_| out.write_all(&[0; CHUNK_BYTES]));
             ended.send(result.unwrap_err().kind()).unwrap();
             Ok(())
-        });
+        })
+        .unwrap();
         drop(body);
         assert_eq!(end.await.unwrap(), io::ErrorKind::BrokenPipe);
     }

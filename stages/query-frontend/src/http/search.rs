@@ -16,6 +16,7 @@ use crate::QueryError;
 use crate::answers::{
     instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2,
 };
+use crate::compute::compute;
 use crate::frontend::Inner;
 use crate::json::WriteJson;
 use crate::request::{
@@ -55,7 +56,7 @@ pub(super) async fn traces(
         range: params.range_or_since(inner.searcher.clock.now())?,
     };
     let found = inner.search(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), search_response(found), &inner).await
+    answer(Format::of(&headers), move || search_response(found), &inner).await
 }
 
 fn search_query(params: &Params) -> Result<String, QueryError> {
@@ -85,7 +86,7 @@ pub(super) async fn range(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, false)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), range_response(found), &inner).await
+    answer(Format::of(&headers), move || range_response(found), &inner).await
 }
 
 /// `/api/metrics/query`.
@@ -97,7 +98,7 @@ pub(super) async fn instant(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, true)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::Json, instant_response(found), &inner).await
+    answer(Format::Json, move || instant_response(found), &inner).await
 }
 
 fn series_request(inner: &Inner, params: &Params, instant: bool) -> Result<SeriesRequest, QueryError> {
@@ -135,7 +136,7 @@ async fn tag_names<M: Message + WriteJson + 'static>(
     inner: &Inner,
     uri: &Uri,
     headers: &HeaderMap,
-    told: impl FnOnce(&TagNamesRequest, FoundTagsSet) -> M,
+    told: impl FnOnce(&TagNamesRequest, FoundTagsSet) -> M + Send + 'static,
 ) -> Result<Response, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
     let params = Params::of(uri)?;
@@ -147,7 +148,7 @@ async fn tag_names<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
     let truncated = found.tags.truncated;
-    let answer = answer(Format::of(headers), told(&request, found), inner).await?;
+    let answer = answer(Format::of(headers), move || told(&request, found), inner).await?;
     Ok(marked(answer, truncated))
 }
 
@@ -183,7 +184,7 @@ async fn tag_values<M: Message + WriteJson + 'static>(
     tag: String,
     uri: &Uri,
     headers: &HeaderMap,
-    told: impl FnOnce(FoundTagsSet) -> M,
+    told: impl FnOnce(FoundTagsSet) -> M + Send + 'static,
 ) -> Result<Response, QueryError> {
     let tenants = inner.tenancy.tenants(headers)?;
     let params = Params::of(uri)?;
@@ -195,7 +196,7 @@ async fn tag_values<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_values(tenants, &request, Reports::none()).await?;
     let truncated = found.tags.truncated;
-    let answer = answer(Format::of(headers), told(found), inner).await?;
+    let answer = answer(Format::of(headers), move || told(found), inner).await?;
     Ok(marked(answer, truncated))
 }
 

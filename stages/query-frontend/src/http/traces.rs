@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use prost::Message;
-use vivace_model::TraceId;
+use vivace_model::{TraceId, WorkBudget};
 use vivace_proto::tempopb::{PartialStatus, Trace, TraceByIdMetrics, TraceByIdResponse};
 
 use super::accept::Format;
@@ -16,6 +16,7 @@ use super::body::{self, ChunkWriter};
 use super::not_found;
 use super::params::Params;
 use crate::budget::Held;
+use crate::compute::compute;
 use crate::frontend::Inner;
 use crate::plan::Question;
 use crate::trace_by_id::Found;
@@ -51,7 +52,7 @@ pub(super) async fn v1(
         let trace = Trace { resource_spans: found.trace.resource_spans };
         match format {
             Format::Protobuf => protobuf(trace, spans, held).await?,
-            Format::Json => written(spans, held, move |out| json::trace_v1(out, &trace.resource_spans)),
+            Format::Json => written(spans, held, move |out| json::trace_v1(out, &trace.resource_spans))?,
         }
     };
     response.headers_mut().extend(described);
@@ -65,12 +66,15 @@ pub(super) async fn v2(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, QueryError> {
-    let filter = filter(&Params::of(&uri)?)?;
+    // What we do ourselves may take as much of the processors as a query may take of time.
+    let budget = WorkBudget::new(inner.config.query_timeout);
+    let _waits = budget.cancel_on_drop();
+    let filter = filter(&Params::of(&uri)?, &budget).await?;
     let mut found = find(&inner, &id, &uri, &headers).await?;
     let described = description(&inner, &found);
     if let Some(filter) = filter {
         let id: TraceId = id.parse().map_err(|error| QueryError::Invalid(format!("{error}")))?;
-        found = filtered(found, filter, id).await?;
+        found = filtered(found, filter, id, budget).await?;
     }
     let status = if found.truncated.is_some() { PartialStatus::Partial } else { PartialStatus::Complete };
     let answer = TraceByIdResponse {
@@ -81,14 +85,16 @@ pub(super) async fn v2(
     };
     let mut response = match Format::of(&headers) {
         Format::Protobuf => protobuf(answer, found.spans, found.held).await?,
-        Format::Json => written(found.spans, found.held, move |out| json::trace_by_id_response(out, &answer)),
+        Format::Json => {
+            written(found.spans, found.held, move |out| json::trace_by_id_response(out, &answer))?
+        }
     };
     response.headers_mut().extend(described);
     Ok(response)
 }
 
 /// The filter that is asked for: `q`, and how many generations around the spans that match stay.
-fn filter(params: &Params) -> Result<Option<TraceFilter>, QueryError> {
+async fn filter(params: &Params, budget: &WorkBudget) -> Result<Option<TraceFilter>, QueryError> {
     let Some(query) = params.get("q") else {
         return Ok(None);
     };
@@ -101,16 +107,23 @@ fn filter(params: &Params) -> Result<Option<TraceFilter>, QueryError> {
     let ancestors = generations("ancestor_depth", usize::MAX)?;
     let descendants = generations("match_depth", 0)?;
     let hierarchy = Hierarchy { ancestors: if keep { ancestors } else { 0 }, descendants };
-    TraceFilter::new(query, hierarchy).map(Some)
+    let (query, budget) = (query.to_owned(), budget.clone());
+    compute(move || TraceFilter::new(&query, hierarchy, &budget).map(Some)).await
 }
 
-async fn filtered(mut found: Found, filter: TraceFilter, id: TraceId) -> Result<Found, QueryError> {
+async fn filtered(
+    mut found: Found,
+    filter: TraceFilter,
+    id: TraceId,
+    budget: WorkBudget,
+) -> Result<Found, QueryError> {
     let spans = found.spans;
     let work = move || {
+        let _meter = budget.meter();
         (found.trace, found.spans) = filter.apply(&found.trace, &id)?;
-        Ok::<_, QueryError>(found)
+        Ok(found)
     };
-    let mut found = vivace_runtime::compute(work).await.map_err(|_| QueryError::Stopped)??;
+    let mut found = compute(work).await?;
     if found.spans < spans && found.truncated.is_none() {
         let left_out = spans - found.spans;
         found.truncated = Some(format!("{left_out} spans that the filter does not match are left out"));
@@ -151,13 +164,9 @@ fn response(format: Format, body: Body) -> Response {
 async fn protobuf(message: impl Message + 'static, spans: usize, held: Held) -> Result<Response, QueryError> {
     let encode = move || {
         let _held = held;
-        message.encode_to_vec()
+        Ok(message.encode_to_vec())
     };
-    let bytes = if spans <= SPANS_INLINE_MAX {
-        encode()
-    } else {
-        vivace_runtime::compute(encode).await.map_err(|_| QueryError::Stopped)?
-    };
+    let bytes = if spans <= SPANS_INLINE_MAX { encode()? } else { compute(encode).await? };
     Ok(response(Format::Protobuf, bytes.into()))
 }
 
@@ -166,20 +175,20 @@ fn written(
     spans: usize,
     held: Held,
     write: impl FnOnce(&mut Out<'_>) -> io::Result<()> + Send + 'static,
-) -> Response {
+) -> Result<Response, QueryError> {
     if spans <= SPANS_INLINE_MAX {
         let mut bytes = Vec::new();
         if let Err(error) = write(&mut Out::Memory(&mut bytes)) {
             // Memory takes everything.
-            return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+            return Ok((StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response());
         }
-        return response(Format::Json, bytes.into());
+        return Ok(response(Format::Json, bytes.into()));
     }
     let body = body::streamed(move |chunks| {
         let _held = held;
         write(&mut Out::Chunks(chunks))
-    });
-    response(Format::Json, body)
+    })?;
+    Ok(response(Format::Json, body))
 }
 
 /// Where JSON goes.

@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use tonic::Status;
 use vivace_memory::{Part, Permit};
-use vivace_model::ErrorKind;
 use vivace_proto::internal::FoundSeries;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::ast::Body;
-use vivace_traceql::{EvalError, FinishOptions, Finished, Grid, SeriesMerger};
+use vivace_traceql::{FinishOptions, Finished, Grid, SeriesMerger};
 
 use super::run::{Run, Step};
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
 use crate::budget::Held;
+use crate::compute::compute;
 use crate::request::SeriesAsked;
 
 /// Series of a query.
@@ -69,10 +68,7 @@ impl Searcher {
                 Some(Step::Found { shard, found, held, .. }) => {
                     pending[shard].take(found, held)?;
                     if run.is_finished(shard) {
-                        for found in std::mem::take(&mut pending[shard]).found {
-                            merger.add(found).map_err(told)?;
-                            memory.resize(merger.bytes())?;
-                        }
+                        (merger, memory) = merged(merger, memory, std::mem::take(&mut pending[shard])).await?;
                     }
                 }
                 Some(Step::Dropped { shard }) => pending[shard] = Pending::default(),
@@ -82,13 +78,12 @@ impl Searcher {
         let totals = run.totals();
         memory.grow(merger.finished_bytes())?;
         let finish = move || {
-            let finished = merger.finish();
+            let finished = merger.finish().map_err(QueryError::of_evaluation);
             drop(merger);
-            (finished, memory)
+            Ok((finished?, memory))
         };
-        let (finished, memory) = vivace_runtime::compute(finish).await.map_err(|_| QueryError::Stopped)?;
-        let (finished, memory) = (finished.map_err(told)?, Some(Arc::new(memory)));
-        Ok(FoundSeriesSet { grid: *grid, finished, totals, _memory: memory })
+        let (finished, memory) = compute(finish).await?;
+        Ok(FoundSeriesSet { grid: *grid, finished, totals, _memory: Some(Arc::new(memory)) })
     }
 }
 
@@ -105,15 +100,19 @@ impl Pending {
     }
 }
 
-/// What is wrong with a query, as whoever asked should hear it.
-pub(super) fn told(error: EvalError) -> QueryError {
-    match error.kind() {
-        ErrorKind::Invalid if matches!(error, EvalError::TooLarge(_)) => {
-            QueryError::TooLarge(error.to_string())
+/// Adds what a shard found, within what memory there is.
+async fn merged(
+    mut merger: SeriesMerger,
+    mut memory: Permit,
+    pending: Pending,
+) -> Result<(SeriesMerger, Permit), QueryError> {
+    let add = move || {
+        let Pending { found, held: _held } = pending;
+        for found in found {
+            merger.add(found).map_err(QueryError::of_evaluation)?;
+            memory.resize(merger.bytes())?;
         }
-        ErrorKind::Invalid => QueryError::Invalid(error.to_string()),
-        ErrorKind::Unavailable | ErrorKind::Fenced | ErrorKind::Corrupt => {
-            QueryError::Job(Status::data_loss(error.to_string()))
-        }
-    }
+        Ok((merger, memory))
+    };
+    compute(add).await
 }

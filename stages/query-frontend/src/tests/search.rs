@@ -258,6 +258,25 @@ async fn a_search_over_a_limit_names_it() {
     assert_eq!(answer.status, 422, "{}", answer.text());
 }
 
+#[tokio::test]
+async fn patterns_that_take_too_much_are_refused_before_any_job() {
+    let querier = Scripted::new(|_| Ok(nothing()));
+    let fixture = querier.fixture(config()).await;
+    // `(u|.){0,800}7`, as cases/15 has it.
+    let patterns: Vec<_> =
+        (0..100).map(|number| format!("span.user.id=~%60(u%7C.)%7B0,800%7D{number}%60")).collect();
+    let query = format!("%7B{}%7D", patterns.join("%26%26"));
+    for path in ["/api/search", "/api/metrics/query_range"] {
+        let rate = if path == "/api/search" { "" } else { "%7Crate()&start=1&end=100" };
+        let answer = fixture.get(&format!("{path}?q={query}{rate}"), &[]).await;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        assert!(answer.text().contains("more than 32 MiB once compiled: use fewer"), "{}", answer.text());
+    }
+    // One that is still being typed is understood as far as it is within the limits.
+    assert_eq!(fixture.get(&format!("/api/v2/search/tags?q={query}"), &[]).await.status, 200);
+    assert!(querier.finds().iter().all(|job| job.search.as_ref().unwrap().query.len() < query.len() / 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_queriers_say_is_passed_on() {
     for (code, status) in [

@@ -115,12 +115,14 @@ impl CompareCollector {
         }
         let promoted = promoted(batches);
         for (side, (scope, key), column) in promoted.iter().copied() {
+            batches.first.check()?;
             let name = written(scope, key);
             let lane =
                 lane(column).ok_or_else(|| EvalError::Batch(format!("column {name} has another type")))?;
             self.count_property(&name, Property { lanes: vec![(side, lane)] }, &compared)?;
         }
         for scope in AttributeScope::ALL {
+            batches.first.check()?;
             if let Some((side, list)) = overflow_list(batches, scope)? {
                 self.count_overflow(scope, (side, list), &promoted, &compared)?;
             }

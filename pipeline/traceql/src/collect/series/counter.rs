@@ -86,6 +86,7 @@ impl Counter {
         let labels = labels.collect::<Result<_, _>>()?;
         let mut looked = Looked { batches, side, starts, numbers, labels };
         for start in (0..rows.len()).step_by(CHUNK_ROWS) {
+            batches.first.check()?;
             self.take_chunk(&mut looked, rows.part(start, CHUNK_ROWS))?;
         }
         Ok(())
