@@ -84,6 +84,12 @@ impl Status {
         self.0.lock().partitions.iter().map(|(partition, condition)| (*partition, show(condition))).collect()
     }
 
+    /// How many partitions cannot be worked on at the moment.
+    pub(crate) fn in_trouble(&self) -> usize {
+        let state = self.0.lock();
+        state.partitions.values().filter(|condition| matches!(condition, Condition::Trouble { .. })).count()
+    }
+
     pub(crate) fn set_joined(&self, joined: bool) {
         self.update(|state| state.joined = joined);
     }
