@@ -50,8 +50,8 @@ settings! {
     }
 }
 
-/// Memory for what was read of an HTTP/1 connection and not yet taken in.
-const HTTP1_BUFFER_MAX: usize = 64 * 1024;
+/// Bytes that a sender may have on its way on one HTTP/2 connection: most requests.
+const HTTP2_WINDOW: u32 = 1 << 20;
 /// Largest HTTP/2 frame that senders are told to use. Most requests fit into one then: it is read in few calls and kept
 /// where it was read to, while frames of the usual 16 KiB are joined by a copy. Below the window of a connection (1 MiB),
 /// so that nobody gets more memory by it.
@@ -108,7 +108,7 @@ impl Config {
             grace: self.shutdown_grace,
             keepalive_interval: self.keepalive_interval,
             keepalive_timeout: self.keepalive_timeout,
-            http1_buffer_max: Some(HTTP1_BUFFER_MAX),
+            http2_window: HTTP2_WINDOW,
             http2_frame_max: Some(HTTP2_FRAME_MAX),
             ..ServerOptions::default()
         }

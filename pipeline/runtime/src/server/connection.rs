@@ -51,12 +51,12 @@ impl Settings {
         let mut builder = Builder::new(TokioExecutor::new());
         // Hyper's own time for heads would run while a connection is idle, too.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
-        if let Some(bytes) = options.http1_buffer_max {
-            builder.http1().max_buf_size(bytes);
-        }
+        builder.http1().max_buf_size(options.http1_buffer_max);
         builder
             .http2()
             .timer(TokioTimer::new())
+            .initial_stream_window_size(options.http2_window)
+            .initial_connection_window_size(options.http2_window)
             .max_concurrent_streams(options.streams_max)
             .max_frame_size(options.http2_frame_max)
             .keep_alive_interval(options.keepalive_interval)
@@ -118,12 +118,17 @@ impl Connection {
                     }
                     return;
                 }
-                () = evicted.cancelled() => return poll_to_end(connection).await,
+                () = evicted.cancelled(), if closing.is_none() => {
+                    if activity.idle_since().is_some() {
+                        return poll_to_end(connection).await;
+                    }
+                    // A request came at the last moment. It is answered.
+                }
                 () = stop.cancelled(), if closing.is_none() => {}
                 () = sleep_until(due) => {}
             }
             let of_age = old.is_some_and(|old| old <= Instant::now());
-            if closing.is_none() && (of_age || stop.is_cancelled()) {
+            if closing.is_none() && (of_age || stop.is_cancelled() || evicted.is_cancelled()) {
                 connection.as_mut().graceful_shutdown();
                 closing = Some(Instant::now() + settings.grace);
             }

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Heads of requests are below that, queries in them included.
+const HTTP1_BUFFER_MAX: usize = 64 << 10;
+/// The protocol's own; enough where requests are small.
+const HTTP2_WINDOW: u32 = (64 << 10) - 1;
+
 /// How long a client may keep a connection waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -62,8 +67,10 @@ pub struct ServerOptions {
     pub keepalive_timeout: Duration,
     /// Requests at the same time on one HTTP/2 connection.
     pub streams_max: u32,
-    /// Memory for what was read of an HTTP/1 connection and not taken yet, and so for the head of a request; none: hyper's.
-    pub http1_buffer_max: Option<usize>,
+    /// Memory for what was read of an HTTP/1 connection and not taken yet, and so for the head of a request.
+    pub http1_buffer_max: usize,
+    /// Memory for what was read of the bodies of an HTTP/2 connection and not taken yet.
+    pub http2_window: u32,
     /// Largest HTTP/2 frame that clients may send; none: 16 KiB.
     pub http2_frame_max: Option<u32>,
 }
@@ -87,7 +94,8 @@ impl Default for ServerOptions {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(30),
             streams_max: 200,
-            http1_buffer_max: None,
+            http1_buffer_max: HTTP1_BUFFER_MAX,
+            http2_window: HTTP2_WINDOW,
             http2_frame_max: None,
         }
     }
