@@ -182,6 +182,8 @@ settings! {
         delivery_timeout: Duration = Duration::from_secs(30),
         /// Give up on any other question to the brokers after that time.
         request_timeout: Duration = Duration::from_secs(15),
+        /// At a start, wait that long for brokers that do not answer.
+        start_timeout: Duration = Duration::from_secs(5 * 60),
     }
 }
 
@@ -222,6 +224,7 @@ impl KafkaConfig {
             ("SESSION_TIMEOUT", self.session_timeout, 1000, 3_600_000),
             ("DELIVERY_TIMEOUT", self.delivery_timeout, 1000, 3_600_000),
             ("REQUEST_TIMEOUT", self.request_timeout, 1000, 300_000),
+            ("START_TIMEOUT", self.start_timeout, 0, 86_400_000),
         ];
         for (name, value, min, max) in times {
             if !(min..=max).contains(&value.as_millis()) {

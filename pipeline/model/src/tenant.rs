@@ -19,6 +19,9 @@ pub enum TenantError {
     /// `.` or `..`.
     #[error("tenant id is '.' or '..'")]
     Unsafe,
+    /// Headers that contradict each other.
+    #[error("X-Scope-OrgID is given more than once, with different values")]
+    Ambiguous,
 }
 
 /// Whose spans they are. Letters, digits and `!-_.*'()`, at most 150 of them, never `.` or `..`: what Tempo accepts,

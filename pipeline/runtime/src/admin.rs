@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text;
@@ -19,6 +19,7 @@ use crate::{BuildInfo, Readiness, Setting, render};
 pub type SharedRegistry = Arc<Mutex<Registry>>;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const JSON: &str = "application/json";
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// What the pages show.
@@ -62,11 +63,24 @@ pub fn admin_router(state: AdminState) -> Router {
         .with_state(state)
 }
 
-async fn ready(State(state): State<AdminState>) -> impl IntoResponse {
-    match state.readiness.state() {
+/// Plain text for probes; with `?detail`, or where JSON is accepted, how each check stands.
+async fn ready(State(state): State<AdminState>, uri: Uri, headers: HeaderMap) -> Response {
+    let accepts = |value: &header::HeaderValue| value.as_bytes().starts_with(JSON.as_bytes());
+    let asked = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .any(|name| name == "detail" || name.starts_with("detail="));
+    if asked || headers.get_all(header::ACCEPT).iter().any(accepts) {
+        let report = state.readiness.report();
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        return (status, axum::Json(report)).into_response();
+    }
+    let (status, text) = match state.readiness.state() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(problems) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{problems}")),
-    }
+    };
+    (status, text).into_response()
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {

@@ -4,7 +4,7 @@
 //! with a default for each.
 //! Guarantee: no variable with our prefix is ignored, and no wrong value is replaced by a default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +31,12 @@ pub enum ConfigError {
         default: String,
         /// The setting's unit, if it has one.
         unit: &'static str,
+    },
+    /// A variable is given without a value that needs one.
+    #[error("{variable} is empty: give it a value, or leave it out for the default")]
+    Empty {
+        /// The variable.
+        variable: &'static str,
     },
     /// The values are readable but cannot be worked with.
     #[error("settings {prefix}* are wrong: {problem}")]
@@ -85,6 +91,8 @@ pub struct Setting {
 #[derive(Debug)]
 pub struct Environment {
     given: BTreeMap<String, String>,
+    /// Given without a value.
+    empty: BTreeSet<String>,
     settings: Vec<Setting>,
 }
 
@@ -93,10 +101,19 @@ impl Environment {
     /// what Kubernetes adds for a Service named vivace-something is dropped.
     #[must_use]
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = |(name, value): &(String, String)| {
-            name.starts_with(PREFIX) && !value.is_empty() && !is_service_link(name, value)
-        };
-        Self { given: variables.into_iter().filter(ours).collect(), settings: Vec::new() }
+        let ours =
+            |(name, value): &(String, String)| name.starts_with(PREFIX) && !is_service_link(name, value);
+        let (empty, given): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            variables.into_iter().filter(ours).partition(|(_, value)| value.trim().is_empty());
+        Self { given, empty: empty.into_keys().collect(), settings: Vec::new() }
+    }
+
+    /// Refuses a variable that is given without a value, where a default in its place would do harm.
+    ///
+    /// # Errors
+    /// [`ConfigError::Empty`].
+    pub fn refuse_empty(&self, variable: &'static str) -> Result<(), ConfigError> {
+        if self.empty.contains(variable) { Err(ConfigError::Empty { variable }) } else { Ok(()) }
     }
 
     /// The variables of this process; those that are not UTF-8 are taken with replacement characters.

@@ -1,4 +1,7 @@
 //! Logs to stderr through `tracing`, as text or JSON lines.
+//! Owns: levels and formats. Does not own: writing the lines (`writer`).
+
+mod writer;
 
 use std::io::IsTerminal;
 use std::panic;
@@ -7,6 +10,13 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+pub use self::writer::LogWriter;
+
+/// What is set before the level of the settings, which may set it otherwise: the store's own lines about each retry, dozens in
+/// a second while it is down. Who uses the store says once that it does not answer.
+const QUIET: &str = "object_store=error";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +63,20 @@ impl TelemetryConfig {
     /// # Errors
     /// One line that names the variable.
     pub fn validate(&self) -> Result<(), String> {
-        let filter = EnvFilter::builder().parse(&self.log_level);
-        filter.map(drop).map_err(|error| format!("VIVACE_LOG_LEVEL={:?}: {error}", self.log_level))
+        let wrong = |problem: String| format!("VIVACE_LOG_LEVEL={:?}: {problem}", self.log_level);
+        for directive in self.log_level.split(',') {
+            // The filter takes a word that is no level for the name of a module, of which it then shows everything, and
+            // nothing of all others.
+            let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+            if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+                return Err(wrong(format!("{level:?} is no level, expected one of {}", LEVELS.join(", "))));
+            }
+        }
+        EnvFilter::builder().parse(&self.log_level).map(drop).map_err(|error| wrong(error.to_string()))
+    }
+
+    fn filter(&self) -> EnvFilter {
+        EnvFilter::new(format!("{QUIET},{}", self.log_level))
     }
 }
 
@@ -69,15 +91,15 @@ pub enum TelemetryError {
     Init(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Logs to stderr from now on, panics included. Once per process.
+/// Logs to the writer, which is stderr's, from now on, panics included. Once per process.
 ///
 /// # Errors
 /// A level that `validate` refuses, or a second call.
-pub fn init_telemetry(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+pub fn init_telemetry(config: &TelemetryConfig, writer: &LogWriter) -> Result<(), TelemetryError> {
     config.validate().map_err(TelemetryError::Level)?;
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&config.log_level))
-        .with_writer(std::io::stderr)
+        .with_env_filter(config.filter())
+        .with_writer(writer.clone())
         .with_ansi(config.log_format == LogFormat::Text && std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => lines.finish().try_init()?,
@@ -101,9 +123,27 @@ mod tests {
             let config = TelemetryConfig { log_level: right.to_owned(), ..TelemetryConfig::default() };
             assert_eq!(config.validate(), Ok(()), "{right}");
         }
-        let config = TelemetryConfig { log_level: "info,x=loud".to_owned(), ..TelemetryConfig::default() };
-        let error = config.validate().unwrap_err();
-        assert!(error.starts_with(r#"VIVACE_LOG_LEVEL="info,x=loud": "#), "{error}");
+        for (wrong, level) in
+            [("info,x=loud", "loud"), ("verbose", "verbose"), ("info,", ""), ("inof,a=warn", "inof")]
+        {
+            let config = TelemetryConfig { log_level: wrong.to_owned(), ..TelemetryConfig::default() };
+            let error = config.validate().unwrap_err();
+            let expected =
+                format!("VIVACE_LOG_LEVEL={wrong:?}: {level:?} is no level, expected one of off, error");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn retries_of_the_store_are_said_only_if_they_are_asked_for() {
+        let of = |level: &str| {
+            let config = TelemetryConfig { log_level: level.to_owned(), ..TelemetryConfig::default() };
+            config.filter().to_string()
+        };
+        let lists = |filter: String, directive: &str| filter.split(',').any(|part| part == directive);
+        assert!(lists(of("info"), "object_store=error") && lists(of("info"), "info"));
+        let asked = of("info,object_store=debug");
+        assert!(lists(asked.clone(), "object_store=debug") && !lists(asked, "object_store=error"));
     }
 
     #[test]

@@ -130,7 +130,8 @@ impl Group {
     fn start(&mut self, partition: Partition) {
         self.stop(partition);
         let stop = CancellationToken::new();
-        let work = PartitionWork::new(Arc::clone(&self.shared), partition, stop.clone());
+        let work =
+            PartitionWork::new(Arc::clone(&self.shared), partition, stop.clone(), self.readiness.clone());
         self.tasks.spawn(work.run());
         if partition == ORPHANS_PARTITION && !self.shared.config.orphans_every.is_zero() {
             let orphans = Orphans::new(Arc::clone(&self.shared));
@@ -150,6 +151,7 @@ impl Group {
     fn stop(&mut self, partition: Partition) {
         if let Some(stop) = self.held.remove(&partition) {
             stop.cancel();
+            self.readiness.partition_gone(partition.0);
             self.shared.metrics().forget(partition);
         }
     }

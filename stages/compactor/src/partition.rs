@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use vivace_block::BlockError;
 use vivace_ledger::{Chain, PartitionState};
 use vivace_log::LogError;
 use vivace_model::{BlockId, ErrorKind, Offset, Partition};
+use vivace_runtime::ReadinessCheck;
 
 use crate::error::{JobError, causes};
 use crate::fail_points;
@@ -39,12 +40,21 @@ pub(crate) struct PartitionWork {
     avoid: HashMap<BlockId, Instant>,
     /// Retired blocks whose files are gone. Nothing else says so; to delete them again does no harm.
     deleted: HashSet<BlockId>,
+    readiness: ReadinessCheck,
+    /// Since when nothing worked.
+    failing: Option<Instant>,
 }
 
 impl PartitionWork {
-    pub(crate) fn new(shared: Arc<Shared>, partition: Partition, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        partition: Partition,
+        stop: CancellationToken,
+        readiness: ReadinessCheck,
+    ) -> Self {
         let chain = shared.chain(partition);
-        Self { shared, partition, chain, stop, avoid: HashMap::new(), deleted: HashSet::new() }
+        let (avoid, deleted) = (HashMap::new(), HashSet::new());
+        Self { shared, partition, chain, stop, avoid, deleted, readiness, failing: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -58,6 +68,7 @@ impl PartitionWork {
             match worked {
                 Ok(state) => {
                     known = Some(state);
+                    self.works();
                     backoff = Backoff::new();
                     if let Some(seen) = seen {
                         self.shared.dealt_with(self.partition, seen);
@@ -156,11 +167,31 @@ impl PartitionWork {
         more && !gone.is_empty()
     }
 
+    /// Notes that all was done.
+    fn works(&mut self) {
+        if let Some(since) = self.failing.take() {
+            let after = Duration::from_secs(since.elapsed().as_secs());
+            info!(partition = %self.partition, ?after, "compaction works again");
+        }
+        if !self.stop.is_cancelled() {
+            self.readiness.partition(self.partition.0, "working", None);
+        }
+    }
+
     /// Notes a failure: what cannot be read is left alone for a while, so that the rest goes on.
     fn judge(&mut self, failed: &Failed) {
         let (partition, causes) = (self.partition, causes(&failed.error));
         if failed.error.kind() == ErrorKind::Unavailable {
-            warn!(%partition, error = causes, "compaction failed, trying again");
+            // Only the first of a row is news; the detail of `/ready` has the last one.
+            match self.failing {
+                None => warn!(%partition, error = causes, "compaction failed, trying again"),
+                Some(_) => debug!(%partition, error = causes, "compaction failed, trying again"),
+            }
+            let since = *self.failing.get_or_insert_with(Instant::now);
+            let detail = format!("for {} s: {causes}", since.elapsed().as_secs());
+            if !self.stop.is_cancelled() {
+                self.readiness.partition(partition.0, "trouble", Some(detail));
+            }
             return;
         }
         let damaged = match &failed.error {

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use vivace_model::{ByteSize, settings};
+use vivace_runtime::ServerOptions;
 
 settings! {
     /// Settings of the distributor.
@@ -18,9 +19,14 @@ settings! {
         /// Bytes of all requests in work together, from their first byte until they are answered. Beyond it senders
         /// are told to come back later. At least four times the largest request.
         inflight_bytes_max: ByteSize = ByteSize::mib(64),
-        /// Connections to each of the two ports; more wait to be accepted.
+        /// Connections to each of the two ports. Where there are as many, the one that has been idle for longest is closed
+        /// for a new one; while none is idle, new ones wait.
         #[unit = "connections"]
-        connections_max: usize = 4096,
+        connections_max: usize = ServerOptions::CONNECTIONS_MAX,
+        /// Connections of one address to each of the two ports. Put it up to CONNECTIONS_MAX where all senders come
+        /// through one load balancer that gives them its own address.
+        #[unit = "connections"]
+        connections_per_address_max: usize = ServerOptions::CONNECTIONS_PER_ADDRESS_MAX,
         /// How long a request may take to arrive.
         receive_timeout: Duration = Duration::from_secs(30),
         /// How long the log may take to make a request durable.
@@ -44,6 +50,12 @@ settings! {
     }
 }
 
+/// Bytes that a sender may have on its way on one HTTP/2 connection: most requests.
+const HTTP2_WINDOW: u32 = 1 << 20;
+/// Largest HTTP/2 frame that senders are told to use. Most requests fit into one then: it is read in few calls and kept
+/// where it was read to, while frames of the usual 16 KiB are joined by a copy. Below the window of a connection (1 MiB),
+/// so that nobody gets more memory by it.
+const HTTP2_FRAME_MAX: u32 = 256 * 1024;
 /// How many times a request's size may be in flight for it: compressed and plain at once, then plain and split, whose
 /// copies of resources may double it.
 const REQUEST_COPIES_MAX: u64 = 4;
@@ -70,6 +82,9 @@ impl Config {
         if self.connections_max == 0 {
             return wrong("CONNECTIONS_MAX", "must be at least one");
         }
+        if self.connections_per_address_max == 0 {
+            return wrong("CONNECTIONS_PER_ADDRESS_MAX", "must be at least one");
+        }
         for (field, value) in [
             ("RECEIVE_TIMEOUT", self.receive_timeout),
             ("APPEND_TIMEOUT", self.append_timeout),
@@ -82,6 +97,21 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// How connections are treated.
+    pub(crate) fn server(&self) -> ServerOptions {
+        ServerOptions {
+            connections_max: self.connections_max,
+            connections_per_address_max: self.connections_per_address_max,
+            age_max: Some(self.connection_age_max),
+            grace: self.shutdown_grace,
+            keepalive_interval: self.keepalive_interval,
+            keepalive_timeout: self.keepalive_timeout,
+            http2_window: HTTP2_WINDOW,
+            http2_frame_max: Some(HTTP2_FRAME_MAX),
+            ..ServerOptions::default()
+        }
     }
 
     /// Bytes of all records of one request. Sized so that one of the largest requests fits into an idle distributor.
@@ -106,6 +136,7 @@ mod tests {
             Config { request_bytes_max: ByteSize::gib(4), ..Config::default() },
             Config { record_bytes_max: ByteSize(0), ..Config::default() },
             Config { connections_max: 0, ..Config::default() },
+            Config { connections_per_address_max: 0, ..Config::default() },
         ] {
             assert!(wrong.validate().is_err());
         }

@@ -21,7 +21,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::body::{Framing, GRPC_PREFIX};
 use crate::encoding::Encoding;
 use crate::error::RequestError;
-use crate::intake::{Head, Intake, TENANT_HEADER};
+use crate::intake::{Head, Intake};
 use crate::metrics::{Outcome, Protocol};
 use crate::rpc::ExportTraceServiceResponse;
 
@@ -73,7 +73,7 @@ async fn export(State(intake): State<Arc<Intake>>, request: Request) -> Response
 
 async fn take(intake: &Intake, request: Request) -> Result<ExportTraceServiceResponse, RequestError> {
     let (head, mut body) = request.into_parts();
-    let tenant = intake.tenant(head.headers.get(TENANT_HEADER).map(HeaderValue::as_bytes))?;
+    let tenant = intake.tenant(&head.headers)?;
     let encoding = Encoding::of_header(head.headers.get("grpc-encoding"))?;
     let head = Head { protocol: Protocol::Grpc, encoding, framing: Framing::Grpc };
     intake.take(head, tenant, &mut body).await

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::body::{self, Framing};
 use crate::encoding::Encoding;
 use crate::error::RequestError;
-use crate::intake::{Head, Intake, TENANT_HEADER};
+use crate::intake::{Head, Intake};
 use crate::metrics::{Outcome, Protocol};
 use crate::rpc::ExportTraceServiceResponse;
 
@@ -88,7 +88,7 @@ async fn take(
     headers: &HeaderMap,
     body: &mut Body,
 ) -> Result<ExportTraceServiceResponse, RequestError> {
-    let tenant = intake.tenant(headers.get(TENANT_HEADER).map(HeaderValue::as_bytes))?;
+    let tenant = intake.tenant(headers)?;
     let encoding = Encoding::of_header(headers.get(header::CONTENT_ENCODING))?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let framing = Framing::Http { content_length: length.and_then(|length| length.parse().ok()) };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
@@ -91,13 +92,17 @@ impl Intake {
         }
     }
 
-    /// The tenant of a request; `header` is the value of its tenant header.
-    pub(crate) fn tenant(&self, header: Option<&[u8]>) -> Result<Option<TenantId>, RequestError> {
+    /// The tenant of a request with these headers. A proxy may repeat the header, but not change it.
+    pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<Option<TenantId>, RequestError> {
         if !self.multitenancy_enabled {
             return Ok(None);
         }
-        let text = String::from_utf8_lossy(header.ok_or(TenantError::Missing)?);
-        Ok(Some(text.parse()?))
+        let mut values = headers.get_all(TENANT_HEADER).iter();
+        let header = values.next().ok_or(TenantError::Missing)?;
+        if values.any(|other| other != header) {
+            return Err(TenantError::Ambiguous.into());
+        }
+        Ok(Some(String::from_utf8_lossy(header.as_bytes()).parse()?))
     }
 
     /// Takes a request in. `tenant` is none while multi-tenancy is off.

@@ -16,7 +16,6 @@ mod intake;
 mod json;
 mod metrics;
 mod rpc;
-mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use tracing::info;
 use vivace_log::SharedLog;
 use vivace_memory::Governor;
 use vivace_model::Overrides;
-use vivace_runtime::Watched;
+use vivace_runtime::{ConnectionMetrics, Server, Watched};
 
 pub use config::Config;
 pub use error::DistributorError;
@@ -40,12 +39,12 @@ pub use metrics::Metrics;
 
 use crate::inflight::Inflight;
 use crate::intake::Intake;
-use crate::server::Server;
 
 /// The stage, before its ports are open.
 #[derive(Debug)]
 pub struct Distributor {
     intake: Intake,
+    connections: ConnectionMetrics,
 }
 
 impl Distributor {
@@ -53,7 +52,18 @@ impl Distributor {
     /// [`Log::ensure_topic`](vivace_log::Log::ensure_topic).
     #[must_use]
     pub fn new(config: Config, log: SharedLog, topic: String, partitions: u32, metrics: Metrics) -> Self {
-        Self { intake: Intake::new(config, log, topic, partitions, metrics) }
+        let intake = Intake::new(config, log, topic, partitions, metrics);
+        Self { intake, connections: ConnectionMetrics::default() }
+    }
+
+    /// Sets where connections are counted, and how many each port may have at most, whatever is set: the process has only
+    /// so many descriptors.
+    #[must_use]
+    pub fn connections(mut self, metrics: ConnectionMetrics, max: usize) -> Self {
+        self.connections = metrics;
+        let config = &mut self.intake.config;
+        config.connections_max = config.connections_max.min(max);
+        self
     }
 
     /// Sets whether each request must name its tenant in `X-Scope-OrgID`. If not (the default), all is one tenant's and the
@@ -83,12 +93,12 @@ impl Distributor {
     /// # Errors
     /// [`DistributorError::Config`] if a setting is wrong, [`DistributorError::Listen`] if a port cannot be opened.
     pub async fn bind(self) -> Result<BoundDistributor, DistributorError> {
-        let Self { intake } = self;
+        let Self { intake, connections } = self;
         intake.config.validate().map_err(DistributorError::Config)?;
         let (grpc, grpc_address) = listen(intake.config.grpc_listen).await?;
         let (http, http_address) = listen(intake.config.http_listen).await?;
         info!(grpc = %grpc_address, http = %http_address, "distributor listens for OTLP");
-        Ok(BoundDistributor { intake: Arc::new(intake), grpc, http, grpc_address, http_address })
+        Ok(BoundDistributor { intake: Arc::new(intake), connections, grpc, http, grpc_address, http_address })
     }
 
     /// Opens the ports and serves them until `shutdown`.
@@ -111,6 +121,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Distri
 #[derive(Debug)]
 pub struct BoundDistributor {
     intake: Arc<Intake>,
+    connections: ConnectionMetrics,
     grpc: TcpListener,
     http: TcpListener,
     grpc_address: SocketAddr,
@@ -135,13 +146,14 @@ impl BoundDistributor {
     /// # Errors
     /// [`DistributorError::Server`] if a server stops by itself.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DistributorError> {
-        let Self { intake, grpc, http, .. } = self;
-        let (config, open) = (&intake.config, &intake.metrics.connections);
+        let Self { intake, connections, grpc, http, .. } = self;
+        let config = &intake.config;
         let mut health = HealthReporter::new();
         health.set_service_status(grpc::SERVICE, ServingStatus::Serving).await;
         let router = grpc::router(Arc::clone(&intake), health.clone());
-        let grpc = Server::new("grpc", grpc, router, config, open.clone());
-        let http = Server::new("http", http, http::router(Arc::clone(&intake)), config, open.clone());
+        let grpc = Server::new("otlp_grpc", grpc, router, config.server(), connections.clone());
+        let router = http::router(Arc::clone(&intake));
+        let http = Server::new("otlp_http", http, router, config.server(), connections);
 
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();

@@ -16,7 +16,6 @@ pub struct Metrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) spans_rejected: Family<RejectedLabels, Counter>,
     pub(crate) inflight_bytes: Gauge,
-    pub(crate) connections: Gauge,
     pub(crate) append_seconds: Histogram,
 }
 
@@ -31,7 +30,6 @@ impl Metrics {
             requests: Family::default(),
             spans_rejected: Family::default(),
             inflight_bytes: Gauge::default(),
-            connections: Gauge::default(),
             append_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
         };
         let registry = registry.sub_registry_with_prefix("vivace_distributor");
@@ -51,7 +49,6 @@ impl Metrics {
         let help = "Spans that were not taken out of requests that were";
         registry.register("spans_rejected", help, metrics.spans_rejected.clone());
         registry.register("inflight_bytes", "Bytes of requests in work", metrics.inflight_bytes.clone());
-        registry.register("connections", "Open connections of senders", metrics.connections.clone());
         let help = "Time the log took to make a request durable";
         registry.register("append_seconds", help, metrics.append_seconds.clone());
         metrics

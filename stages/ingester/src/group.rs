@@ -24,6 +24,10 @@ use crate::upkeep;
 
 /// How long one commit may take. It is only a hint for lag monitors.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop goes on trying where nothing can be stored: the log has all of it, and others begin there.
+const STUCK_MAX: Duration = Duration::from_secs(5);
+/// How often a stop looks whether that is so, from then on.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -198,6 +202,7 @@ impl Group {
             held.drain.cancel();
         }
         let deadline = Instant::now() + self.shared.config.drain_max;
+        let mut look = Instant::now() + STUCK_MAX;
         loop {
             tokio::select! {
                 biased;
@@ -219,6 +224,13 @@ impl Group {
                 () = sleep_until(deadline) => {
                     warn!(after = ?self.shared.config.drain_max, "not everything was stored in time, it is left to others");
                     break;
+                }
+                () = sleep_until(look) => {
+                    if self.shared.status.in_trouble() >= self.pipelines.len() {
+                        warn!(partitions = self.pipelines.len(), "nothing can be stored at the moment, what is open is left to others");
+                        break;
+                    }
+                    look += LOOK_EVERY;
                 }
             }
         }

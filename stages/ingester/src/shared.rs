@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use tracing::warn;
+use tracing::{debug, warn};
 use vivace_block::BlockConfig;
 use vivace_ledger::Chain;
 use vivace_log::{SharedLog, TopicsConfig};
@@ -75,11 +75,14 @@ impl Shared {
             .with_metrics(ledger_metrics.clone())
     }
 
-    /// Notes a failure that is about to be retried.
+    /// Notes a failure that is about to be retried. Only the first of a row is news; the status has the last one.
     pub(crate) fn trouble(&self, partition: Partition, what: &str, error: &dyn Error) {
         let error = causes(error);
-        warn!(%partition, error, "{what}, trying again");
         self.metrics().retries.inc();
-        self.status.trouble(partition, format!("{what}: {error}"));
+        if self.status.trouble(partition, format!("{what}: {error}")) {
+            warn!(%partition, error, "{what}, trying again");
+        } else {
+            debug!(%partition, error, "{what}, trying again");
+        }
     }
 }

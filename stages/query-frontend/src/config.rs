@@ -11,8 +11,8 @@ settings! {
         queriers: Vec<String> = Vec::new(),
         /// Path before `/api`, such as `/tempo`.
         http_api_prefix: String = String::new(),
-        /// Whether `X-Scope-OrgID` may name several tenants, as `a|b`.
-        multi_tenant_queries_enabled: bool = true,
+        /// Whether `X-Scope-OrgID` may name several tenants, as `a|b`, whose data are read together.
+        multi_tenant_queries_enabled: bool = false,
         /// Read what is new in the ledger that often, even when no hint came.
         view_refresh: Duration = Duration::from_secs(10),
         /// A query that has no answer after that long fails.

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any};
+use axum::routing::{MethodRouter, get};
 use tokio::time::Instant;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -36,25 +36,25 @@ const RETRY_AFTER_SECONDS: u16 = 5;
 /// What is counted when a client goes away before it has its answer.
 const CLIENT_GONE: u16 = 499;
 
-/// All routes, below the prefix that is set. Like Tempo's they take any method.
+/// All routes, below the prefix that is set. They take GET; anything else is refused (405).
 pub(crate) fn router(inner: Arc<Inner>) -> Router {
     let counted = |route: &'static str, handler: MethodRouter<Arc<Inner>>| {
         let counter = RouteCounter { metrics: inner.metrics.clone(), route };
         (route, handler.layer(middleware::from_fn_with_state(counter, count)))
     };
     let routes = [
-        counted("/api/echo", any("echo")),
-        counted("/api/status/buildinfo", any(build_info)),
-        counted("/api/status/services", any(services)),
-        counted("/api/traces/{id}", any(traces::v1)),
-        counted("/api/v2/traces/{id}", any(traces::v2)),
-        counted("/api/search", any(search::traces)),
-        counted("/api/search/tags", any(search::tag_names_v1)),
-        counted("/api/v2/search/tags", any(search::tag_names_v2)),
-        counted("/api/search/tag/{*tag}", any(search::tag_values_v1)),
-        counted("/api/v2/search/tag/{*tag}", any(search::tag_values_v2)),
-        counted("/api/metrics/query_range", any(search::range)),
-        counted("/api/metrics/query", any(search::instant)),
+        counted("/api/echo", get("echo")),
+        counted("/api/status/buildinfo", get(build_info)),
+        counted("/api/status/services", get(services)),
+        counted("/api/traces/{id}", get(traces::v1)),
+        counted("/api/v2/traces/{id}", get(traces::v2)),
+        counted("/api/search", get(search::traces)),
+        counted("/api/search/tags", get(search::tag_names_v1)),
+        counted("/api/v2/search/tags", get(search::tag_names_v2)),
+        counted("/api/search/tag/{*tag}", get(search::tag_values_v1)),
+        counted("/api/v2/search/tag/{*tag}", get(search::tag_values_v2)),
+        counted("/api/metrics/query_range", get(search::range)),
+        counted("/api/metrics/query", get(search::instant)),
     ];
     let api = routes
         .into_iter()

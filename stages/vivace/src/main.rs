@@ -7,12 +7,14 @@ mod client;
 mod compactor;
 mod demo;
 mod memory;
+mod monitored_log;
 mod operator;
 mod overrides;
 mod probe;
 mod process;
 mod servers;
 mod settings;
+mod start;
 mod storage;
 
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use vivace_runtime::{Environment, init_telemetry, render};
+use vivace_runtime::{Environment, LogWriter, init_telemetry, render};
 
 use crate::client::Question;
 use crate::operator::Task;
@@ -100,23 +102,33 @@ impl Command {
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::All);
     let failure = command.failure();
-    match start(command) {
-        Ok(code) => code,
+    let log = match LogWriter::stderr() {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format!("vivace: no thread for the log: {error}"));
+            return failure;
+        }
+    };
+    match start(command, &log) {
+        Ok(code) => {
+            log.flush();
+            code
+        }
         Err(error) => {
             // One line, causes included: what went wrong must be readable without the log's format.
-            complain(&format!("vivace: {error:#}"));
+            log.last_word(&format!("vivace: {error:#}"));
             failure
         }
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the last word of a process, also before there is a log")]
+#[allow(clippy::print_stderr, reason = "what commands say to whoever called them")]
 pub(crate) fn complain(line: &str) {
     eprintln!("{line}");
 }
 
 #[allow(clippy::print_stdout, reason = "`vivace config` and dry runs are asked to print")]
-fn start(command: Command) -> Result<ExitCode> {
+fn start(command: Command, log: &LogWriter) -> Result<ExitCode> {
     if let Command::Ask(question) = command {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let ended = runtime.context("failed to start the async runtime")?.block_on(client::run(question));
@@ -127,7 +139,7 @@ fn start(command: Command) -> Result<ExitCode> {
         print!("{}", render(&list));
         return Ok(ExitCode::SUCCESS);
     }
-    init_telemetry(&settings.telemetry)?;
+    init_telemetry(&settings.telemetry, log)?;
     let runtime = tokio::runtime::Runtime::new().context("failed to start the async runtime")?;
     if let Command::Operate(task) = command {
         let ended = runtime.block_on(operator::run(task, &settings));
@@ -146,8 +158,14 @@ fn start(command: Command) -> Result<ExitCode> {
     let demo = matches!(command, Command::Demo);
     let queries = tokio::runtime::Builder::new_multi_thread().thread_name("query").enable_all().build();
     let queries = queries.context("failed to start the async runtime of queries")?;
-    let process =
-        Process { settings, list, stages: command.stages(), demo, queries: queries.handle().clone() };
+    let process = Process {
+        settings,
+        list,
+        stages: command.stages(),
+        demo,
+        queries: queries.handle().clone(),
+        log_writer: log.clone(),
+    };
     let ended = runtime.block_on(process.run());
     // Nobody waits for answers any more. Blocking work that hangs (a dead disk) must not keep the process.
     queries.shutdown_background();

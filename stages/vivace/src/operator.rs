@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use vivace_log::{LogConfig, NewRecord, SharedLog};
+use vivace_log::{NewRecord, SharedLog};
 use vivace_model::{Clock, Partition, Random, SystemClock, TenantId, UnixNanos};
 use vivace_operate::Bucket;
 
@@ -53,18 +53,10 @@ fn bucket(settings: &Settings) -> Result<Bucket> {
     Ok(Bucket { store, topic: settings.topics.spans.clone(), clock: Arc::new(SystemClock), random })
 }
 
-fn log_config(settings: &Settings) -> LogConfig {
-    LogConfig {
-        local: settings.local.clone(),
-        kafka: settings.kafka.clone(),
-        topics: settings.topics.clone(),
-    }
-}
-
 /// The log that the settings name. The embedded one belongs to one process, so Vivace must not run on it.
 fn log(settings: &Settings) -> Result<SharedLog> {
     let dir = settings.process.data_dir.join("log");
-    let config = log_config(settings);
+    let config = settings.log();
     if !config.is_kafka() && !dir.exists() {
         bail!("there is no embedded log in {}, and VIVACE_KAFKA_BROKERS is not set", dir.display());
     }
@@ -85,7 +77,7 @@ async fn hint(settings: &Settings, entries: impl IntoIterator<Item = (Partition,
             value: format!(r#"{{"partition":{partition},"sequence":{sequence}}}"#).into(),
         })
         .collect();
-    if records.is_empty() || !log_config(settings).is_kafka() {
+    if records.is_empty() || !settings.log().is_kafka() {
         return;
     }
     let told =

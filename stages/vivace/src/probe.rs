@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use vivace_model::SystemClock;
 use vivace_probe::{Config, Metrics, Probe, Tally};
 use vivace_runtime::{
-    AdminState, BuildInfo, Readiness, Setting, admin_router, new_registry, serve_http, shutdown_signal,
+    AdminState, BuildInfo, ConnectionMetrics, Readiness, Server, ServerOptions, Setting, admin_router,
+    new_registry, shutdown_signal,
 };
 
 use crate::servers;
@@ -68,7 +69,9 @@ pub(crate) async fn run(arguments: Arguments, list: Vec<Setting>) -> Result<()> 
     let (stop, served) = (CancellationToken::new(), CancellationToken::new());
     let readiness = Readiness::new(stop.clone());
     readiness.check("probe").ready();
+    let connections = ConnectionMetrics::new(&mut registry.lock());
     let routes = admin_router(AdminState { registry, readiness, build, settings: list.into() });
+    let server = Server::new("probe", listener, routes, ServerOptions::default(), connections);
     let time_is_over = async {
         match arguments.duration {
             Some(duration) => tokio::time::sleep(duration).await,
@@ -88,8 +91,7 @@ pub(crate) async fn run(arguments: Arguments, list: Vec<Setting>) -> Result<()> 
         served.cancel();
         tally
     };
-    let (tally, served) = tokio::join!(probing, serve_http(listener, routes, served.clone()));
-    served.context("failed to serve metrics")?;
+    let (tally, ()) = tokio::join!(probing, server.run(served.clone()));
     verdict(&tally)
 }
 

@@ -1,8 +1,11 @@
 //! One process: which stages it runs, what they share, and the order of start and stop.
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use axum::Router;
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -12,18 +15,22 @@ use vivace_compactor::Compactor;
 use vivace_distributor::{BoundDistributor, Distributor};
 use vivace_ingester::{Compute, Ingester, Random};
 use vivace_ledger::ViewKeeper;
-use vivace_log::{Log, LogConfig, LogError, Measured, SharedLog, TopicSpec};
+use vivace_log::SharedLog;
 use vivace_memory::{Governor, MemoryCollector};
 use vivace_model::{Clock, Overrides, SystemClock};
 use vivace_proto::owners::LOCAL_ADDRESS;
 use vivace_querier::{Querier, RecentServices};
 use vivace_query_frontend::QueryFrontend;
 use vivace_runtime::{
-    AdminState, BuildInfo, FailPoint, Readiness, Setting, SharedRegistry, Supervisor, Watched, admin_router,
-    answered_on, arm_fail_points, new_registry, serve_http, shutdown_signal,
+    AdminState, BuildInfo, ConnectionMetrics, Dependency, FailPoint, LogWriter, Readiness, Server, Setting,
+    SharedRegistry, Supervisor, Watched, admin_router, answered_on, arm_fail_points,
+    connections_per_listener, new_registry, shutdown_signal,
 };
 
+use crate::monitored_log::MonitoredLog;
 use crate::settings::Settings;
+use crate::start::{self, LateRoutes};
+use crate::storage::MonitoredStore;
 use crate::{compactor, demo, memory, overrides, servers, storage};
 
 /// Stop what takes spans in first, then what stores them, then what answers: in the order the data flows.
@@ -52,6 +59,16 @@ impl Stages {
         self.distributor && self.ingester && self.querier && self.query_frontend && self.compactor
     }
 
+    /// Whether they are asked anything over gRPC.
+    const fn serve_grpc(self) -> bool {
+        self.ingester || self.querier || self.query_frontend
+    }
+
+    /// How many ports they open.
+    const fn listeners(self) -> usize {
+        1 + self.serve_grpc() as usize + 2 * self.distributor as usize
+    }
+
     /// One line for each that runs.
     fn names(self) -> String {
         let names = [
@@ -75,6 +92,7 @@ pub(crate) struct Process {
     /// The runtime of queries and compaction. Whatever these do, ingest, health and metrics go on, on a runtime of their
     /// own.
     pub(crate) queries: Handle,
+    pub(crate) log_writer: LogWriter,
 }
 
 /// What the stages of a process share.
@@ -91,6 +109,9 @@ struct Common {
     readiness: Readiness,
     overrides: Watched<Overrides>,
     build: BuildInfo,
+    connections: ConnectionMetrics,
+    /// Connections that each port may have, by the descriptors of the process.
+    connections_max: usize,
     /// All stages are here and reach each other without the network.
     embedded: bool,
     /// Address by which queriers reach the ingester of this process.
@@ -102,14 +123,10 @@ struct Common {
 impl Process {
     /// Runs until SIGTERM or SIGINT, or until something fails.
     pub(crate) async fn run(self) -> Result<()> {
-        let Self { settings, list, stages, demo, queries } = self;
+        let Self { settings, list, stages, demo, queries, log_writer } = self;
         let (settings, memory) = memory::share_out(settings, stages);
         memory::announce(&memory);
-        let log_config = LogConfig {
-            local: settings.local.clone(),
-            kafka: settings.kafka.clone(),
-            topics: settings.topics.clone(),
-        };
+        let log_config = settings.log();
         let embedded = !log_config.is_kafka();
         if embedded && !stages.is_all() {
             bail!("VIVACE_KAFKA_BROKERS must be set to run a stage as a process of its own");
@@ -121,22 +138,43 @@ impl Process {
         let registry = new_registry(&build);
         let collector = MemoryCollector::new(Arc::clone(&memory), memory::allocator_stats);
         registry.lock().register_collector(Box::new(collector));
+        log_writer.register(&mut registry.lock());
         // Ports first: a port that is taken should stop the start before anything is touched.
         let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
         // Alone in its process, a distributor or a compactor is asked nothing over gRPC.
-        let grpc = match stages.ingester || stages.querier || stages.query_frontend {
+        let grpc = match stages.serve_grpc() {
             true => Some(servers::listen(settings.process.grpc_listen, "VIVACE_GRPC_LISTEN").await?),
             false => None,
         };
+        let connections_max = connections_per_listener(stages.listeners());
+        let connections = ConnectionMetrics::new(&mut registry.lock());
+        let (late, starting) = (LateRoutes::default(), readiness.check("start"));
+        let admin = admin_router(AdminState {
+            registry: Arc::clone(&registry),
+            readiness: readiness.clone(),
+            build,
+            settings: list.into(),
+        });
+        let http_address = http.local_addr()?;
+        let options = settings.process.server(connections_max);
+        let http = late.server(http, admin, options, connections.clone());
+        supervisor.spawn_ordered(PHASE_SERVE, "http", |shutdown| servers::serve(http, shutdown));
         let overrides = overrides::open(&settings.process)?;
         overrides.register(&mut registry.lock(), "vivace_overrides");
+        let dependency =
+            |name, metric| Dependency::new(name, metric, readiness.dependency(metric), &mut registry.lock());
         let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let queries_store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
-        let log = log_config.open(&settings.process.data_dir.join("log"))?;
-        let log: SharedLog = Measured::new(log, vivace_log::Metrics::new(&mut registry.lock()));
-        for spec in settings.topics.specs() {
-            ensure(log.as_ref(), &spec, settings.topics.grow).await?;
-        }
+        let answers = dependency("object store", "store");
+        let store: Arc<dyn ObjectStore> = Arc::new(MonitoredStore::new(store, answers.clone()));
+        let queries_store: Arc<dyn ObjectStore> = Arc::new(MonitoredStore::new(queries_store, answers));
+        let log_answers = dependency("message log", "log");
+        let mut signal = pin!(shutdown_signal());
+        let log = tokio::select! {
+            biased;
+            () = &mut signal => return Ok(()),
+            log = start::open_log(&log_config, &settings, &registry, &starting) => MonitoredLog::new(log?, log_answers),
+        };
         let address = if embedded { LOCAL_ADDRESS.to_owned() } else { settings.process.advertised() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let common = Common {
@@ -151,32 +189,17 @@ impl Process {
             readiness,
             overrides,
             build,
+            connections,
+            connections_max,
             embedded,
             address,
             queries,
         };
-        common.start(&mut supervisor, http, grpc, list, demo).await?;
-        supervisor.run_until(shutdown_signal()).await?;
+        late.set(common.start(&mut supervisor, http_address, grpc, demo).await?);
+        starting.ready();
+        supervisor.run_until(signal).await?;
         info!("stopped");
         Ok(())
-    }
-}
-
-/// Makes the topic, or adds partitions to it where that is wanted.
-async fn ensure(log: &dyn Log, spec: &TopicSpec, grow: bool) -> Result<()> {
-    match log.ensure_topic(spec).await {
-        Err(LogError::TopicDiffers { expected, actual, .. }) if actual < expected && grow => {
-            log.grow_topic(&spec.name, spec.partitions).await?;
-            Ok(log.ensure_topic(spec).await?)
-        }
-        Err(error @ LogError::TopicDiffers { expected, actual, .. }) => {
-            Err(error).context(if actual < expected {
-                "VIVACE_TOPICS_GROW=true adds the partitions that are lacking"
-            } else {
-                "VIVACE_TOPICS_PARTITIONS can be raised, never lowered"
-            })
-        }
-        ensured => Ok(ensured?),
     }
 }
 
@@ -192,21 +215,15 @@ fn fail_points() -> Vec<&'static FailPoint> {
 }
 
 impl Common {
+    /// Starts the stages; gives what they serve over HTTP.
     async fn start(
         self,
         supervisor: &mut Supervisor,
-        http: TcpListener,
+        http_address: SocketAddr,
         grpc: Option<TcpListener>,
-        list: Vec<Setting>,
         demo: bool,
-    ) -> Result<()> {
-        let http_address = http.local_addr()?;
-        let mut routes = admin_router(AdminState {
-            registry: Arc::clone(&self.registry),
-            readiness: self.readiness.clone(),
-            build: self.build,
-            settings: list.into(),
-        });
+    ) -> Result<Router> {
+        let mut routes = Router::new();
         let mut recent = RecentServices::default();
         let mut services = servers::Services::default();
         if self.stages.ingester {
@@ -233,7 +250,7 @@ impl Common {
         }
         if self.stages.query_frontend {
             let frontend = self.query_frontend(local_querier);
-            routes = routes.merge(answered_on(self.queries.clone(), frontend.router()));
+            routes = answered_on(self.queries.clone(), frontend.router());
             services.streaming = Some(frontend.streaming_server());
             let ready = self.readiness.check("query-frontend");
             let run = |shutdown| frontend.run(ready, shutdown);
@@ -259,15 +276,17 @@ impl Common {
             info!(http = %http_address, address = self.address, stages = self.stages.names().trim(), "started");
         }
         if let Some(listener) = grpc.filter(|_| services.any()) {
+            let options = self.settings.process.server(self.connections_max);
+            let router = services.router().await;
+            let server = Server::new("grpc", listener, router, options, self.connections.clone());
             // Only queries come here.
-            let serve = |shutdown| services.serve(listener, shutdown);
+            let serve = |shutdown| servers::serve(server, shutdown);
             supervisor.spawn_on(&self.queries, PHASE_SERVE, "grpc", serve);
         }
-        supervisor.spawn_ordered(PHASE_SERVE, "http", move |shutdown| serve_http(http, routes, shutdown));
-        Ok(())
+        Ok(routes)
     }
 
-    fn say_where(&self, distributor: &BoundDistributor, http: std::net::SocketAddr) {
+    fn say_where(&self, distributor: &BoundDistributor, http: SocketAddr) {
         let (grpc_port, http_port) = (distributor.grpc_address().port(), distributor.http_address().port());
         info!("send spans by OTLP: gRPC to port {grpc_port}, HTTP to port {http_port} at /v1/traces");
         if self.stages.query_frontend {
@@ -295,8 +314,10 @@ impl Common {
             topics.partitions,
             metrics,
         );
-        let distributor =
-            distributor.multitenancy(process.multitenancy_enabled).memory(Arc::clone(&self.memory));
+        let distributor = distributor
+            .multitenancy(process.multitenancy_enabled)
+            .memory(Arc::clone(&self.memory))
+            .connections(self.connections.clone(), self.connections_max);
         let bound = distributor.overrides(self.overrides.clone()).bind().await?;
         self.readiness.check("distributor").ready();
         Ok(bound)

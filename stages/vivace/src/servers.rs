@@ -1,18 +1,20 @@
-//! The gRPC server that other stages reach this process by, and clients of the streaming API.
+//! The ports of the process, and the gRPC services that other stages and clients of the streaming API reach it by.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use vivace_ingester::RecentData;
 use vivace_proto::internal::recent_server::RecentServer;
 use vivace_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use vivace_querier::Querier;
 use vivace_query_frontend::StreamingApi;
+use vivace_runtime::Server;
 
 /// Opens a port.
 pub(crate) async fn listen(address: SocketAddr, variable: &str) -> Result<TcpListener> {
@@ -33,19 +35,27 @@ impl Services {
         self.recent.is_some() || self.querier.is_some() || self.streaming.is_some()
     }
 
-    /// Serves until shutdown; running calls are finished.
-    pub(crate) async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let recent = self.recent.map(RecentServer::from_arc);
-        let querier = self.querier.map(|querier| querier.server());
+    /// All of it, and the health service.
+    pub(crate) async fn router(self) -> Router {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
-        Server::builder()
-            .add_service(health)
-            .add_optional_service(recent)
-            .add_optional_service(querier)
-            .add_optional_service(self.streaming)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener), shutdown.cancelled())
-            .await
-            .context("the gRPC server failed")
+        let mut routes = Routes::builder();
+        routes.add_service(health);
+        if let Some(recent) = self.recent {
+            routes.add_service(RecentServer::from_arc(recent));
+        }
+        if let Some(querier) = self.querier {
+            routes.add_service(querier.server());
+        }
+        if let Some(streaming) = self.streaming {
+            routes.add_service(streaming);
+        }
+        routes.routes().into_axum_router()
     }
+}
+
+/// Serves until shutdown; running calls are finished.
+pub(crate) async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), Infallible> {
+    server.run(shutdown).await;
+    Ok(())
 }

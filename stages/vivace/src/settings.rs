@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vivace_block::{BlockConfig, ReaderConfig};
-use vivace_log::{KafkaConfig, LocalConfig, TopicsConfig};
+use vivace_log::{KafkaConfig, LocalConfig, LogConfig, TopicsConfig};
 use vivace_memory::MemoryConfig;
 use vivace_model::settings;
-use vivace_runtime::{ConfigError, Environment, Setting, TelemetryConfig};
+use vivace_runtime::{ConfigError, Environment, ServerOptions, Setting, TelemetryConfig};
 
 settings! {
     /// Settings of the process as a whole.
@@ -22,6 +22,13 @@ settings! {
         http_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 3200)),
         /// Where the streaming query API is served over gRPC, and where other stages reach this process.
         grpc_listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 9095)),
+        /// Connections to each of these two ports. Where there are as many, the one that has been idle for longest is closed
+        /// for a new one. Health, readiness and metrics have room of their own besides.
+        #[unit = "connections"]
+        connections_max: usize = ServerOptions::CONNECTIONS_MAX,
+        /// Connections of one address to each of these two ports.
+        #[unit = "connections"]
+        connections_per_address_max: usize = ServerOptions::CONNECTIONS_PER_ADDRESS_MAX,
         /// Address, as `host:port`, by which other stages reach this process. Empty: the machine's name and the port of
         /// VIVACE_GRPC_LISTEN.
         advertise_address: String = String::new(),
@@ -70,6 +77,8 @@ impl Settings {
     /// # Errors
     /// One line that names the variable at fault.
     pub(crate) fn load(mut environment: Environment) -> Result<(Self, Vec<Setting>), ConfigError> {
+        // A variable of a script that is not set would put the data wherever the process was started.
+        environment.refuse_empty("VIVACE_DATA_DIR")?;
         let settings = Self {
             process: load!(environment, ProcessConfig),
             memory: load!(environment, MemoryConfig),
@@ -89,6 +98,12 @@ impl Settings {
             .agree()
             .map_err(|problem| ConfigError::Invalid { prefix: ProcessConfig::PREFIX, problem })?;
         Ok((settings, environment.finish()?))
+    }
+
+    /// Those of the log.
+    pub(crate) fn log(&self) -> LogConfig {
+        let Self { local, kafka, topics, .. } = self.clone();
+        LogConfig { local, kafka, topics }
     }
 
     /// Checks settings of different parts against each other.
@@ -130,13 +145,30 @@ impl ProcessConfig {
         if self.shutdown_grace.is_zero() {
             return Err("VIVACE_SHUTDOWN_GRACE must be more than zero".into());
         }
+        crate::storage::check_url(&self.storage_url)?;
         if self.overrides_reload.is_zero() {
             return Err("VIVACE_OVERRIDES_RELOAD must be more than zero".into());
+        }
+        if self.connections_max == 0 || self.connections_per_address_max == 0 {
+            return Err(
+                "VIVACE_CONNECTIONS_MAX and VIVACE_CONNECTIONS_PER_ADDRESS_MAX must be at least one".into()
+            );
         }
         if !self.advertise_address.is_empty() && !self.advertise_address.contains(':') {
             return Err("VIVACE_ADVERTISE_ADDRESS must be host:port".into());
         }
         Ok(())
+    }
+
+    /// How connections to the ports of the process are treated; the descriptors allow `connections_max` to each.
+    pub(crate) fn server(&self, connections_max: usize) -> ServerOptions {
+        ServerOptions {
+            connections_max: self.connections_max.min(connections_max),
+            connections_per_address_max: self.connections_per_address_max,
+            // What is left of it once the stages have finished.
+            grace: self.shutdown_grace,
+            ..ServerOptions::default()
+        }
     }
 
     /// Address by which others reach this process.

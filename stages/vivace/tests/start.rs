@@ -43,10 +43,16 @@ fn wrong_settings_stop_the_start_with_one_line() {
         ("VIVACE_SHUTDOWN_GRACE", "1s", "VIVACE_SHUTDOWN_GRACE"),
         ("VIVACE_STORAGE_URL", "bucket", "VIVACE_STORAGE_URL"),
         ("VIVACE_STORAGE_URL", "ftp://host/folder", "VIVACE_STORAGE_URL"),
+        ("VIVACE_STORAGE_URL", "s3://bucket/prefix", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"),
+        ("VIVACE_STORAGE_URL", "s3://key:secret@bucket", "must not have credentials"),
+        ("VIVACE_STORAGE_URL", "file:///nowhere/at/all", "there is no folder /nowhere/at/all"),
+        ("VIVACE_DATA_DIR", "", "VIVACE_DATA_DIR is empty"),
+        ("VIVACE_LOG_LEVEL", "verbose", "\"verbose\" is no level, expected one of off, error"),
         ("VIVACE_FAIL_POINTS", "ingester.nowhere=kill", "distributor.appended, ingester.fetched"),
     ] {
         let line = refusal(&[], &[(variable, value)]);
         assert!(line.starts_with("vivace: ") && line.contains(expected), "{variable}={value}: {line}");
+        assert!(!line.contains("secret"), "{line}");
     }
 }
 
@@ -56,6 +62,33 @@ fn a_stage_of_its_own_needs_kafka() {
         let line = refusal(&[stage], &[]);
         assert!(line.contains("VIVACE_KAFKA_BROKERS"), "{line}");
     }
+}
+
+#[test]
+fn a_kafka_that_is_not_there_is_waited_for_and_named() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let settings = [
+        ("VIVACE_KAFKA_BROKERS", nobody.as_str()),
+        ("VIVACE_KAFKA_START_TIMEOUT", "2s"),
+        ("VIVACE_KAFKA_REQUEST_TIMEOUT", "1s"),
+        ("VIVACE_GRPC_LISTEN", "127.0.0.1:0"),
+    ];
+    let output = vivace(&["ingester"], &settings);
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    let waiting: Vec<_> =
+        text.lines().filter(|line| line.contains("Kafka does not answer, waiting")).collect();
+    assert_eq!(waiting.len(), 1, "{text}");
+    assert!(waiting[0].contains(&nobody) && waiting[0].contains("VIVACE_KAFKA_START_TIMEOUT"), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with(&format!(
+            "vivace: Kafka at {nobody} (VIVACE_KAFKA_BROKERS) did not answer within 2s"
+        )),
+        "{text}"
+    );
+    // And no third copy but librdkafka's own, once.
+    assert!(text.lines().filter(|line| line.contains("client error")).count() <= 1, "{text}");
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //! Owns: every librdkafka setting, by name. Does not own: the clients.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset as RdOffset, TopicPartitionList};
-use tracing::warn;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
 use vivace_model::{ByteSize, Offset, Partition};
 
 use super::brokers::{Brokers, STATISTICS_MILLIS};
@@ -131,8 +134,52 @@ impl ClientContext for LogContext {
         self.brokers.note(statistics);
     }
 
+    /// librdkafka says of a broken connection both in its log and by `error`.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            _ if ["FAIL", "ERROR"].contains(&facility) => debug!(target: "librdkafka", facility, "{text}"),
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => error!(target: "librdkafka", facility, "{text}"),
+            RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{text}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                info!(target: "librdkafka", facility, "{text}")
+            }
+            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{text}"),
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(target: "librdkafka", %error, reason, "client error");
+        let code = error.rdkafka_error_code();
+        let connection = code.is_some_and(|code| {
+            use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+            matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve)
+        });
+        if connection && !CONNECTION_LINES.may_say() {
+            debug!(target: "librdkafka", %error, reason, "client error");
+        } else {
+            warn!(target: "librdkafka", %error, reason, "client error");
+        }
+    }
+}
+
+/// Of broken connections, that all clients of the process see again and again while a broker is down.
+static CONNECTION_LINES: Seldom = Seldom(Mutex::new(None));
+/// How often one of them is worth a line.
+const CONNECTION_LINES_EVERY: Duration = Duration::from_secs(60);
+
+/// Lets one line through each [`CONNECTION_LINES_EVERY`].
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    fn may_say(&self) -> bool {
+        let mut said = self.0.lock();
+        let may = said.is_none_or(|said| said.elapsed() >= CONNECTION_LINES_EVERY);
+        if may {
+            *said = Some(Instant::now());
+        }
+        may
     }
 }
 
@@ -208,5 +255,18 @@ pub(super) fn drop_aside<T: Send + 'static>(client: T) {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(client))),
         Err(_) => drop(client),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_come_once_a_minute() {
+        let lines = Seldom(Mutex::new(None));
+        assert_eq!((lines.may_say(), lines.may_say()), (true, false));
+        tokio::time::sleep(CONNECTION_LINES_EVERY).await;
+        assert_eq!((lines.may_say(), lines.may_say()), (true, false));
     }
 }

@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use tokio::time::{Instant, sleep};
-use tracing::info;
+use tracing::{info, warn};
 use vivace_model::Partition;
 
 use super::client::{self, LogContext, drop_aside, unavailable};
@@ -23,6 +23,28 @@ struct Found {
     partitions: u32,
     /// Whether every partition has a leader.
     ready: bool,
+    /// Of the partition that has the fewest.
+    replicas: usize,
+    /// In the cluster.
+    brokers: usize,
+}
+
+impl Found {
+    /// Acknowledged spans would be lost with one broker, where others could keep them as well.
+    fn warn_of_one_replica(&self, topic: &str) {
+        if self.is_risky() {
+            warn!(
+                topic,
+                brokers = self.brokers,
+                "the topic has one replica in a cluster of several brokers: a broker that is lost takes acknowledged spans with \
+                 it; set VIVACE_TOPICS_REPLICATION=3 before topics are created, or reassign their partitions"
+            );
+        }
+    }
+
+    const fn is_risky(&self) -> bool {
+        self.brokers > 1 && self.replicas == 1
+    }
 }
 
 pub(super) async fn ensure(shared: &Arc<Shared>, spec: &TopicSpec) -> Result<(), LogError> {
@@ -45,6 +67,7 @@ pub(super) async fn ensure(shared: &Arc<Shared>, spec: &TopicSpec) -> Result<(),
             }
             // Metadata names leaders before they lead.
             Some(found) if found.ready && (!created || is_led(shared, &spec.name, spec.partitions).await) => {
+                found.warn_of_one_replica(&spec.name);
                 return Ok(());
             }
             Some(_) => {}
@@ -132,7 +155,15 @@ async fn find(shared: &Arc<Shared>, topic: &str) -> Result<Option<Found>, LogErr
         // All topics: asked for one alone, brokers would create it if they may.
         let metadata = producer.client().fetch_metadata(None, shared.config.request_timeout)?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let brokers = metadata.brokers().len();
         Ok(topic.map(|topic| Found {
+            brokers,
+            replicas: topic
+                .partitions()
+                .iter()
+                .map(|partition| partition.replicas().len())
+                .min()
+                .unwrap_or(0),
             partitions: u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX),
             ready: topic.partitions().iter().all(|partition| partition.leader() >= 0),
         }))
@@ -170,4 +201,16 @@ async fn create(config: &KafkaConfig, spec: &TopicSpec) -> Result<(), LogError> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_replica_is_a_risk_where_there_could_be_more() {
+        let risky = |brokers, replicas| Found { partitions: 4, ready: true, replicas, brokers }.is_risky();
+        assert!(risky(3, 1));
+        assert!(!risky(1, 1) && !risky(3, 3) && !risky(3, 0));
+    }
 }

@@ -134,7 +134,7 @@ async fn old_connections_are_closed_and_their_requests_finished() {
     stage.log.next_append().await;
     // Older than it may get, and not closed: there is a request to finish.
     tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(stage.metric("connections"), 1);
+    assert_eq!(stage.connections(), 1);
     stage.log.gate.add_permits(1);
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -155,19 +155,34 @@ async fn old_connections_are_closed_and_their_requests_finished() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
+async fn connections_beyond_the_limit_wait_for_busy_ones_and_replace_idle_ones() {
     let stage = Stage::start_with(Config { connections_max: 1, ..Config::default() }).await;
-    let first = TcpStream::connect(stage.http).await.unwrap();
-    while stage.metric("connections") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let mut second = JoinSet::new();
-    second.spawn(stage.post(many(1).encode_to_vec()).send());
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(second.try_join_next().is_none(), "still waits");
-    assert!(stage.log.records().await.is_empty());
+    stage.log.hold();
+    let mut running = JoinSet::new();
+    running.spawn(stage.post(many(1).encode_to_vec()).send());
+    stage.log.next_append().await;
+    let second = stage.post(many(1).encode_to_vec()).send();
+    let mut second = std::pin::pin!(second);
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut second).await;
+    assert!(early.is_err(), "still waits");
+    assert_eq!(stage.connections(), 1);
+    stage.log.gate.add_permits(2);
+    let first = running.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(first.status(), 200, "it was not closed while busy");
+    // The first client keeps its connection; it is idle, so the second gets its place.
+    assert_eq!(second.await.unwrap().status(), 200);
     drop(first);
-    assert_eq!(second.join_next().await.unwrap().unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn silent_connections_keep_no_sender_out() {
+    let stage = Stage::start_with(Config { connections_max: 20, ..Config::default() }).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(stage.http).await.unwrap());
+    }
+    assert_eq!(stage.post(many(1).encode_to_vec()).send().await.unwrap().status(), 200);
+    assert!(stage.connections() <= 20);
 }
 
 #[tokio::test]

@@ -115,13 +115,17 @@ async fn tenants_are_required_when_there_are_many() {
         request.metadata_mut().insert("x-scope-orgid", bad.parse().unwrap());
         assert_eq!(client.export(request).await.unwrap_err().code(), Code::InvalidArgument, "{bad}");
     }
+    let mut both = Request::new(many(1));
+    both.metadata_mut().append("x-scope-orgid", "team-a".parse().unwrap());
+    both.metadata_mut().append("x-scope-orgid", "team-b".parse().unwrap());
+    assert_eq!(client.export(both).await.unwrap_err().code(), Code::InvalidArgument);
     assert!(stage.log.records().await.is_empty());
     let mut request = Request::new(many(1));
     request.metadata_mut().insert("x-scope-orgid", "team-a".parse().unwrap());
     client.export(request).await.unwrap();
     let records = stage.log.records().await;
     assert_eq!(records[0].headers[0], ("x-scope-orgid".to_owned(), "team-a".into()));
-    assert_eq!(stage.metric(r#"requests_total{protocol="grpc",outcome="tenant"}"#), 4);
+    assert_eq!(stage.metric(r#"requests_total{protocol="grpc",outcome="tenant"}"#), 5);
 }
 
 #[tokio::test]

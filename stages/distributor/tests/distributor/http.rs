@@ -174,7 +174,13 @@ async fn tenants_are_required_when_there_are_many() {
     assert_eq!(missing.status(), 401);
     assert_eq!(rpc_status(&missing.bytes().await.unwrap()), (16, "no org id".to_owned(), None));
     assert_eq!(post().header("X-Scope-OrgID", "a/b").send().await.unwrap().status(), 400);
-    assert_eq!(post().header("X-Scope-OrgID", "team-b").send().await.unwrap().status(), 200);
+    let both =
+        post().header("X-Scope-OrgID", "team-b").header("X-Scope-OrgID", "team-c").send().await.unwrap();
+    assert_eq!(both.status(), 400);
+    let (_, text, _) = rpc_status(&both.bytes().await.unwrap());
+    assert_eq!(text, "X-Scope-OrgID is given more than once, with different values");
+    let twice = post().header("X-Scope-OrgID", "team-b").header("X-Scope-OrgID", "team-b");
+    assert_eq!(twice.send().await.unwrap().status(), 200);
     let records = stage.log.records().await;
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].headers[0], ("x-scope-orgid".to_owned(), "team-b".into()));

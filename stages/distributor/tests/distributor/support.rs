@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use vivace_distributor::{Config, Distributor, DistributorError, Metrics};
 use vivace_log::{Log, LogError, Membership, NewRecord, Reader, TopicSpec};
 use vivace_model::{Offset, OffsetRange, Overrides, Partition, partition_of};
-use vivace_runtime::Watched;
+use vivace_runtime::{ConnectionMetrics, Watched};
 
 pub(crate) const PARTITIONS: u32 = 8;
 
@@ -162,6 +162,7 @@ impl Stage {
         let shared: Arc<dyn Log> = Arc::<TestLog>::clone(&log);
         let distributor = Distributor::new(config, shared, "spans".into(), PARTITIONS, metrics)
             .multitenancy(multitenancy)
+            .connections(ConnectionMetrics::new(&mut registry), usize::MAX)
             .overrides(Watched::fixed(overrides));
         let bound = distributor.bind().await.unwrap();
         let (grpc, http) = (bound.grpc_address(), bound.http_address());
@@ -187,9 +188,18 @@ impl Stage {
 
     /// The value of a metric, with its labels as they are printed; zero if it is not there yet.
     pub(crate) fn metric(&self, name: &str) -> i64 {
+        self.metric_of_process(&format!("distributor_{name}"))
+    }
+
+    /// Open connections to the HTTP port.
+    pub(crate) fn connections(&self) -> i64 {
+        self.metric_of_process("connections_open{listener=\"otlp_http\"}")
+    }
+
+    fn metric_of_process(&self, name: &str) -> i64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("vivace_distributor_{name} ")));
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("vivace_{name} ")));
         line.map_or(0, |value| value.parse().unwrap())
     }
 

@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use object_store::ObjectStoreExt;
 use prost::Message;
+use tokio::time::Instant;
 use tonic::Code;
 use vivace_ledger::EntryBody;
+use vivace_ledger::faults::Faults;
 use vivace_log::Log;
 use vivace_model::{Offset, Partition, Spread, UnixNanos};
 use vivace_proto::otlp::trace::{Span, TracesData};
@@ -190,4 +192,21 @@ async fn a_stop_stores_what_is_open_and_takes_the_announcement_back() {
     assert_eq!(owners.last().unwrap().key.as_deref(), Some(&b"vivace.spans/0"[..]));
     assert!(owners.last().unwrap().value.is_empty());
     assert_eq!(rig.ask(0).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_the_store_is_down_ends_soon_and_loses_nothing() {
+    let mut rig = Rig::start(config()).await;
+    rig.append_spans(0..3).await;
+    rig.consumed(0, 3).await;
+    rig.store.set_faults(Faults::OUTAGE);
+    let begun = Instant::now();
+    rig.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(rig.committed(), None, "nothing was listed, so nothing is committed");
+    rig.store.set_faults(Faults::NONE);
+    rig.run();
+    assert_eq!(rig.consumed(0, 3).await, [0, 1, 2]);
+    rig.stop().await;
+    assert_eq!((rig.stored().await, rig.committed()), (vec![0, 1, 2], Some(Offset(3))));
 }

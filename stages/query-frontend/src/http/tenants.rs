@@ -6,6 +6,7 @@ use vivace_model::{TenantError, TenantId};
 use crate::QueryError;
 
 const HEADER: &str = "x-scope-orgid";
+const SEVERAL: &str = "X-Scope-OrgID names several tenants; VIVACE_QUERY_FRONTEND_MULTI_TENANT_QUERIES_ENABLED=true allows that";
 /// Tenants that one request may name.
 const TENANTS_MAX: usize = 64;
 
@@ -24,7 +25,13 @@ impl Tenancy {
         if !self.enabled {
             return Ok(vec![TenantId::default()]);
         }
-        let header = headers.get(HEADER).map(|value| value.to_str());
+        let mut values = headers.get_all(HEADER).iter();
+        let first = values.next();
+        // A proxy may repeat the header, but not change it.
+        if values.any(|other| Some(other) != first) {
+            return Err(QueryError::Tenant(TenantError::Ambiguous));
+        }
+        let header = first.map(|value| value.to_str());
         let text = match header {
             None | Some(Ok("")) => return Err(QueryError::NoTenant),
             Some(Ok(text)) => text,
@@ -34,6 +41,9 @@ impl Tenancy {
             }
         };
         let parse = |name: &str| name.parse::<TenantId>().map_err(QueryError::Tenant);
+        if !self.several && text.contains('|') {
+            return Err(QueryError::Invalid(SEVERAL.into()));
+        }
         if !self.several {
             return Ok(vec![parse(text)?]);
         }
@@ -80,6 +90,26 @@ mod tests {
         }
         let many = (0..=TENANTS_MAX).map(|number| number.to_string()).collect::<Vec<_>>().join("|");
         assert_eq!(tenants(on, Some(many.as_bytes())), Err(400));
+    }
+
+    #[test]
+    fn two_headers_must_agree() {
+        let on = Tenancy { enabled: true, several: true };
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(HEADER, http::HeaderValue::from_static(value));
+            }
+            on.tenants(&headers).map(|tenants| tenants.len()).map_err(|error| error.text())
+        };
+        assert_eq!(of(&["a", "a"]), Ok(1));
+        let text = of(&["a", "b"]).unwrap_err();
+        assert!(text.contains("X-Scope-OrgID is given more than once, with different values"), "{text}");
+        let off = Tenancy { enabled: false, several: true };
+        let headers = [("x-scope-orgid", "a"), ("x-scope-orgid", "b")].map(|(name, value)| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+        });
+        assert!(off.tenants(&headers.into_iter().collect()).is_ok(), "it means nothing");
     }
 
     #[test]

@@ -181,7 +181,8 @@ async fn a_small_tenant_is_looked_for_where_its_traces_go_and_went() {
 
 #[tokio::test(start_paused = true)]
 async fn tenants_are_kept_apart_and_can_be_asked_together() {
-    let fixture = Fixture::new(Options { multitenancy: true, ..Options::default() }).await;
+    let config = Config { multi_tenant_queries_enabled: true, ..Config::default() };
+    let fixture = Fixture::new(Options { config, multitenancy: true, ..Options::default() }).await;
     for (tenant, name, start) in [("a", "of a", 10), ("b", "of b", 20)] {
         let tenant = tenant.parse().unwrap();
         fixture.ingest_as(home(), PARTITIONS, &tenant, 1, &traces(vec![span(name, start)])).await;
@@ -249,6 +250,23 @@ async fn what_is_asked_before_a_first_look() {
     assert_eq!(build["version"], "1.2.3");
     let services = fixture.get("/tempo/api/status/services", &[]).await;
     assert_eq!(services.text(), "querier running\n");
+}
+
+#[tokio::test]
+async fn routes_take_get_alone() {
+    let fixture = Fixture::new(Options::default()).await;
+    let paths =
+        ["/api/search", "/api/echo", "/api/v2/search/tags", "/api/metrics/query", &v1()].map(str::to_owned);
+    for path in paths {
+        for method in ["DELETE", "PUT", "POST"] {
+            let answer = fixture.ask(method, &path, &[]).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("allow")),
+                (405, "GET,HEAD"),
+                "{method} {path}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -293,7 +293,11 @@ impl Fixture {
     }
 
     pub(super) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = Request::get(path);
+        self.ask("GET", path, headers).await
+    }
+
+    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -11,7 +11,7 @@ use vivace_log::SharedLog;
 use vivace_model::{OffsetRange, Partition};
 use vivace_operate::{AuditOptions, Auditor, Findings, Orphans, PartitionReport, Verdict};
 
-use super::{bucket, bytes, log, log_config, print};
+use super::{bucket, bytes, log, print};
 use crate::settings::Settings;
 
 const CODE_VIOLATED: u8 = 1;
@@ -65,7 +65,7 @@ async fn look(arguments: &Arguments, settings: &Settings) -> Result<Verdict> {
         Some(partition) => vec![Partition(partition)],
         None => bucket.partitions().await?,
     };
-    let log = match arguments.log.unwrap_or_else(|| log_config(settings).is_kafka()) {
+    let log = match arguments.log.unwrap_or_else(|| settings.log().is_kafka()) {
         true => Some(log(settings)?),
         false => None,
     };

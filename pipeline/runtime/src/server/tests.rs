@@ -1,13 +1,16 @@
-//! The HTTP server and its admin pages, over a real socket.
+//! The server and its admin pages, over real sockets.
+
+mod clients;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::serve_http;
+use super::{ConnectionMetrics, Server as Listener, ServerOptions};
 use crate::{AdminState, BuildInfo, Readiness, Setting, admin_router, new_registry};
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -18,16 +21,34 @@ struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
     task: JoinSet<()>,
+    registry: Registry,
+}
+
+impl Server {
+    /// What is counted under that name, all labels but the listener's included.
+    fn count(&self, metric: &str) -> u64 {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &self.registry).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("vivace_connections_{metric} ")));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
 }
 
 async fn start(router: Router) -> Server {
+    start_with(router, None, ServerOptions::default()).await
+}
+
+async fn start_with(router: Router, reserve: Option<Router>, options: ServerOptions) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let mut task = JoinSet::new();
-    let stop = shutdown.clone();
-    task.spawn(async move { serve_http(listener, router, stop).await.unwrap() });
-    Server { address, shutdown, task }
+    let (shutdown, mut task, mut registry) = (CancellationToken::new(), JoinSet::new(), Registry::default());
+    let metrics = ConnectionMetrics::new(&mut registry);
+    let mut server = Listener::new("test", listener, router, options, metrics);
+    if let Some(reserve) = reserve {
+        server = server.reserve(reserve);
+    }
+    task.spawn(server.run(shutdown.clone()));
+    Server { address, shutdown, task, registry }
 }
 
 /// The whole answer to a GET, head and body.
@@ -73,6 +94,24 @@ async fn ready_says_what_is_not() {
 }
 
 #[tokio::test]
+async fn ready_has_a_detail() {
+    let state = state();
+    let check = state.readiness.check("ingester");
+    check.partition(4, "serving", None);
+    let server = start(admin_router(state)).await;
+    let answer = fetch(server.address, "/ready?detail").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("content-type: application/json"),
+        "{answer}"
+    );
+    let expected = r#"{"ready":false,"checks":[{"name":"ingester","ready":false,"required":true,"detail":"starting","partitions":[{"partition":4,"state":"serving"}]}]}"#;
+    assert!(answer.ends_with(expected), "{answer}");
+    check.ready();
+    assert!(fetch(server.address, "/ready?detail=1").await.starts_with("HTTP/1.1 200 "));
+    assert!(fetch(server.address, "/ready?details").await.ends_with("\r\n\r\nready\n"), "plain, as before");
+}
+
+#[tokio::test]
 async fn metrics_of_process_build_and_stages_are_on_one_page() {
     let state = state();
     let spans = Counter::<u64>::default();
@@ -92,6 +131,19 @@ async fn version_and_settings_are_shown() {
     let server = start(admin_router(state())).await;
     assert!(fetch(server.address, "/status/version").await.contains("vivace, version 1.2.3"));
     assert!(fetch(server.address, "/status/config").await.contains("VIVACE_TEST_ROWS_MAX=7"));
+}
+
+#[tokio::test]
+async fn methods_that_a_page_does_not_have_are_refused() {
+    let server = start(admin_router(state())).await;
+    for path in ["/live", "/ready", "/metrics", "/status/config"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("DELETE {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET,HEAD"), "{answer}");
+    }
 }
 
 #[tokio::test]
