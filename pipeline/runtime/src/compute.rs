@@ -1,3 +1,5 @@
+use std::panic::resume_unwind;
+
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -5,13 +7,16 @@ use tokio::task::{JoinError, spawn_blocking};
 /// only tests and simulations have, it runs in place, so that a simulation repeats.
 ///
 /// # Errors
-/// [`JoinError`] when the work panics, or the runtime shuts down; in place, a panic is the caller's.
+/// [`JoinError`] when the runtime shuts down.
 ///
 /// # Panics
-/// Outside of a runtime.
+/// When the work panics: its panic goes on in the caller. Outside of a runtime.
 pub async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
     if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
         return Ok(work());
     }
-    spawn_blocking(work).await
+    match spawn_blocking(work).await {
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        ended => ended,
+    }
 }

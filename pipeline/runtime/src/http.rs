@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::panics::catch_panics;
+
 /// Connections open at once; more wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 4096;
 
@@ -39,6 +41,7 @@ pub async fn serve_http(
 ) -> Result<(), Infallible> {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let router = catch_panics(router);
     loop {
         let accepted = tokio::select! {
             biased;
