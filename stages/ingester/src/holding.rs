@@ -42,6 +42,12 @@ impl Rows {
 pub(crate) struct Content {
     /// The offset after the last record taken in.
     pub(crate) end: Offset,
+    /// Records taken in that are not put aside.
+    pub(crate) records: usize,
+    /// It is being changed; who sees that under the lock knows that the change panicked half-way.
+    pub(crate) changing: bool,
+    /// A test wants it to fail at these steps.
+    pub(crate) struck: Struck,
     /// Spans by tenant.
     pub(crate) tenants: BTreeMap<TenantId, Rows>,
     /// How the records of each of these tenants were spread over the partitions.
@@ -52,6 +58,13 @@ pub(crate) struct Content {
     pub(crate) last: Option<Fingerprint>,
     /// When the first record was taken in.
     pub(crate) opened: Option<Instant>,
+}
+
+/// Steps at which a record of the piece makes work fail, in tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Struck {
+    pub(crate) sealing: bool,
+    pub(crate) encoding: bool,
 }
 
 /// The spans of a run of records: one set of blocks, named by one ledger entry.
@@ -69,6 +82,9 @@ impl Piece {
     pub(crate) fn new(start: Offset) -> Arc<Self> {
         let content = Content {
             end: start,
+            records: 0,
+            changing: false,
+            struck: Struck::default(),
             tenants: BTreeMap::new(),
             spreads: BTreeMap::new(),
             rejected: Vec::new(),

@@ -19,6 +19,7 @@ mod group;
 mod holding;
 mod metrics;
 mod pipeline;
+mod quarantine;
 mod recent;
 mod recent_columns;
 mod rejected;

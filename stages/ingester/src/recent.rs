@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt};
 use tonic::{Request, Response, Status};
+use tracing::error;
 use vivace_block::{RecordBatch, to_traces_data};
 use vivace_model::{Offset, Partition, TenantId, TraceId};
 use vivace_proto::internal::recent_server::Recent;
@@ -14,8 +15,9 @@ use vivace_proto::internal::{
     PartStream, RecentColumnsPart, RecentColumnsRequest, RecentTracePart, RecentTraceRequest,
 };
 use vivace_proto::parts;
+use vivace_runtime::caught;
 
-use crate::holding::{Piece, Rows};
+use crate::holding::{Content, Piece, Rows};
 use crate::recent_columns::Columns;
 use crate::shared::Shared;
 
@@ -64,13 +66,23 @@ impl RecentData {
             holding.ok_or_else(|| Status::not_found(format!("partition {partition} is not held here")))?;
         let pieces = holding.cut(from).map_err(|refused| Status::failed_precondition(refused.to_string()))?;
         let compute = self.shared.environment.compute;
-        let (rows, through) = compute.run(move || find(&pieces, &tenant, &trace_id)).await;
+        let (rows, through) = compute.run(move || find(&pieces, &tenant, &trace_id)).await?;
         Ok(Answer { compute, rows, through, first: true })
     }
 }
 
-impl Answer {
+/// An answer that is made part by part.
+pub(crate) trait Parts: Send + 'static {
+    /// What goes out at once.
+    type Part: Send + 'static;
+
     /// The next parts, or nothing at the end.
+    fn next(&mut self) -> impl Future<Output = Option<Result<Vec<Self::Part>, Status>>> + Send;
+}
+
+impl Parts for Answer {
+    type Part = RecentTracePart;
+
     async fn next(&mut self) -> Option<Result<Vec<RecentTracePart>, Status>> {
         let through_offset = self.through.0;
         let Some(batch) = self.rows.pop_front() else {
@@ -101,9 +113,9 @@ impl Recent for RecentData {
         request: Request<RecentColumnsRequest>,
     ) -> Result<Response<Self::ColumnsStream>, Status> {
         self.shared.metrics().recent_questions.inc();
-        let columns = self.counted(Columns::new(&self.shared, request.into_inner()).await)?;
-        let parts = stream::unfold(columns, |mut it| async move { Some((it.next().await?, it)) });
-        Ok(Response::new(flat(parts)))
+        let columns = Columns::new(&self.shared, request.into_inner());
+        let columns = self.counted(counted_panic(&self.shared, columns).await)?;
+        Ok(Response::new(stream_of(&self.shared, columns)))
     }
 
     async fn trace(
@@ -112,12 +124,11 @@ impl Recent for RecentData {
     ) -> Result<Response<Self::TraceStream>, Status> {
         self.shared.metrics().recent_questions.inc();
         let answer = match check(request.into_inner()) {
-            Ok(question) => self.answer(question).await,
+            Ok(question) => counted_panic(&self.shared, self.answer(question)).await,
             Err(status) => Err(status),
         };
         let answer = self.counted(answer)?;
-        let parts = stream::unfold(answer, |mut answer| async move { Some((answer.next().await?, answer)) });
-        Ok(Response::new(flat(parts)))
+        Ok(Response::new(stream_of(&self.shared, answer)))
     }
 }
 
@@ -146,12 +157,17 @@ fn check(request: RecentTraceRequest) -> Result<Question, Status> {
 }
 
 /// The rows of a trace in pieces that follow each other, and the offset through which they are complete. CPU-bound.
-fn find(pieces: &[Arc<Piece>], tenant: &TenantId, trace_id: &TraceId) -> (VecDeque<RecordBatch>, Offset) {
+fn find(
+    pieces: &[Arc<Piece>],
+    tenant: &TenantId,
+    trace_id: &TraceId,
+) -> Result<(VecDeque<RecordBatch>, Offset), Status> {
     let mut rows = VecDeque::new();
     let mut through = Offset::ZERO;
     for piece in pieces {
         // Rows and end under one lock: the open piece may be growing.
         let content = piece.content.read();
+        intact(&content)?;
         through = content.end;
         let batches = match content.tenants.get(tenant) {
             Some(Rows::Open(block)) => block.trace(trace_id).into_iter().collect(),
@@ -163,5 +179,42 @@ fn find(pieces: &[Arc<Piece>], tenant: &TenantId, trace_id: &TraceId) -> (VecDeq
             rows.extend(slices.map(|start| batch.slice(start, SLICE_ROWS.min(batch.num_rows() - start))));
         }
     }
-    (rows, through)
+    Ok((rows, through))
+}
+
+/// What was left half done by a panic has no answer. The partition is about to start over; until then the log has one.
+pub(crate) fn intact(content: &Content) -> Result<(), Status> {
+    match content.changing {
+        true => Err(Status::unavailable("records are being taken in again after a failure")),
+        false => Ok(()),
+    }
+}
+
+/// Ends a question that panics with an error, which is all that comes of it.
+async fn counted_panic<T>(
+    shared: &Shared,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    caught(work).await.unwrap_or_else(|panicked| {
+        shared.metrics().panics.inc();
+        error!(error = %panicked, "a question for recent data panicked");
+        Err(Status::internal(panicked.to_string()))
+    })
+}
+
+/// The parts one by one, until there are no more or making them panics.
+fn stream_of<P: Parts>(shared: &Arc<Shared>, parts: P) -> PartStream<P::Part> {
+    let shared = Arc::clone(shared);
+    let parts = stream::unfold(Some(parts), move |parts| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let mut parts = parts?;
+            let next = async { Ok(parts.next().await) };
+            match counted_panic(&shared, next).await {
+                Ok(next) => Some((next?, Some(parts))),
+                Err(status) => Some((Err(status), None)),
+            }
+        }
+    });
+    flat(parts)
 }

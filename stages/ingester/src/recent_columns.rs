@@ -19,6 +19,7 @@ use vivace_traceql::{EvalError, PlanKind, Relevant, ScanPlan, Spans};
 
 use crate::Compute;
 use crate::holding::{Piece, Rows};
+use crate::recent::{Parts, intact};
 use crate::shared::Shared;
 
 /// Size that parts of an answer are cut at.
@@ -90,9 +91,12 @@ impl Columns {
         }
         Ok(Self { compute, scan, sources: sources.into(), newest, through, first: true })
     }
+}
 
-    /// The next parts, or nothing at the end.
-    pub(crate) async fn next(&mut self) -> Option<Result<Vec<RecentColumnsPart>, Status>> {
+impl Parts for Columns {
+    type Part = RecentColumnsPart;
+
+    async fn next(&mut self) -> Option<Result<Vec<RecentColumnsPart>, Status>> {
         let through_offset = self.through.0;
         let empty = RecentColumnsPart { through_offset, ..RecentColumnsPart::default() };
         loop {
@@ -153,6 +157,7 @@ impl Scan {
     fn rows(&self, piece: &Piece, columns: &Projection) -> Result<(Batches, Offset), Status> {
         // Rows and end under one lock: the piece may be growing.
         let content = piece.content.read();
+        intact(&content)?;
         let end = content.end;
         let range = self.range.as_ref().filter(|_| !self.plan.whole());
         let batches = match content.tenants.get(&self.tenant) {

@@ -100,6 +100,8 @@ impl From<PipelineError> for ReplayError {
             }
             error @ (PipelineError::Fenced { .. }
             | PipelineError::Block { .. }
+            | PipelineError::Record { .. }
+            | PipelineError::Set { .. }
             | PipelineError::Injected(_)) => {
                 let kind = error.kind();
                 Self::Build(Box::new(error), kind)

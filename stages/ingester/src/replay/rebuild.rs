@@ -11,7 +11,9 @@ use vivace_model::{Offset, OffsetRange, Partition, UnixNanos};
 
 use super::{ReplayError, Replayer};
 use crate::blocks::{self, Origin};
+use crate::error::PipelineError;
 use crate::holding::Piece;
+use crate::quarantine::Poison;
 use crate::shared::Shared;
 use crate::{decode, rejected, store};
 
@@ -107,10 +109,10 @@ impl<'a> Rebuild<'a> {
             let (shared, piece) = (Arc::clone(self.shared), Arc::clone(&self.piece));
             let mut seen = self.seen;
             let take_in = move || {
-                decode::take_in(&shared, &piece, records, &mut seen);
-                seen
+                decode::take_in(&shared, &piece, records, &mut seen, &Poison::new())?;
+                Ok::<_, PipelineError>(seen)
             };
-            self.seen = self.shared.environment.compute.run(take_in).await;
+            self.seen = self.shared.environment.compute.run(take_in).await?;
             last = self.piece.content.read().last.or(last);
             if done {
                 self.piece.content.write().end = end;
