@@ -12,7 +12,7 @@ use vivace_ledger::Chain;
 use vivace_log::{SharedLog, TopicsConfig};
 use vivace_model::{ByteSize, Clock, Offset, Partition};
 
-use crate::{Config, Metrics, Random, RetentionOf};
+use crate::{Config, Metrics, Random, RetentionOf, SetAside};
 
 /// First wait after a failure.
 const WAIT_MIN: Duration = Duration::from_millis(200);
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) reader: BlockReader,
     /// Merges that may run.
     pub(crate) merges: Semaphore,
+    /// Blocks that are left alone.
+    pub(crate) set_aside: SetAside,
     /// Up to where hints were dealt with and may be committed.
     commits: Mutex<BTreeMap<Partition, Offset>>,
     committed: Notify,
@@ -84,7 +86,8 @@ impl Shared {
             BlockReader::new(Arc::clone(&environment.store), reader, vivace_block::Metrics::default());
         let merges = Semaphore::new(config.merges_max);
         let (commits, committed) = (Mutex::default(), Notify::new());
-        Self { config, block, topics, environment, reader, merges, commits, committed }
+        let set_aside = SetAside::default();
+        Self { config, block, topics, environment, reader, merges, set_aside, commits, committed }
     }
 
     pub(crate) const fn metrics(&self) -> &Metrics {
