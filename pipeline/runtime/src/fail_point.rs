@@ -85,6 +85,12 @@ impl FailPoint {
         self.act().await
     }
 
+    /// Whether anything may happen here, for whoever would have to make up the data first.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
     /// Whether a step on this data is to panic. Of a step on the data of many records, ask for each record while its
     /// bytes are at hand, and pass the answer to [`strike`](Self::strike) later.
     #[must_use]

@@ -23,7 +23,7 @@ pub use compute::compute;
 pub use config::{ConfigError, Environment, Setting, render};
 pub use fail_point::{FailPoint, FailPointError, FailPointHook, Injected, arm_fail_points, hook_fail_points};
 pub use http::{CONNECTIONS_MAX, serve_http};
-pub use panics::{Panicked, caught, caught_here};
+pub use panics::{Panicked, catch_panics, caught, caught_here};
 pub use readiness::{Readiness, ReadinessCheck};
 pub use signal::shutdown_signal;
 pub use supervisor::{BoxError, Supervisor, SupervisorError};

@@ -53,8 +53,8 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }
 
-/// A router whose handlers answer with an internal error when they panic.
-pub(crate) fn catch_panics(router: Router) -> Router {
+/// A router whose handlers answer with an internal error when they panic, over HTTP and gRPC.
+pub fn catch_panics(router: Router) -> Router {
     router.layer(from_fn(answer_panics))
 }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use vivace_runtime::catch_panics;
 
 use crate::config::Config;
 
@@ -116,7 +117,7 @@ impl Server {
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (name, grace) = (self.name, self.grace);
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(catch_panics(self.router.clone()));
         let builder = self.builder.clone();
         let open = OpenConnection::new(self.open.clone());
         async move {

@@ -2,8 +2,8 @@
 
 use crate::JobError;
 
-/// Runs work that takes longer than an async thread should. A panic ends the job, and a runtime that shuts down has no
-/// use for its result.
+/// Runs work that takes longer than an async thread should. A panic goes on in the caller, and ends the job. A runtime
+/// that shuts down has no use for the result.
 pub(crate) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JobError> + Send + 'static,
 ) -> Result<T, JobError> {

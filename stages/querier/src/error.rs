@@ -2,7 +2,7 @@ use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
 use vivace_model::{ErrorKind, Offset, Partition};
-use vivace_runtime::Injected;
+use vivace_runtime::{Injected, Panicked};
 use vivace_traceql::EvalError;
 
 /// Why a job has no answer.
@@ -81,6 +81,14 @@ pub enum JobError {
     /// A test wants it so.
     #[error(transparent)]
     Injected(#[from] Injected),
+    /// The job panicked.
+    #[error("internal error in a job over {what}")]
+    Panicked {
+        /// What it was reading.
+        what: String,
+        /// What the panic said.
+        source: Panicked,
+    },
     /// The work was stopped from outside.
     #[error("job was stopped")]
     Stopped,
@@ -93,7 +101,7 @@ impl JobError {
         match self {
             Self::Invalid(_) | Self::TooMuch { .. } => ErrorKind::Invalid,
             Self::Search(source) => source.kind(),
-            Self::Recent(_) => ErrorKind::Corrupt,
+            Self::Recent(_) | Self::Panicked { .. } => ErrorKind::Corrupt,
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
@@ -117,6 +125,7 @@ impl JobError {
     pub const fn code(&self) -> Code {
         match (self, self.kind()) {
             (Self::Busy, _) => Code::ResourceExhausted,
+            (Self::Panicked { .. }, _) => Code::Internal,
             (_, ErrorKind::Invalid) => Code::InvalidArgument,
             (_, ErrorKind::Unavailable) => Code::Unavailable,
             (_, ErrorKind::Fenced) => Code::FailedPrecondition,

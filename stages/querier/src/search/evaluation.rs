@@ -22,6 +22,7 @@ use vivace_traceql::{Collector, PlanKind, ScanPlan, Selected, Spans};
 use super::piece::{Piece, joined, ranges, take};
 use crate::JobError;
 use crate::compute::compute;
+use crate::panics::named;
 
 /// A piece to look at.
 #[derive(Clone, Debug)]
@@ -202,6 +203,15 @@ impl Evaluation {
         task: Task,
         permit: OwnedSemaphorePermit,
     ) -> Result<Option<Step>, JobError> {
+        let piece = task.piece.clone();
+        named(|| piece.name(), self.select(task, permit)).await
+    }
+
+    async fn select(
+        self: Arc<Self>,
+        task: Task,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Option<Step>, JobError> {
         if self.ruled_out(&task).await? {
             self.looked(task.piece, Vec::new(), false);
             return Ok(None);
@@ -239,6 +249,11 @@ impl Evaluation {
 
     /// Collects what was selected.
     async fn second(&self, step: Step) -> Result<(), JobError> {
+        let piece = step.piece.clone();
+        named(|| piece.name(), self.collect(step)).await
+    }
+
+    async fn collect(&self, step: Step) -> Result<(), JobError> {
         let Step { piece, rows, traces, selected, batch, runs, prune, _permit } = step;
         // What is left out must not depend on how fast pieces are read.
         if prune && self.too_old(&piece) {

@@ -6,6 +6,8 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::error;
+use vivace_runtime::caught_here;
 
 /// Size of a piece of the body.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -18,7 +20,12 @@ pub(super) fn streamed(write: impl FnOnce(&mut ChunkWriter) -> io::Result<()> + 
     // It ends with the body: when that is dropped, the next write fails.
     drop(tokio::task::spawn_blocking(move || {
         let mut writer = ChunkWriter { buffer: BytesMut::with_capacity(CHUNK_BYTES), chunks };
-        if let Err(error) = write(&mut writer).and_then(|()| writer.flush()) {
+        let written = caught_here(|| write(&mut writer).and_then(|()| writer.flush()));
+        let written = written.unwrap_or_else(|panicked| {
+            error!(error = %panicked, "writing an answer panicked");
+            Err(io::Error::other(panicked))
+        });
+        if let Err(error) = written {
             // The client sees that its answer is cut off, if it is still there.
             drop(writer.chunks.blocking_send(Err(error)));
         }
@@ -62,6 +69,15 @@ mod tests {
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let lines: Vec<_> = std::str::from_utf8(&bytes).unwrap().lines().collect();
         assert_eq!((lines.len(), lines[99_999]), (100_000, "99999"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_cuts_the_body_off() {
+        let body = streamed(|out| {
+            out.write_all(b"begun")?;
+            panic!("no more")
+        });
+        assert!(axum::body::to_bytes(body, usize::MAX).await.is_err());
     }
 
     #[tokio::test]
