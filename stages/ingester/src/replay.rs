@@ -176,6 +176,10 @@ impl Replayer {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What a replay would do; nothing is changed.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic::Code;
 use vivace_ledger::EntryBody;
 use vivace_log::NewRecord;
-use vivace_model::Offset;
+use vivace_model::{Offset, Partition};
 use vivace_proto::otlp::trace::Span;
 use vivace_runtime::{FailPointHook, hook_fail_points};
 
@@ -70,6 +70,48 @@ async fn a_record_that_fails_at_any_step_is_put_aside_alone_and_the_partition_go
         drop(hook);
         rig.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn quarantined_records_are_taken_in_again_after_a_mend_each_once() {
+    let hook = strike("ingester.encoding");
+    let rig = Rig::start(config()).await;
+    let mut all = records(0..20, &[3, 17]);
+    all.push(record_of(vec![0xff; 20].into(), None));
+    rig.append(all).await;
+    rig.append_spans(21..30).await;
+    rig.listed(30).await;
+    let plan = rig.replayer().readmit(None, true).await.unwrap();
+    assert_eq!(plan.readmitted, [(P, Offset(3)), (P, Offset(17))], "not what is no OTLP");
+    assert_eq!(
+        rig.stored().await,
+        [without(0..20, &[3, 17]), (21..30).collect()].concat(),
+        "nothing was changed"
+    );
+    drop(hook);
+    assert_eq!(rig.replayer().readmit(Some(P), false).await.unwrap().readmitted, plan.readmitted);
+    rig.listed(32).await;
+    assert_eq!(rig.stored().await, without(0..30, &[20]));
+    let again = rig.replayer().readmit(None, false).await.unwrap();
+    assert_eq!((again.readmitted, again.before), (vec![], 2));
+    assert_eq!(rig.replayer().readmit(Some(Partition(1)), false).await.unwrap().before, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_still_fails_is_quarantined_again() {
+    let hook = strike("ingester.decoding");
+    let rig = Rig::start(config()).await;
+    rig.append(records(0..10, &[3])).await;
+    rig.listed(10).await;
+    for end in [11, 12] {
+        let again = rig.replayer().readmit(None, false).await.unwrap();
+        assert_eq!(again.readmitted, [(P, Offset(if end == 11 { 3 } else { end - 2 }))]);
+        rig.listed(end).await;
+    }
+    drop(hook);
+    rig.replayer().readmit(None, false).await.unwrap();
+    rig.listed(13).await;
+    assert_eq!(rig.stored().await, (0..10).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
