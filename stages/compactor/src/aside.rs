@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use vivace_model::{BlockId, Partition};
 
@@ -94,9 +95,17 @@ impl Drop for Aside {
 
 /// The blocks that a compactor leaves alone, for a status page. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct SetAside(Arc<Mutex<BTreeMap<Partition, BTreeMap<BlockId, String>>>>);
+pub struct SetAside {
+    blocks: Arc<Mutex<BTreeMap<Partition, BTreeMap<BlockId, String>>>>,
+    /// How many there are.
+    count: Gauge,
+}
 
 impl SetAside {
+    pub(crate) fn counted_by(count: Gauge) -> Self {
+        Self { blocks: Arc::default(), count }
+    }
+
     /// A line for each partition that has such blocks.
     #[must_use]
     pub fn partitions(&self) -> Vec<(Partition, String)> {
@@ -106,27 +115,30 @@ impl SetAside {
             let reason = blocks.values().next().map_or("", String::as_str);
             format!("{} blocks set aside ({}{more}): {reason}", blocks.len(), named.join(", "))
         };
-        self.0.lock().iter().map(|(partition, blocks)| (*partition, line(blocks))).collect()
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.0.lock().values().map(BTreeMap::len).sum()
+        self.blocks.lock().iter().map(|(partition, blocks)| (*partition, line(blocks))).collect()
     }
 
     fn set(&self, partition: Partition, blocks: Vec<BlockId>, reason: &str) {
         let blocks = blocks.into_iter().map(|id| (id, reason.to_owned()));
-        self.0.lock().entry(partition).or_default().extend(blocks);
+        let mut all = self.blocks.lock();
+        all.entry(partition).or_default().extend(blocks);
+        self.recount(&all);
     }
 
     fn keep(&self, partition: Partition, aside: &HashSet<BlockId>) {
-        let mut all = self.0.lock();
+        let mut all = self.blocks.lock();
         if let Some(blocks) = all.get_mut(&partition) {
             blocks.retain(|id, _| aside.contains(id));
             if blocks.is_empty() {
                 all.remove(&partition);
             }
+            self.recount(&all);
         }
+    }
+
+    fn recount(&self, all: &BTreeMap<Partition, BTreeMap<BlockId, String>>) {
+        let count: usize = all.values().map(BTreeMap::len).sum();
+        self.count.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
@@ -159,13 +171,13 @@ mod tests {
         let mut aside = Aside::new(Partition(3), told.clone());
         let (a, b) = (block(1).id, block(2).id);
         aside.failed(&[a, b], "panicked: no");
-        assert_eq!((told.partitions(), told.count()), (vec![], 0));
+        assert_eq!((told.partitions(), told.count.get()), (vec![], 0));
         aside.failed(&[a, b], "panicked: no");
         let line = format!("2 blocks set aside ({a}, {b}): panicked: no");
-        assert_eq!((told.partitions(), told.count()), (vec![(Partition(3), line)], 2));
+        assert_eq!((told.partitions(), told.count.get()), (vec![(Partition(3), line)], 2));
         aside.now([b].into_iter());
-        assert_eq!(told.count(), 1, "the other one is not live any more");
+        assert_eq!(told.count.get(), 1, "the other one is not live any more");
         drop(aside);
-        assert_eq!(told.count(), 0, "another compactor has the partition");
+        assert_eq!(told.count.get(), 0, "another compactor has the partition");
     }
 }

@@ -23,6 +23,8 @@ use crate::shared::{Backoff, Shared};
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wait before the task of a partition that ended starts again.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Who has this partition looks for orphans, of all partitions.
 const ORPHANS_PARTITION: Partition = Partition(0);
 
@@ -120,7 +122,7 @@ impl Group {
             Assignment::Gained(partitions) => {
                 info!(?partitions, "partitions gained");
                 for partition in partitions {
-                    self.start(partition);
+                    self.start(partition, Duration::ZERO);
                 }
             }
             Assignment::Lost(partitions) => {
@@ -133,11 +135,18 @@ impl Group {
         self.shared.metrics().partitions.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
-    fn start(&mut self, partition: Partition) {
+    fn start(&mut self, partition: Partition, pause: Duration) {
         self.stop(partition);
         let stop = CancellationToken::new();
         let work = PartitionWork::new(Arc::clone(&self.shared), partition, stop.clone());
-        let task = self.tasks.spawn(work.run()).id();
+        let stopped = stop.clone();
+        let task = self.tasks.spawn(async move {
+            // Without a pause there is not even a timer.
+            if pause.is_zero() || timeout(pause, stopped.cancelled()).await.is_err() {
+                work.run().await;
+            }
+        });
+        let task = task.id();
         if partition == ORPHANS_PARTITION && !self.shared.config.orphans_every.is_zero() {
             let orphans = Orphans::new(Arc::clone(&self.shared));
             let stop = stop.clone();
@@ -174,7 +183,7 @@ impl Group {
         error!(error = causes(error), "a task ended, starting the work of its partition again");
         let partition = self.held.iter().find(|(_, held)| held.task == error.id()).map(|(id, _)| *id);
         if let Some(partition) = partition {
-            self.start(partition);
+            self.start(partition, RESTART_PAUSE);
         }
     }
 

@@ -124,7 +124,6 @@ impl PartitionWork {
 
     fn plan(&mut self, state: &PartitionState) -> Vec<Job> {
         let avoid = self.aside.now(state.live().iter().map(|block| block.id));
-        self.count_aside();
         let environment = &self.shared.environment;
         let retention = environment.retention.as_ref();
         plan(state, environment.clock.now(), &self.shared.config, &|tenant| retention(tenant), &avoid)
@@ -155,11 +154,6 @@ impl PartitionWork {
         info!(partition = %self.partition, files = gone.len(), "files of replaced and expired blocks deleted");
         self.deleted.extend(gone.iter().filter_map(|path| batch.get(path)));
         more && !gone.is_empty()
-    }
-
-    fn count_aside(&self) {
-        let aside = self.shared.set_aside.count();
-        self.shared.metrics().set_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
     }
 
     /// Notes a failure: what fails again and again is left alone for a while, so that the rest goes on.
@@ -199,7 +193,6 @@ impl PartitionWork {
                 );
             }
         }
-        self.count_aside();
     }
 }
 

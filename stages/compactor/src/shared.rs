@@ -86,7 +86,7 @@ impl Shared {
             BlockReader::new(Arc::clone(&environment.store), reader, vivace_block::Metrics::default());
         let merges = Semaphore::new(config.merges_max);
         let (commits, committed) = (Mutex::default(), Notify::new());
-        let set_aside = SetAside::default();
+        let set_aside = SetAside::counted_by(environment.metrics.set_aside.clone());
         Self { config, block, topics, environment, reader, merges, set_aside, commits, committed }
     }
 

@@ -140,7 +140,9 @@ impl Group {
         let stop = cancel.clone();
         let task = self.pipelines.spawn(async move {
             let work = async {
-                sleep(pause).await;
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
                 pipeline.run().await;
             };
             tokio::select! {

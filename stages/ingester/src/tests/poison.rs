@@ -8,12 +8,12 @@ use std::time::Duration;
 use tonic::Code;
 use vivace_ledger::EntryBody;
 use vivace_log::NewRecord;
-use vivace_model::{Offset, Partition};
+use vivace_model::{ErrorKind, Offset, OffsetRange, Partition};
 use vivace_proto::otlp::trace::Span;
 use vivace_runtime::{FailPointHook, hook_fail_points};
 
 use crate::testing::{P, Rig, config, record, record_of, span, value};
-use crate::{Config, FAIL_POINTS, Random};
+use crate::{Config, FAIL_POINTS, Random, ReplayRequest};
 
 /// What is in a record that makes work fail.
 const MARKER: &[u8] = b"poison";
@@ -112,6 +112,39 @@ async fn a_record_that_still_fails_is_quarantined_again() {
     rig.replayer().readmit(None, false).await.unwrap();
     rig.listed(13).await;
     assert_eq!(rig.stored().await, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_puts_aside_again_what_was_quarantined_and_gives_up_nothing_else() {
+    for point in ["ingester.decoding", "ingester.sealing", "ingester.encoding"] {
+        let marker = Rc::new(Cell::new("poison"));
+        let sought = Rc::clone(&marker);
+        let _hook = hook_fail_points(FAIL_POINTS, move |name, data| {
+            let sought = sought.get().as_bytes();
+            name == point
+                && data.is_some_and(|data| data.windows(sought.len()).any(|window| window == sought))
+        });
+        let rig = Rig::start(config()).await;
+        rig.append(records(0..20, &[3])).await;
+        rig.listed(20).await;
+        let offsets = OffsetRange::new(Offset(0), Offset(20));
+        let (keep_missing, with_redacted, abandon) = (false, false, vec![]);
+        let reason = "a test".into();
+        let request = ReplayRequest { partition: P, offsets, keep_missing, abandon, with_redacted, reason };
+        assert_eq!(rig.replayer().replay(&request).await.unwrap().rejected, 1, "{point}");
+        assert_eq!(rig.stored().await, without(0..20, &[3]), "{point}");
+        // Now another one fails, too, which was stored once.
+        marker.set("span 1");
+        let before = rig.state().await;
+        let refused = rig.replayer().replay(&request).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{point}");
+        assert_eq!(rig.state().await, before, "{point}");
+        assert_eq!(rig.stored().await, without(0..20, &[3]), "{point}");
+        marker.set("no such text");
+        assert_eq!(rig.replayer().replay(&request).await.unwrap().rejected, 0, "{point}");
+        assert_eq!(rig.stored().await, (0..20).collect::<Vec<_>>(), "{point}");
+        rig.entries().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
