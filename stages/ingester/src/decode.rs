@@ -80,6 +80,7 @@ fn take_all(
         content.rejected.extend(rejected);
         if !poison.contains_key(&record.offset) {
             content.records += 1;
+            content.last_record = record.offset;
             content.struck.sealing |= SEALING.poisons(&record.value);
             content.struck.encoding |= ENCODING.poisons(&record.value);
         }

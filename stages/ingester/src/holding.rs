@@ -17,6 +17,7 @@ use vivace_block::{OpenBlock, SealedBlock};
 use vivace_ledger::Fingerprint;
 use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId};
 
+use crate::quarantine::FailedSet;
 use crate::rejected::RejectedRecord;
 
 /// Spans of one tenant in a piece.
@@ -42,8 +43,9 @@ impl Rows {
 pub(crate) struct Content {
     /// The offset after the last record taken in.
     pub(crate) end: Offset,
-    /// Records taken in that are not put aside.
+    /// Records taken in that are not put aside, and the last of them.
     pub(crate) records: usize,
+    pub(crate) last_record: Offset,
     /// It is being changed; who sees that under the lock knows that the change panicked half-way.
     pub(crate) changing: bool,
     /// A test wants it to fail at these steps.
@@ -78,11 +80,20 @@ pub(crate) struct Piece {
     listed: OnceLock<Instant>,
 }
 
+impl Content {
+    /// What is known of the records if no blocks can be made of them.
+    pub(crate) const fn failed(&self, start: Offset) -> FailedSet {
+        let offsets = OffsetRange { start, end: self.end };
+        FailedSet { offsets, records: self.records, last: self.last_record }
+    }
+}
+
 impl Piece {
     pub(crate) fn new(start: Offset) -> Arc<Self> {
         let content = Content {
             end: start,
             records: 0,
+            last_record: start,
             changing: false,
             struck: Struck::default(),
             tenants: BTreeMap::new(),

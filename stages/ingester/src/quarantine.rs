@@ -31,6 +31,8 @@ pub(crate) struct FailedSet {
     pub(crate) offsets: OffsetRange,
     /// Records in it that are not put aside already.
     pub(crate) records: usize,
+    /// The last of these.
+    pub(crate) last: Offset,
 }
 
 /// Sets are made of few records only, up to an offset.
@@ -103,7 +105,7 @@ impl Suspects {
     /// A set of blocks could not be sealed, encoded or uploaded. Says whether that leads anywhere: no record of a set that
     /// has none can be at fault.
     pub(crate) fn set_failed(&mut self, failed: FailedSet, reason: &str) -> bool {
-        let FailedSet { offsets, records } = failed;
+        let FailedSet { offsets, records, last } = failed;
         if records == 0 {
             return false;
         }
@@ -116,9 +118,8 @@ impl Suspects {
         if failures < if records == 1 { FAILURES_ALONE } else { FAILURES } {
             self.set = Some((offsets.start, failures));
         } else if records == 1 {
-            // The offset before the set's end is that of its last record.
             let reason = format!("making a block of it alone failed {failures} times: {reason}");
-            self.put_aside(Offset(offsets.end.0.saturating_sub(1)), &reason);
+            self.put_aside(last, &reason);
             self.limit = Some(SetLimit { records_max: RECORDS_AFTER, end, growing: true });
             return true;
         } else {
@@ -162,10 +163,10 @@ mod tests {
                     (start..end).take(most.map_or(1000, |limit| limit.records_max)).collect();
                 let set_end = start + records.len() as u64;
                 let good = records.iter().filter(|record| !poison.contains_key(&Offset(**record)));
-                let records = good.clone().count();
+                let (records, last) = (good.clone().count(), Offset(*good.clone().next_back().unwrap_or(&0)));
                 if good.clone().any(|record| fails(*record)) {
                     let offsets = OffsetRange::new(Offset(start), Offset(set_end));
-                    assert!(suspects.set_failed(FailedSet { offsets, records }, "bad"));
+                    assert!(suspects.set_failed(FailedSet { offsets, records, last }, "bad"));
                     failures += 1;
                     continue 'sessions;
                 }
@@ -199,7 +200,7 @@ mod tests {
         let mut suspects = Suspects::new(rig.shared(), P);
         for start in 0..20 {
             let offsets = OffsetRange::new(Offset(start), Offset(start + 1));
-            assert!(suspects.set_failed(FailedSet { offsets, records: 1 }, "once"));
+            assert!(suspects.set_failed(FailedSet { offsets, records: 1, last: Offset(start) }, "once"));
             suspects.record_failed(Offset(start), "once");
             assert!(suspects.plan(Offset(start + 1)).0.is_empty());
         }

@@ -21,7 +21,6 @@ use crate::error::{PipelineError, SetError, causes};
 use crate::fail_points;
 use crate::holding::{Holding, Piece, Rows};
 use crate::metrics::observe;
-use crate::quarantine::FailedSet;
 use crate::rejected::{self, RejectedRecord};
 use crate::retry::Backoff;
 use crate::shared::Shared;
@@ -136,7 +135,8 @@ impl Storer {
                 SetError::Panicked(panicked)
             }
         };
-        let set = FailedSet { offsets: piece.offsets(), records: piece.content.read().records };
+        let start = piece.offsets().start;
+        let set = piece.content.read().failed(start);
         Err(PipelineError::Set { set, source })
     }
 

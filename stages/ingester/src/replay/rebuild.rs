@@ -17,7 +17,7 @@ use super::{ReplayError, Replayer};
 use crate::blocks::{self, Origin};
 use crate::error::PipelineError;
 use crate::holding::Piece;
-use crate::quarantine::{FailedSet, Poison};
+use crate::quarantine::Poison;
 use crate::shared::Shared;
 use crate::{decode, fail_points, rejected, store};
 
@@ -222,7 +222,7 @@ impl<'a> Rebuild<'a> {
             blocks::store(self.shared, origin, &spreads, sealed).await
         };
         let made = caught(work).await.unwrap_or_else(|panicked| {
-            let set = FailedSet { offsets, records: piece.content.read().records };
+            let set = piece.content.read().failed(offsets.start);
             Err(PipelineError::Set { set, source: panicked.into() })
         });
         built.blocks.extend(made?);
