@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     SlowBefore,
     /// The step is done, and its answer takes long.
     SlowAfter,
+    /// A record makes every ingester panic that seals it.
+    Poison,
 }
 
 /// Between fetch and commit, and around it.
@@ -78,7 +80,7 @@ impl Target {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Sigkill,
         Self::Sigterm,
         Self::Zombie,
@@ -87,6 +89,7 @@ impl Fault {
         Self::ErrorAfter,
         Self::SlowBefore,
         Self::SlowAfter,
+        Self::Poison,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -99,6 +102,7 @@ impl Fault {
             Self::ErrorAfter => "error-after",
             Self::SlowBefore => "slow-before",
             Self::SlowAfter => "slow-after",
+            Self::Poison => "poison",
         }
     }
 }
@@ -175,6 +179,13 @@ impl Cell {
     pub(crate) const fn possible(self) -> Result<(), &'static str> {
         use Fault::{ErrorAfter, ErrorBefore, Sigkill, Sigterm, SlowAfter, Zombie};
         use Step::{Answering, Committing, Fetching, Listing, Merging, TakingIn, Uploading};
+        if matches!(self.fault, Fault::Poison) {
+            return if matches!((self.target, self.step), (Target::Ingester, Uploading)) {
+                Ok(())
+            } else {
+                Err("g")
+            };
+        }
         match (self.target, self.step) {
             (Target::Distributor, TakingIn)
             | (Target::Ingester, Fetching | Uploading | Listing | Committing)
@@ -202,12 +213,13 @@ impl Cell {
 
     /// The cells that a quick run looks at: of each target the most telling.
     pub(crate) fn telling(self) -> bool {
-        const TELLING: [&str; 10] = [
+        const TELLING: [&str; 11] = [
             "distributor/sigkill/taking-in",
             "ingester/sigkill/uploading",
             "ingester/sigkill/listing",
             "ingester/zombie/listing",
             "ingester/error-after/listing",
+            "ingester/poison/uploading",
             "compactor/sigkill/listing",
             "querier/sigkill/answering",
             "broker/cut/committing",
@@ -229,4 +241,5 @@ pub(crate) const NOTES: &[(&str, &str)] = &[
     ("d", "a proxy slows both directions: the same as the row above"),
     ("e", "the tests' S3 server keeps its data in memory; a cut connection stands for its absence"),
     ("f", "the step does not use the object store"),
+    ("g", "poison is a record, which strikes where blocks are made of it"),
 ];

@@ -1,10 +1,16 @@
 //! Runs cells on one cluster, one after another: arranges the fault, ends it, waits until all is well again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use tokio::time::{Instant, sleep};
-use vivace_integration_tests::{KafkaLine, Line, Prober, ProxiedCluster, Requests, Timing, Trouble, Vivace};
+use vivace_integration_tests::{
+    Acknowledged, KafkaLine, Line, Prober, ProxiedCluster, Requests, Sender, Timing, Trouble, Vivace,
+};
+use vivace_model::{Clock, SystemClock};
 use vivace_probe::{Config, Tally};
 
 use crate::cell::{Cell, Fault, Step, Target};
@@ -29,6 +35,9 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 /// Without an error for so many looks in a row, all is well.
 const CALM_LOOKS: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(700);
+
+/// What makes a record poison.
+const POISON: &str = "made to panic";
 
 /// A cluster that is probed all the time.
 pub(crate) struct Run {
@@ -167,7 +176,34 @@ impl Run {
             Fault::ErrorAfter => errors(process, after, "error", pass, 4).await,
             Fault::SlowBefore => errors(process, before, &format!("sleep({millis})"), pass, 3).await,
             Fault::SlowAfter => errors(process, after, &format!("sleep({millis})"), pass, 3).await,
+            Fault::Poison => self.poison().await,
         }
+    }
+
+    /// A record that panics wherever it is sealed, until it is put aside.
+    async fn poison(&mut self) -> anyhow::Result<()> {
+        for ingester in &mut self.cluster.ingesters {
+            arm(ingester, &format!("ingester.sealing=panic({POISON})")).await?;
+            ingester.wait_ready().await?;
+        }
+        let noted = Arc::new(Acknowledged::default());
+        Sender::new(&self.cluster.otlp(), &noted)?.send(poison()).await?;
+        let deadline = Instant::now() + REACHED_LIMIT;
+        let mut put_aside = false;
+        while !put_aside {
+            ensure!(Instant::now() < deadline, "no ingester has put the poison aside");
+            sleep(LOOK_EVERY).await;
+            for ingester in &mut self.cluster.ingesters {
+                ingester.running()?;
+                put_aside |= ingester.process()?.output().contains("record quarantined");
+            }
+        }
+        // Until it is listed as rejected, the next one would store it as a good record.
+        self.cluster.caught_up(RECOVERY_LIMIT).await?;
+        for ingester in &mut self.cluster.ingesters {
+            disarm(ingester).await?;
+        }
+        Ok(())
     }
 
     /// Cuts all connections of a process for a while.
@@ -266,6 +302,7 @@ impl Run {
             Fault::ErrorAfter => Trouble::ErrorAfter,
             Fault::SlowBefore => Trouble::SlowBefore(SLOW),
             Fault::SlowAfter => Trouble::SlowAfter(SLOW),
+            Fault::Poison => bail!("the store has no part in poison"),
         };
         let troubled = cluster.s3_front.troubled();
         cluster.s3_front.set(requests, trouble);
@@ -298,6 +335,21 @@ impl Run {
         }
         Ok(started.elapsed().saturating_sub(LOOK_EVERY * CALM_LOOKS))
     }
+}
+
+/// A request of one span that is poison.
+fn poison() -> ExportTraceServiceRequest {
+    let span = Span {
+        trace_id: vec![0xee; 16],
+        span_id: vec![0xee; 8],
+        name: POISON.into(),
+        start_time_unix_nano: SystemClock.now().0,
+        end_time_unix_nano: SystemClock.now().0 + 1,
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }
 }
 
 async fn audit(cluster: &ProxiedCluster, arguments: &[&str]) -> anyhow::Result<()> {

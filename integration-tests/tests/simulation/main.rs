@@ -20,6 +20,7 @@ mod model;
 mod node;
 mod operator;
 mod orphans;
+mod panics;
 mod plan;
 mod reader;
 mod run;

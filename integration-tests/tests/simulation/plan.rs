@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) discards: bool,
     /// Whether the operator has traces removed, now and then.
     pub(crate) redacts: bool,
+    /// Whether steps of ingesters panic, now and then.
+    pub(crate) panics: bool,
     /// What is broken on purpose.
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -68,6 +70,7 @@ impl Plan {
         let loses = happens("losses", 0.35) || sabotage.is_some_and(Sabotage::needs_losses);
         let replays = happens("replays", 0.4) || sabotage.is_some_and(Sabotage::needs_replays);
         let redacts = happens("redactions", 0.3) || sabotage.is_some_and(Sabotage::needs_redactions);
+        let panics = happens("panics", 0.3);
         // Nothing is redacted while old blocks are kept.
         let discards = replays && (redacts || happens("discards", 0.5));
         let mut dice = dice(seed, "plan");
@@ -109,6 +112,7 @@ impl Plan {
             sluggish_max: millis(one_of(&mut dice, &[0, 500, 4_000, 8_000, 20_000])),
             calm: millis(one_of(&mut dice, &[800, 2_500, 6_000])),
             loses,
+            panics,
             replays,
             discards,
             redacts,

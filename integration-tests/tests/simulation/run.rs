@@ -16,6 +16,7 @@ use crate::compactors::Compactors;
 use crate::node::Node;
 use crate::operator::Operator;
 use crate::orphans::{self, sleep_well};
+use crate::panics::Panics;
 use crate::plan::Plan;
 use crate::reader::{Asked, QueryPath, read};
 use crate::sabotage::Sabotage;
@@ -50,6 +51,8 @@ pub(crate) struct Outcome {
     /// Questions that ingesters answered; queriers found the answer to others in the log.
     recent: u64,
     retries: u64,
+    /// Panics that ingesters have caught.
+    panics: u64,
     /// Searches in the calm.
     searched: u64,
     answered: u64,
@@ -60,11 +63,11 @@ impl std::fmt::Debug for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { acknowledged, stored_rows, entries, blocks, rejected, .. } = self;
         let Self { merges, merges_lost, lost, replays, redactions, .. } = self;
-        let Self { conflicts, retries, recent, searched, answered, failed, .. } = self;
+        let Self { conflicts, retries, panics, recent, searched, answered, failed, .. } = self;
         write!(
             f,
             "{acknowledged} spans acknowledged, {stored_rows} rows in {blocks} blocks of {entries} entries, {rejected} \
-             records rejected, {lost} lost, {conflicts} conflicts, {retries} retries, {merges} merges, {merges_lost} lost, {replays} replays, {redactions} redactions, {answered} questions answered ({recent} by \
+             records rejected, {lost} lost, {conflicts} conflicts, {retries} retries, {panics} panics, {merges} merges, {merges_lost} lost, {replays} replays, {redactions} redactions, {answered} questions answered ({recent} by \
              ingesters), {failed} failed, {searched} searches in the calm"
         )
     }
@@ -85,6 +88,7 @@ impl Outcome {
         self.merges_lost += other.merges_lost;
         self.recent += other.recent;
         self.retries += other.retries;
+        self.panics += other.panics;
         self.searched += other.searched;
         self.answered += other.answered;
         self.failed += other.failed;
@@ -96,6 +100,7 @@ impl Outcome {
         assert!(self.merges > 0, "nothing was ever merged: {self:?}");
         assert!(self.merges_lost > 0, "no two compactors ever did the same: {self:?}");
         assert!(self.retries > 0, "log and store never failed: {self:?}");
+        assert!(self.panics > 0, "nothing ever panicked: {self:?}");
         assert!(self.recent > self.answered / 2, "ingesters hardly ever answered: {self:?}");
         assert!(self.redactions > 0, "no trace was ever removed: {self:?}");
         assert!(self.replays > 0, "no block was ever built anew: {self:?}");
@@ -124,6 +129,7 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
 
 async fn simulate(world: &Arc<World>) -> Outcome {
     let plan = &world.plan;
+    let panics = Panics::new(plan);
     let mut nodes: Vec<_> = (0..plan.nodes).map(|index| Node::new(world, index)).collect();
     // One for each reader: their Views differ in age.
     let paths: Vec<_> = (0..plan.readers).map(|_| QueryPath::start(world, &nodes)).collect();
@@ -156,6 +162,7 @@ async fn simulate(world: &Arc<World>) -> Outcome {
         asked.answered += one.answered;
         asked.failed += one.failed;
     }
+    panics.end();
     chaos.end(&mut nodes).await;
     let compactors = compacting.join_next().await.expect("it was spawned");
     let compactors = compactors.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
@@ -163,6 +170,7 @@ async fn simulate(world: &Arc<World>) -> Outcome {
     outcome.merges_lost = world.jobs("lost");
     outcome.conflicts = world.counted("conflicts");
     outcome.retries = world.counted("retries");
+    outcome.panics = world.counted("panics");
     outcome.recent = world.counted("recent_questions") - world.counted("recent_refused");
     outcome.answered += asked.answered;
     outcome.failed += asked.failed;

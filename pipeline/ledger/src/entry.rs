@@ -176,6 +176,17 @@ pub struct Rejected {
     pub spans: u64,
 }
 
+impl Rejected {
+    /// How the reason begins for a record that made work fail, and was put aside so that its partition goes on.
+    pub const QUARANTINED: &str = "quarantined: ";
+
+    /// Whether the record was put aside because work on it failed. It may be a good one, which a mend can take in.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.reason.starts_with(Self::QUARANTINED)
+    }
+}
+
 /// An entry that someone wants to append. It carries the name of the attempt, so that appending the same proposal
 /// again after [`crate::LedgerError::Unavailable`] cannot add it twice.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use vivace_ledger::{BlockMeta, Chain, Entry, LedgerError, PartitionState};
 use vivace_model::{BlockId, ErrorKind, OffsetRange, Partition};
 
 pub use self::orphans::Orphans;
-pub use self::report::{Findings, PartitionReport, Verdict};
+pub use self::report::{Findings, PartitionReport, Quarantined, Verdict};
 use crate::error::causes;
 use crate::{Bucket, OperateError};
 
@@ -190,6 +190,7 @@ async fn walk(
     while let Some(entry) = reads.try_next().await? {
         let Some(entry) = entry else { return Ok(()) };
         let Entry { sequence, .. } = entry;
+        report.quarantined.note(&entry.body);
         if let Err(violation) = check.push(&entry) {
             report.violations.add(format!("entry {sequence}: {violation}"));
             return Ok(());

@@ -14,7 +14,7 @@ mod redact;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditOptions, Auditor, Findings, Orphans, PartitionReport, Verdict};
+pub use audit::{AuditOptions, Auditor, Findings, Orphans, PartitionReport, Quarantined, Verdict};
 pub use bucket::Bucket;
 pub use discard::discard;
 pub use error::OperateError;

@@ -2,6 +2,7 @@
 //! Owns: how many of them work for queries at the same time. Does not own: what the work is, and when it has to end.
 //! Guarantee: work waits its turn in the order in which it came, and what is no longer waited for is not begun.
 
+use std::panic::resume_unwind;
 use std::sync::{Arc, LazyLock};
 use std::thread::available_parallelism;
 
@@ -49,10 +50,10 @@ impl ComputeThreads {
     /// end, and holds its thread.
     ///
     /// # Errors
-    /// [`JoinError`] when the work panics, or the runtime shuts down; in place, a panic is the caller's.
+    /// [`JoinError`] when the runtime shuts down.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// When the work panics: its panic goes on in the caller. Outside of a runtime.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -66,7 +67,10 @@ impl ComputeThreads {
             drop(permit);
             result
         });
-        AbortOnDropHandle::new(running).await
+        match AbortOnDropHandle::new(running).await {
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            ended => ended,
+        }
     }
 }
 
@@ -89,6 +93,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::caught;
 
     /// Work that says when it begins and ends when it is told to.
     fn blocked() -> (oneshot::Receiver<()>, mpsc::SyncSender<()>, impl FnOnce() + Send + 'static) {
@@ -126,7 +131,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_gives_its_thread_back() {
         let threads = ComputeThreads::new(1);
-        assert!(threads.run(|| -> u8 { panic!("on purpose") }).await.unwrap_err().is_panic());
+        let panicked = caught(threads.run(|| -> u8 { panic!("on purpose") })).await.map(drop);
+        assert_eq!(panicked.unwrap_err().to_string(), "panicked: on purpose");
         assert_eq!(threads.run(|| 7).await.unwrap(), 7);
     }
 }

@@ -3,7 +3,6 @@
 //! Does not own: what a task does when it is asked to stop.
 //! Guarantee: no task ends unnoticed, and `run_until` returns within the grace period plus [`ABORT_WAIT`].
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -13,6 +12,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
+
+use crate::panics::message_of;
 
 /// Any error, as tasks end with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -213,11 +214,6 @@ fn failure_of(name: &str, result: Result<Result<(), BoxError>, JoinError>) -> Op
             Some(SupervisorError::Panicked { name, message: message_of(panic.as_ref()) })
         }
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }
 
 /// An error and its causes in one line.

@@ -7,7 +7,7 @@ use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
 use vivace_model::ErrorKind;
-use vivace_runtime::Injected;
+use vivace_runtime::{Injected, Panicked};
 
 /// Why a compactor ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,8 @@ pub(crate) enum JobError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Injected(#[from] Injected),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl JobError {
@@ -66,6 +68,7 @@ impl JobError {
             Self::Merge { source, .. } => source.kind(),
             Self::Ledger(source) => source.kind(),
             Self::Injected(_) => ErrorKind::Unavailable,
+            Self::Panicked(_) => ErrorKind::Corrupt,
         }
     }
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use vivace_log::{Assignment, LogError, Membership};
 use vivace_model::{ErrorKind, Partition};
 use vivace_runtime::ReadinessCheck;
@@ -23,6 +23,8 @@ use crate::shared::{Backoff, Shared};
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wait before the task of a partition that ended starts again.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Who has this partition looks for orphans, of all partitions.
 const ORPHANS_PARTITION: Partition = Partition(0);
 
@@ -32,7 +34,13 @@ pub(crate) struct Group {
     shared: Arc<Shared>,
     readiness: ReadinessCheck,
     tasks: JoinSet<()>,
-    held: BTreeMap<Partition, CancellationToken>,
+    held: BTreeMap<Partition, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    task: Id,
+    stop: CancellationToken,
 }
 
 impl Group {
@@ -98,7 +106,7 @@ impl Group {
                 biased; // stop first, then losses and gains; each branch is safe to drop
                 () = shutdown.cancelled() => break,
                 assignment = membership.next() => self.assign(assignment?),
-                Some(ended) = self.tasks.join_next() => ended_well(ended),
+                Some(ended) = self.tasks.join_next() => self.ended(&ended),
                 () = self.shared.commits() => self.commit(membership.as_mut()).await,
             }
         }
@@ -114,7 +122,7 @@ impl Group {
             Assignment::Gained(partitions) => {
                 info!(?partitions, "partitions gained");
                 for partition in partitions {
-                    self.start(partition);
+                    self.start(partition, Duration::ZERO);
                 }
             }
             Assignment::Lost(partitions) => {
@@ -127,12 +135,19 @@ impl Group {
         self.shared.metrics().partitions.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
-    fn start(&mut self, partition: Partition) {
+    fn start(&mut self, partition: Partition, pause: Duration) {
         self.stop(partition);
         let stop = CancellationToken::new();
         let work =
             PartitionWork::new(Arc::clone(&self.shared), partition, stop.clone(), self.readiness.clone());
-        self.tasks.spawn(work.run());
+        let stopped = stop.clone();
+        let task = self.tasks.spawn(async move {
+            // Without a pause there is not even a timer.
+            if pause.is_zero() || timeout(pause, stopped.cancelled()).await.is_err() {
+                work.run().await;
+            }
+        });
+        let task = task.id();
         if partition == ORPHANS_PARTITION && !self.shared.config.orphans_every.is_zero() {
             let orphans = Orphans::new(Arc::clone(&self.shared));
             let stop = stop.clone();
@@ -144,13 +159,13 @@ impl Group {
                 }
             });
         }
-        self.held.insert(partition, stop);
+        self.held.insert(partition, Held { task, stop });
     }
 
     /// A merge is given up; an entry on its way may still get there, and the chain decides whether it counts.
     fn stop(&mut self, partition: Partition) {
-        if let Some(stop) = self.held.remove(&partition) {
-            stop.cancel();
+        if let Some(held) = self.held.remove(&partition) {
+            held.stop.cancel();
             self.readiness.partition_gone(partition.0);
             self.shared.metrics().forget(partition);
         }
@@ -163,13 +178,20 @@ impl Group {
         self.shared.metrics().partitions.set(0);
     }
 
+    /// Tasks catch the panics of their work themselves; should one get through, the partition starts over.
+    fn ended(&mut self, ended: &Result<(), JoinError>) {
+        let Err(error) = ended else { return };
+        self.shared.metrics().panics.inc();
+        error!(error = causes(error), "a task ended, starting the work of its partition again");
+        let partition = self.held.iter().find(|(_, held)| held.task == error.id()).map(|(id, _)| *id);
+        if let Some(partition) = partition {
+            self.start(partition, RESTART_PAUSE);
+        }
+    }
+
     /// Waits a little for tasks that clean up after themselves.
     async fn drain(&mut self) {
-        let ended = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                ended_well(ended);
-            }
-        };
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(self.shared.config.drain_max, ended).await.is_err() {
             warn!(after = ?self.shared.config.drain_max, "compaction did not come to its end in time");
         }
@@ -187,14 +209,5 @@ impl Group {
                 Err(_) => warn!(%partition, %offset, "offset not committed in time"),
             }
         }
-    }
-}
-
-/// A panic of a task goes on here: the supervisor stops the process, and others take over.
-fn ended_well(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
     }
 }

@@ -17,6 +17,7 @@ use vivace_block::{
 };
 use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, block_path};
 use vivace_model::{BlockId, OffsetRange, UnixNanos};
+use vivace_runtime::caught;
 
 use crate::error::{JobError, causes};
 use crate::fail_points;
@@ -115,7 +116,7 @@ impl Work {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => None,
-                merged = work => Some(merged),
+                merged = caught(work) => Some(merged.unwrap_or_else(|panicked| Err(panicked.into()))),
             }
         };
         let files = |named: &[BlockId]| -> Vec<Path> {
@@ -178,6 +179,8 @@ impl Work {
         named: &mut Vec<BlockId>,
     ) -> Result<MergeOutcome, vivace_block::BlockError> {
         let shared = &self.shared;
+        let poisons = |block: &Arc<BlockMeta>| fail_points::MERGING.poisons(block.id.to_string().as_bytes());
+        fail_points::MERGING.strike(inputs.iter().any(poisons));
         let Some(first) = inputs.first() else {
             return Ok(MergeOutcome::default());
         };

@@ -6,6 +6,7 @@
 //! period; of two compactors with the same work one wins and the other drops its output; no file that any ledger names,
 //! or may come to name, is deleted; memory is bounded by settings (see [`vivace_block::merge`]).
 
+mod aside;
 mod config;
 mod dry_run;
 mod error;
@@ -32,6 +33,7 @@ use vivace_log::TopicsConfig;
 pub use vivace_model::Random;
 use vivace_runtime::ReadinessCheck;
 
+pub use aside::SetAside;
 pub use config::Config;
 pub use error::CompactorError;
 pub use fail_points::FAIL_POINTS;
@@ -61,6 +63,12 @@ impl Compactor {
     ) -> Result<Self, CompactorError> {
         config.validate().and_then(|()| block.validate()).map_err(CompactorError::Config)?;
         Ok(Self { shared: Arc::new(Shared::new(config, block, topics, environment)) })
+    }
+
+    /// The blocks that are left alone because merging them failed, as long as it runs; for a status page.
+    #[must_use]
+    pub fn set_aside(&self) -> SetAside {
+        self.shared.set_aside.clone()
     }
 
     /// Takes part in the consumer group until `shutdown`; then gives up what is being merged and leaves within seconds.

@@ -64,6 +64,9 @@ pub struct Metrics {
     pub(crate) deleted: Counter,
     pub(crate) orphans: Counter,
     pub(crate) retries: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) blocks_set_aside: Counter,
+    pub(crate) set_aside: Gauge,
 }
 
 impl Default for Metrics {
@@ -87,6 +90,9 @@ impl Default for Metrics {
             deleted: Counter::default(),
             orphans: Counter::default(),
             retries: Counter::default(),
+            panics: Counter::default(),
+            blocks_set_aside: Counter::default(),
+            set_aside: Gauge::default(),
         }
     }
 }
@@ -99,6 +105,8 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("vivace_compactor");
         let Self { partitions, backlog_blocks, backlog_seconds, jobs, merge_seconds, .. } = metrics.clone();
         registry.register("partitions", "Partitions held", partitions);
+        let help = "Blocks that are left alone now because work on them failed";
+        registry.register("blocks_aside", help, metrics.set_aside.clone());
         registry.register("backlog_blocks", "Blocks that wait for a merge or for their end", backlog_blocks);
         let backlog = "How long the oldest block that waits has been there";
         registry.register_with_unit("backlog", backlog, Unit::Seconds, backlog_seconds);
@@ -117,6 +125,12 @@ impl Metrics {
             ("deleted_files", "Files of replaced and expired blocks deleted", &metrics.deleted),
             ("orphan_files", "Files deleted that no ledger names", &metrics.orphans),
             ("retries", "Attempts after a failure", &metrics.retries),
+            ("panics", "Panics that were caught, of merges and of other work on partitions", &metrics.panics),
+            (
+                "set_aside_blocks",
+                "Blocks set aside because work on them failed twice in a row",
+                &metrics.blocks_set_aside,
+            ),
         ] {
             registry.register(name, help, counter.clone());
         }

@@ -12,9 +12,10 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use vivace_ledger::Chain;
 use vivace_model::{BlockId, Partition, UnixNanos};
+use vivace_runtime::caught;
 
 use crate::error::{CompactorError, causes};
 use crate::job::delete;
@@ -39,16 +40,23 @@ impl Orphans {
         loop {
             // Not at the start: who starts over and over should not list the store over and over.
             sleep(self.shared.random().jitter(self.shared.config.orphans_every)).await;
-            match self.find().await {
-                Ok(orphans) if orphans.is_empty() => {}
-                Ok(orphans) => {
-                    let found = orphans.len();
-                    let gone = delete(&self.shared, orphans).await;
-                    self.shared.metrics().orphans.inc_by(gone.len() as u64);
-                    info!(found, deleted = gone.len(), "files deleted that no ledger names");
-                }
-                Err(error) => warn!(error = causes(&error), "cannot look for orphans, trying again later"),
+            if let Err(panicked) = caught(self.look()).await {
+                self.shared.metrics().panics.inc();
+                error!(error = %panicked, "cannot look for orphans, trying again later");
             }
+        }
+    }
+
+    async fn look(&self) {
+        match self.find().await {
+            Ok(orphans) if orphans.is_empty() => {}
+            Ok(orphans) => {
+                let found = orphans.len();
+                let gone = delete(&self.shared, orphans).await;
+                self.shared.metrics().orphans.inc_by(gone.len() as u64);
+                info!(found, deleted = gone.len(), "files deleted that no ledger names");
+            }
+            Err(error) => warn!(error = causes(&error), "cannot look for orphans, trying again later"),
         }
     }
 

@@ -1,8 +1,8 @@
 //! One partition, as long as it is ours: look, do what there is to do, delete what is due, wait.
-//! Owns: when to look, and what is left alone for a while because it failed.
+//! Owns: when to look, and what counts as a failure of the blocks at hand; a panic of the work ends here.
 //! Does not own: what there is to do (`plan`), doing it (`job`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +13,15 @@ use vivace_block::BlockError;
 use vivace_ledger::{Chain, PartitionState};
 use vivace_log::LogError;
 use vivace_model::{BlockId, ErrorKind, Offset, Partition};
-use vivace_runtime::ReadinessCheck;
+use vivace_runtime::{ReadinessCheck, caught};
 
+use crate::aside::{Aside, Judged};
 use crate::error::{JobError, causes};
 use crate::fail_points;
 use crate::job::{Work, delete};
 use crate::plan::{Job, backlog, plan};
 use crate::shared::{Backoff, Shared};
 
-/// Blocks that cannot be read are tried again after this time, for somebody may have repaired them.
-const AVOID_TIME: Duration = Duration::from_secs(60 * 60);
 /// Hints to read at once.
 const HINT_BYTES: usize = 64 << 10;
 /// Files to delete between two merges, at most: whoever takes a partition over first deletes all that is retired once more, and
@@ -36,8 +35,8 @@ pub(crate) struct PartitionWork {
     partition: Partition,
     chain: Chain,
     stop: CancellationToken,
-    /// Blocks that nothing could be done with, and until when.
-    avoid: HashMap<BlockId, Instant>,
+    /// Blocks that nothing could be done with.
+    aside: Aside,
     /// Retired blocks whose files are gone. Nothing else says so; to delete them again does no harm.
     deleted: HashSet<BlockId>,
     readiness: ReadinessCheck,
@@ -53,8 +52,8 @@ impl PartitionWork {
         readiness: ReadinessCheck,
     ) -> Self {
         let chain = shared.chain(partition);
-        let (avoid, deleted) = (HashMap::new(), HashSet::new());
-        Self { shared, partition, chain, stop, avoid, deleted, readiness, failing: None }
+        let aside = Aside::new(partition, shared.set_aside.clone());
+        Self { shared, partition, chain, stop, aside, deleted: HashSet::new(), readiness, failing: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -63,7 +62,8 @@ impl PartitionWork {
         let mut hints = Hints { partition: self.partition, reader: None };
         while !self.stop.is_cancelled() {
             let seen = end_of_hints(&self.shared, self.partition).await;
-            let worked = self.work(known.take()).await;
+            let worked = Box::pin(caught(self.work(known.take()))).await;
+            let worked = worked.unwrap_or_else(|panicked| Err(Failed::without_blocks(panicked)));
             let stop = self.stop.clone();
             match worked {
                 Ok(state) => {
@@ -99,7 +99,7 @@ impl PartitionWork {
             Some(known) => self.chain.refresh(known).await,
             None => self.chain.load().await,
         };
-        let mut state = read.map_err(|error| Failed { error: error.into(), blocks: Vec::new() })?;
+        let mut state = read.map_err(Failed::without_blocks)?;
         loop {
             let jobs = self.plan(&state);
             let now = self.shared.environment.clock.now();
@@ -122,7 +122,8 @@ impl PartitionWork {
             // What was planned may be old after waiting; appending finds out.
             let work =
                 Work { shared: Arc::clone(&self.shared), chain: self.chain.clone(), stop: self.stop.clone() };
-            let done = work.run(&state, job).await;
+            let done = Box::pin(caught(work.run(&state, job))).await;
+            let done = done.unwrap_or_else(|panicked| Err(panicked.into()));
             drop(permit);
             state = done.map_err(|error| {
                 let blocks = job.blocks().iter().map(|block| (block.id, block.path())).collect();
@@ -132,9 +133,7 @@ impl PartitionWork {
     }
 
     fn plan(&mut self, state: &PartitionState) -> Vec<Job> {
-        let now = Instant::now();
-        self.avoid.retain(|_, until| *until > now);
-        let avoid = self.avoid.keys().copied().collect();
+        let avoid = self.aside.now(state.live().iter().map(|block| block.id));
         let environment = &self.shared.environment;
         let retention = environment.retention.as_ref();
         plan(state, environment.clock.now(), &self.shared.config, &|tenant| retention(tenant), &avoid)
@@ -178,7 +177,7 @@ impl PartitionWork {
         }
     }
 
-    /// Notes a failure: what cannot be read is left alone for a while, so that the rest goes on.
+    /// Notes a failure: what fails again and again is left alone for a while, so that the rest goes on.
     fn judge(&mut self, failed: &Failed) {
         let (partition, causes) = (self.partition, causes(&failed.error));
         if failed.error.kind() == ErrorKind::Unavailable {
@@ -194,14 +193,36 @@ impl PartitionWork {
             }
             return;
         }
+        if matches!(failed.error, JobError::Panicked(_)) {
+            self.shared.metrics().panics.inc();
+        }
         let damaged = match &failed.error {
             JobError::Merge { source: BlockError::Corrupt { path, .. }, .. } => Some(path),
-            JobError::Merge { .. } | JobError::Ledger(_) | JobError::Injected(_) => None,
+            JobError::Merge { .. } | JobError::Ledger(_) | JobError::Injected(_) | JobError::Panicked(_) => {
+                None
+            }
         };
-        let until = Instant::now() + AVOID_TIME;
         let blocks = failed.blocks.iter().filter(|(_, path)| damaged.is_none_or(|damaged| damaged == path));
-        self.avoid.extend(blocks.map(|(id, _)| (*id, until)));
-        error!(%partition, blocks = failed.blocks.len(), error = causes, "blocks cannot be compacted, leaving them alone for an hour");
+        let blocks: Vec<BlockId> = blocks.map(|(id, _)| *id).collect();
+        if blocks.is_empty() {
+            error!(%partition, error = causes, "compaction failed, trying again");
+            return;
+        }
+        match self.aside.failed(&blocks, &causes) {
+            Judged::TryAgain => {
+                warn!(%partition, blocks = blocks.len(), error = causes, "blocks cannot be compacted, trying once more");
+            }
+            Judged::SetAside { fresh: 0 } => {
+                warn!(%partition, blocks = blocks.len(), error = causes, "blocks still cannot be compacted, they stay aside");
+            }
+            Judged::SetAside { fresh } => {
+                self.shared.metrics().blocks_set_aside.inc_by(fresh as u64);
+                error!(
+                    %partition, blocks = ?blocks, error = causes,
+                    "blocks cannot be compacted and are set aside; they are tried again later, the others go on"
+                );
+            }
+        }
     }
 }
 
@@ -210,6 +231,12 @@ impl PartitionWork {
 struct Failed {
     error: JobError,
     blocks: Vec<(BlockId, object_store::path::Path)>,
+}
+
+impl Failed {
+    fn without_blocks(error: impl Into<JobError>) -> Self {
+        Self { error: error.into(), blocks: Vec::new() }
+    }
 }
 
 /// The records that tell of new entries. They only save time.

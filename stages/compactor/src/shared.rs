@@ -13,7 +13,7 @@ use vivace_log::{SharedLog, TopicsConfig};
 use vivace_memory::Governor;
 use vivace_model::{ByteSize, Clock, Offset, Partition};
 
-use crate::{Config, Metrics, Random, RetentionOf};
+use crate::{Config, Metrics, Random, RetentionOf, SetAside};
 
 /// First wait after a failure.
 const WAIT_MIN: Duration = Duration::from_millis(200);
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) reader: BlockReader,
     /// Merges that may run.
     pub(crate) merges: Semaphore,
+    /// Blocks that are left alone.
+    pub(crate) set_aside: SetAside,
     /// Up to where hints were dealt with and may be committed.
     commits: Mutex<BTreeMap<Partition, Offset>>,
     committed: Notify,
@@ -87,7 +89,8 @@ impl Shared {
             BlockReader::new(Arc::clone(&environment.store), reader, vivace_block::Metrics::default());
         let merges = Semaphore::new(config.merges_max);
         let (commits, committed) = (Mutex::default(), Notify::new());
-        Self { config, block, topics, environment, reader, merges, commits, committed }
+        let set_aside = SetAside::counted_by(environment.metrics.set_aside.clone());
+        Self { config, block, topics, environment, reader, merges, set_aside, commits, committed }
     }
 
     pub(crate) const fn metrics(&self) -> &Metrics {

@@ -1,6 +1,7 @@
 //! Compactors at work on a log and a store in memory, in paused time.
 
 mod fixture;
+mod panics;
 mod races;
 mod retention;
 

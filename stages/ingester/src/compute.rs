@@ -20,7 +20,7 @@ pub enum Compute {
 }
 
 impl Compute {
-    /// Runs work for a query, when its turn comes, and charges it to the query. A panic ends the query.
+    /// Runs work for a query, when its turn comes, and charges it to the query. A panic goes on in the caller.
     pub(crate) async fn answer<T: Send + 'static>(
         self,
         budget: &WorkBudget,
@@ -36,7 +36,7 @@ impl Compute {
             Self::Inline => metered(),
             Self::Threads => vivace_runtime::compute(metered)
                 .await
-                .unwrap_or_else(|_| Err(Status::internal("the work for a query panicked, or was stopped"))),
+                .unwrap_or_else(|_| Err(Status::unavailable("the ingester stops"))),
         }
     }
 

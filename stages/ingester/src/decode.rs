@@ -7,38 +7,84 @@ use tokio::time::Instant;
 use vivace_block::{DuplicateFilter, OpenBlock};
 use vivace_ledger::Fingerprint;
 use vivace_log::Record;
-use vivace_model::{Spread, TenantId};
+use vivace_model::{Offset, Spread, TenantId};
 
+use crate::error::PipelineError;
+use crate::fail_points::{DECODING, ENCODING, SEALING};
 use crate::holding::{Content, Piece, Rows};
 use crate::metrics::RejectReason;
+use crate::quarantine::Poison;
 use crate::rejected::{RejectedRecord, TENANT_HEADER, shorten};
 use crate::shared::Shared;
 
-/// Takes records into the piece, in order, dropping spans that `seen` knows. CPU-bound: about 1 s per million spans.
+/// Takes records into the piece, in order, dropping spans that `seen` knows, and putting aside what is `poison`. CPU-bound:
+/// about 1 s per million spans. After an error neither the piece nor `seen` is of use any more.
+///
+/// # Errors
+/// [`PipelineError::Record`] if taking in a record panics.
 ///
 /// # Panics
 /// If the log gives a record twice or out of order: its spans would be stored twice.
-pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen: &mut DuplicateFilter) {
+pub(crate) fn take_in(
+    shared: &Shared,
+    piece: &Piece,
+    records: Vec<Record>,
+    seen: &mut DuplicateFilter,
+    poison: &Poison,
+) -> Result<(), PipelineError> {
+    let mut offset = piece.offsets().end;
+    let mut end = offset;
+    for record in &records {
+        assert!(record.offset >= end, "record {} follows offset {end}", record.offset);
+        end = record.offset.next();
+    }
+    let work = || take_all(shared, piece, records, (seen, poison), &mut offset);
+    vivace_runtime::caught_here(work).map_err(|source| {
+        shared.metrics().panics.inc();
+        PipelineError::Record { offset, source }
+    })
+}
+
+/// Leaves in `offset` which record it is at.
+fn take_all(
+    shared: &Shared,
+    piece: &Piece,
+    records: Vec<Record>,
+    (seen, poison): (&mut DuplicateFilter, &Poison),
+    offset: &mut Offset,
+) {
     let metrics = shared.metrics();
     let last = records.last().map(fingerprint);
     for record in records {
+        *offset = record.offset;
         metrics.records.inc();
         metrics.bytes.inc_by(record.value.len() as u64);
         // The lock is taken anew for each record, so that readers get in between.
         let mut content = piece.content.write();
-        assert!(record.offset >= content.end, "record {} follows offset {}", record.offset, content.end);
-        let rejected = match check(shared, &record) {
-            Ok(tenant) => append(shared, &mut content, tenant, &record, seen),
-            Err((class, reason)) => {
-                let tenant = tenant_of(&record);
-                let (offset, value) = (record.offset, record.value.clone());
-                vec![RejectedRecord { offset, class, reason: shorten(reason), spans: 0, tenant, value }]
+        content.changing = true;
+        let rejected = match (poison.get(&record.offset), check(shared, &record)) {
+            (Some(reason), _) => {
+                // It was counted when it was found.
+                content.rejected.push(rejected_whole(&record, RejectReason::Quarantined, reason.clone()));
+                Vec::new()
             }
+            (None, Ok(tenant)) => {
+                DECODING.strike(DECODING.poisons(&record.value));
+                append(shared, &mut content, tenant, &record, seen)
+            }
+            (None, Err((class, reason))) => vec![rejected_whole(&record, class, shorten(reason))],
         };
         for rejected in &rejected {
             metrics.rejected(rejected.class);
         }
         content.rejected.extend(rejected);
+        if !poison.contains_key(&record.offset) {
+            content.records += 1;
+            content.last_record = record.offset;
+            content.struck.sealing |= SEALING.poisons(&record.value);
+            content.struck.encoding |= ENCODING.poisons(&record.value);
+        }
+        content.changing = false;
         content.end = record.offset.next();
         content.opened.get_or_insert_with(Instant::now);
     }
@@ -47,6 +93,11 @@ pub(crate) fn take_in(shared: &Shared, piece: &Piece, records: Vec<Record>, seen
     }
     // Readers need not wait while it measures.
     piece.measure(&piece.content.read());
+}
+
+fn rejected_whole(record: &Record, class: RejectReason, reason: String) -> RejectedRecord {
+    let (offset, value) = (record.offset, record.value.clone());
+    RejectedRecord { offset, class, reason, spans: 0, tenant: tenant_of(record), value }
 }
 
 /// By what a record is known again.

@@ -7,7 +7,9 @@ use vivace_block::BlockError;
 use vivace_ledger::LedgerError;
 use vivace_log::LogError;
 use vivace_model::{ErrorKind, Offset, OffsetRange, Partition};
-use vivace_runtime::Injected;
+use vivace_runtime::{Injected, Panicked};
+
+use crate::quarantine::FailedSet;
 
 /// Why an ingester ended.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,19 @@ pub(crate) enum PipelineError {
     Injected(#[from] Injected),
     #[error("failed to build a block of offsets {offsets}")]
     Block { offsets: OffsetRange, source: BlockError },
+    #[error("failed to take in the record at offset {offset}")]
+    Record { offset: Offset, source: Panicked },
+    #[error("failed to make blocks of offsets {}", set.offsets)]
+    Set { set: FailedSet, source: SetError },
+}
+
+/// Why no blocks could be made of a set of records, although log and store answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetError {
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    #[error(transparent)]
+    Block(#[from] BlockError),
 }
 
 impl PipelineError {
@@ -68,7 +83,11 @@ impl PipelineError {
             Self::Ledger(source) => source.kind(),
             Self::Injected(_) => ErrorKind::Unavailable,
             Self::Fenced { .. } => ErrorKind::Fenced,
-            Self::Recreated { .. } | Self::Replaced { .. } | Self::Block { .. } => ErrorKind::Corrupt,
+            Self::Recreated { .. }
+            | Self::Replaced { .. }
+            | Self::Block { .. }
+            | Self::Record { .. }
+            | Self::Set { .. } => ErrorKind::Corrupt,
         }
     }
 }

@@ -16,8 +16,9 @@ use vivace_model::{ErrorKind, Partition};
 
 use crate::budget::{Charge, Pressure};
 use crate::error::PipelineError;
-use crate::holding::{Holding, Memory};
+use crate::holding::{Content, Holding, Memory};
 use crate::metrics::SealCause;
+use crate::quarantine::{Poison, SetLimit};
 use crate::retry::Backoff;
 use crate::shared::Shared;
 use crate::store::FrozenSet;
@@ -48,6 +49,12 @@ pub(crate) struct Fetcher {
     holding: Arc<Holding>,
     reader: Box<dyn Reader>,
     seen: Option<DuplicateFilter>,
+    /// Records that are put aside.
+    poison: Arc<Poison>,
+    /// While a record that makes sets fail is looked for.
+    limit: Option<SetLimit>,
+    /// Records of the last fetch that the open piece has no room for.
+    ahead: Vec<Record>,
     charge: Charge,
     /// One permit per set on its way.
     slots: Arc<Semaphore>,
@@ -72,12 +79,16 @@ impl Fetcher {
         partition: Partition,
         holding: Arc<Holding>,
         reader: Box<dyn Reader>,
+        (poison, limit): (Arc<Poison>, Option<SetLimit>),
         drain: CancellationToken,
     ) -> (Self, mpsc::Receiver<FrozenSet>) {
         let sealing_max = shared.config.sealing_max;
         let (sets, receiver) = mpsc::channel(sealing_max);
         let fetcher = Self {
             seen: Some(DuplicateFilter::new(u64::from_le_bytes(shared.random().bytes()))),
+            poison,
+            limit,
+            ahead: Vec::new(),
             charge: shared.budget.charge(),
             slots: Arc::new(Semaphore::new(sealing_max)),
             backoff: Backoff::new(),
@@ -135,7 +146,9 @@ impl Fetcher {
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Step::Look,
             () = self.charge.changed() => Step::Look,
             () = self.holding.stored() => Step::Look,
-            records = next_records(self.reader.as_mut(), self.retry_at, bytes_max), if fetching => Step::Take(records),
+            records = next_records(self.reader.as_mut(), &mut self.ahead, self.retry_at, bytes_max), if fetching => {
+                Step::Take(records)
+            }
         }
     }
 
@@ -161,7 +174,9 @@ impl Fetcher {
             Pressure::Soft => share / OPEN_SHARE_SHORT,
             Pressure::Hard => 0,
         };
-        if decode::rows_of(&content) >= self.shared.config.rows_max {
+        if self.room(&content) == 0 {
+            Some(SealCause::Search)
+        } else if decode::rows_of(&content) >= self.shared.config.rows_max {
             Some(SealCause::Rows)
         } else if bytes >= memory_max.min(self.shared.budget.set_bytes_max()) {
             Some(SealCause::Memory)
@@ -174,7 +189,13 @@ impl Fetcher {
         }
     }
 
-    async fn take_in(&mut self, records: Vec<Record>) -> Result<(), PipelineError> {
+    /// Records that the open piece may still take.
+    fn room(&self, content: &Content) -> usize {
+        let limit = self.limit.map_or(usize::MAX, |limit| limit.records_max);
+        limit.saturating_sub(content.records)
+    }
+
+    async fn take_in(&mut self, mut records: Vec<Record>) -> Result<(), PipelineError> {
         fail_points::FETCHED.pass().await?;
         self.backoff = Backoff::new();
         if self.retry_at.take().is_some() {
@@ -182,18 +203,25 @@ impl Fetcher {
         }
         self.charge.add_fetched(records.iter().map(|record| record.value.len()).sum());
         let piece = self.holding.open();
+        self.limit = self.limit.and_then(|limit| limit.at(piece.offsets().start));
+        let room = self.room(&piece.content.read());
+        if room < records.len() {
+            self.ahead = records.split_off(room);
+        }
+        let poison = Arc::clone(&self.poison);
         let shared = Arc::clone(&self.shared);
         let mut seen = self.seen.take().expect("it is put back after each use");
         let decode = move || {
-            decode::take_in(&shared, &piece, records, &mut seen);
-            seen
+            decode::take_in(&shared, &piece, records, &mut seen, &poison)?;
+            Ok::<_, PipelineError>(seen)
         };
-        self.seen = Some(self.shared.environment.compute.run(decode).await);
+        self.seen = Some(self.shared.environment.compute.run(decode).await?);
         Ok(fail_points::DECODED.pass().await?)
     }
 
     fn seal(&mut self, cause: SealCause, slot: OwnedSemaphorePermit) {
         let piece = self.holding.freeze();
+        self.limit = self.limit.map(SetLimit::next);
         if let Some(seen) = &mut self.seen {
             seen.next_generation();
         }
@@ -256,12 +284,16 @@ impl Fetcher {
     }
 }
 
-/// The next records, not before `not_before`. Safe to drop at any await.
+/// The next records: those `ahead`, or what the log gives, not before `not_before`. Safe to drop at any await.
 async fn next_records(
     reader: &mut dyn Reader,
+    ahead: &mut Vec<Record>,
     not_before: Option<Instant>,
     bytes_max: usize,
 ) -> Result<Vec<Record>, LogError> {
+    if !ahead.is_empty() {
+        return Ok(std::mem::take(ahead));
+    }
     if let Some(moment) = not_before {
         sleep_until(moment).await;
     }

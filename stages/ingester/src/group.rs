@@ -1,19 +1,19 @@
 //! Membership of the consumer group: starts a pipeline for each partition gained and drops it when the partition is lost.
 //! Owns: the tasks of the partitions, commits, and the order of shutting down.
 //! Does not own: what a pipeline does.
-//! Guarantee: no task outlives the ingester; a lost partition is not answered for any more and commits nothing.
+//! Guarantee: no task outlives the ingester, and no panic of one ends it; a lost partition is not answered for any more and commits nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use vivace_log::{Assignment, LogError, Membership};
 use vivace_model::{ErrorKind, Partition};
-use vivace_runtime::Injected;
+use vivace_runtime::{Injected, caught};
 
 use crate::error::{IngesterError, causes};
 use crate::fail_points;
@@ -28,6 +28,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 const STUCK_MAX: Duration = Duration::from_secs(5);
 /// How often a stop looks whether that is so, from then on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Wait before the task of a partition that ended starts again.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -41,6 +43,7 @@ pub(crate) struct Group {
 
 #[derive(Debug)]
 struct Held {
+    task: Id,
     /// Drops the pipeline at once.
     cancel: CancellationToken,
     /// Lets the pipeline finish.
@@ -121,7 +124,7 @@ impl Group {
             Assignment::Gained(partitions) => {
                 info!(?partitions, "partitions gained");
                 for partition in partitions {
-                    self.start(partition);
+                    self.start(partition, Duration::ZERO);
                 }
             }
             Assignment::Lost(partitions) => {
@@ -134,20 +137,26 @@ impl Group {
         self.shared.metrics().partitions.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
     }
 
-    fn start(&mut self, partition: Partition) {
+    fn start(&mut self, partition: Partition, pause: Duration) {
         self.drop_partition(partition);
-        let held = Held { cancel: CancellationToken::new(), drain: CancellationToken::new() };
-        let pipeline = Pipeline::new(Arc::clone(&self.shared), partition, held.drain.clone());
-        let cancel = held.cancel.clone();
-        self.pipelines.spawn(async move {
+        let (cancel, drain) = (CancellationToken::new(), CancellationToken::new());
+        let pipeline = Pipeline::new(Arc::clone(&self.shared), partition, drain.clone());
+        let stop = cancel.clone();
+        let task = self.pipelines.spawn(async move {
+            let work = async {
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
+                pipeline.run().await;
+            };
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => {}
-                () = pipeline.run() => {}
+                () = stop.cancelled() => {}
+                () = work => {}
             }
             partition
         });
-        self.held.insert(partition, held);
+        self.held.insert(partition, Held { task: task.id(), cancel, drain });
     }
 
     /// Nothing of the partition is answered, stored or committed from here on. A put that is on its way may still
@@ -170,12 +179,19 @@ impl Group {
         self.shared.metrics().partitions.set(0);
     }
 
-    /// A panic of a pipeline goes on here: the supervisor stops the process, and others take over from the log.
-    fn ended(&self, ended: Result<Partition, JoinError>) {
-        if let Err(error) = ended
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
+    /// A pipeline catches the panics of its work itself; should one get through, the partition starts over.
+    fn ended(&mut self, ended: Result<Partition, JoinError>) {
+        let Err(error) = ended else { return };
+        let Some(partition) = self.held.iter().find(|(_, held)| held.task == error.id()).map(|(id, _)| *id)
+        else {
+            return;
+        };
+        self.shared.metrics().panics.inc();
+        error!(%partition, error = causes(&error), "the task of a partition ended, starting it again");
+        let drained = self.held.get(&partition).is_some_and(|held| held.drain.is_cancelled());
+        self.drop_partition(partition);
+        if !drained {
+            self.start(partition, RESTART_PAUSE);
         }
     }
 
@@ -187,9 +203,15 @@ impl Group {
                 commit.await?;
                 fail_points::COMMITTED.pass().await.map_err(injected)
             };
-            match timeout(COMMIT_TIMEOUT, commit).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(%partition, %offset, error = causes(&error), "offset not committed"),
+            match timeout(COMMIT_TIMEOUT, caught(commit)).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Err(panicked)) => {
+                    self.shared.metrics().panics.inc();
+                    error!(%partition, %offset, error = %panicked, "offset not committed");
+                }
+                Ok(Ok(Err(error))) => {
+                    warn!(%partition, %offset, error = causes(&error), "offset not committed")
+                }
                 Err(_) => warn!(%partition, %offset, "offset not committed in time"),
             }
         }

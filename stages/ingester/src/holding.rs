@@ -17,6 +17,7 @@ use vivace_block::{OpenBlock, SealedBlock};
 use vivace_ledger::Fingerprint;
 use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId};
 
+use crate::quarantine::FailedSet;
 use crate::rejected::RejectedRecord;
 
 /// Spans of one tenant in a piece.
@@ -42,6 +43,13 @@ impl Rows {
 pub(crate) struct Content {
     /// The offset after the last record taken in.
     pub(crate) end: Offset,
+    /// Records taken in that are not put aside, and the last of them.
+    pub(crate) records: usize,
+    pub(crate) last_record: Offset,
+    /// It is being changed; who sees that under the lock knows that the change panicked half-way.
+    pub(crate) changing: bool,
+    /// A test wants it to fail at these steps.
+    pub(crate) struck: Struck,
     /// Spans by tenant.
     pub(crate) tenants: BTreeMap<TenantId, Rows>,
     /// How the records of each of these tenants were spread over the partitions.
@@ -52,6 +60,13 @@ pub(crate) struct Content {
     pub(crate) last: Option<Fingerprint>,
     /// When the first record was taken in.
     pub(crate) opened: Option<Instant>,
+}
+
+/// Steps at which a record of the piece makes work fail, in tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Struck {
+    pub(crate) sealing: bool,
+    pub(crate) encoding: bool,
 }
 
 /// The spans of a run of records: one set of blocks, named by one ledger entry.
@@ -65,10 +80,22 @@ pub(crate) struct Piece {
     listed: OnceLock<Instant>,
 }
 
+impl Content {
+    /// What is known of the records if no blocks can be made of them.
+    pub(crate) const fn failed(&self, start: Offset) -> FailedSet {
+        let offsets = OffsetRange { start, end: self.end };
+        FailedSet { offsets, records: self.records, last: self.last_record }
+    }
+}
+
 impl Piece {
     pub(crate) fn new(start: Offset) -> Arc<Self> {
         let content = Content {
             end: start,
+            records: 0,
+            last_record: start,
+            changing: false,
+            struck: Struck::default(),
             tenants: BTreeMap::new(),
             spreads: BTreeMap::new(),
             rejected: Vec::new(),

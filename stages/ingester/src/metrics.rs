@@ -21,6 +21,8 @@ pub(crate) enum SealCause {
     Age,
     /// As many tenants as one ledger entry should name.
     Tenants,
+    /// As many records as a set may have while one that makes sets fail is looked for.
+    Search,
     /// The next records were deleted from the topic: what is held is stored before that is noted.
     Gap,
     /// The ingester stops.
@@ -38,6 +40,8 @@ pub(crate) enum RejectReason {
     Record,
     /// Spans in it are not valid.
     Spans,
+    /// Work on it failed again and again.
+    Quarantined,
 }
 
 impl SealCause {
@@ -47,6 +51,7 @@ impl SealCause {
             Self::Memory => "memory",
             Self::Age => "age",
             Self::Tenants => "tenants",
+            Self::Search => "search",
             Self::Gap => "gap",
             Self::Shutdown => "shutdown",
         }
@@ -60,6 +65,7 @@ impl RejectReason {
             Self::Size => "size",
             Self::Record => "record",
             Self::Spans => "spans",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -101,6 +107,7 @@ pub struct Metrics {
     pub(crate) conflicts: Counter,
     pub(crate) lost_offsets: Counter,
     pub(crate) retries: Counter,
+    pub(crate) panics: Counter,
     pub(crate) recent_questions: Counter,
     pub(crate) recent_refused: Counter,
 }
@@ -129,6 +136,7 @@ impl Default for Metrics {
             conflicts: Counter::default(),
             lost_offsets: Counter::default(),
             retries: Counter::default(),
+            panics: Counter::default(),
             recent_questions: Counter::default(),
             recent_refused: Counter::default(),
         }
@@ -158,6 +166,11 @@ impl Metrics {
                 &metrics.lost_offsets,
             ),
             ("retries", "Attempts repeated because log or store did not answer", &metrics.retries),
+            (
+                "panics",
+                "Panics that were caught, of records, sets of blocks, partitions and questions",
+                &metrics.panics,
+            ),
             ("recent_questions", "Questions for recent data", &metrics.recent_questions),
             (
                 "recent_refused",
@@ -206,6 +219,12 @@ impl Metrics {
 
     pub(crate) fn rejected(&self, reason: RejectReason) {
         self.rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// How many records were rejected so.
+    #[cfg(test)]
+    pub(crate) fn rejected_of(&self, reason: &'static str) -> u64 {
+        self.rejected.get_or_create(&ReasonLabel { reason }).get()
     }
 
     pub(crate) fn sealed(&self, cause: SealCause) {

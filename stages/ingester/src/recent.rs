@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status};
+use tracing::error;
 use vivace_block::{RecordBatch, to_traces_data};
 use vivace_model::{CancelOnDrop, Offset, Partition, TenantId, TraceId, WorkBudget};
 use vivace_proto::internal::recent_server::Recent;
@@ -14,8 +15,9 @@ use vivace_proto::internal::{
     PartStream, RecentColumnsPart, RecentColumnsRequest, RecentTracePart, RecentTraceRequest,
 };
 use vivace_proto::parts;
+use vivace_runtime::caught;
 
-use crate::holding::{Piece, Rows};
+use crate::holding::{Content, Piece, Rows};
 use crate::recent_columns::Columns;
 use crate::shared::Shared;
 
@@ -60,6 +62,16 @@ impl RecentData {
         })
     }
 
+    /// An answer that begins at once: whoever asked sees that somebody works for it, however long that takes.
+    fn begun<P: Parts>(
+        &self,
+        answer: impl Future<Output = Result<P, Status>> + Send + 'static,
+    ) -> PartStream<P::Part> {
+        let shared = Arc::clone(&self.shared);
+        let parts = stream::once(answer).map_ok(move |answer| parts_of(&shared, answer));
+        flat(parts.try_flatten())
+    }
+
     async fn answer(&self, question: Question) -> Result<Answer, Status> {
         let Question { tenant, trace_id, partition, from } = question;
         let holding = self.shared.holdings.get(partition);
@@ -75,8 +87,18 @@ impl RecentData {
     }
 }
 
-impl Answer {
+/// An answer that is made part by part.
+pub(crate) trait Parts: Send + 'static {
+    /// What goes out at once.
+    type Part: Send + 'static;
+
     /// The next parts, or nothing at the end.
+    fn next(&mut self) -> impl Future<Output = Option<Result<Vec<Self::Part>, Status>>> + Send;
+}
+
+impl Parts for Answer {
+    type Part = RecentTracePart;
+
     async fn next(&mut self) -> Option<Result<Vec<RecentTracePart>, Status>> {
         let through_offset = self.through.0;
         let Some(batch) = self.rows.pop_front() else {
@@ -108,10 +130,11 @@ impl Recent for RecentData {
     ) -> Result<Response<Self::ColumnsStream>, Status> {
         self.shared.metrics().recent_questions.inc();
         let (this, request) = (self.clone(), request.into_inner());
-        let columns = async move { this.counted(Columns::new(&this.shared, request).await) };
-        let parts =
-            |columns| stream::unfold(columns, |mut it: Columns| async move { Some((it.next().await?, it)) });
-        Ok(Response::new(begun(columns, parts)))
+        let columns = async move {
+            let columns = Columns::new(&this.shared, request);
+            this.counted(counted_panic(&this.shared, columns).await)
+        };
+        Ok(Response::new(self.begun(columns)))
     }
 
     async fn trace(
@@ -122,27 +145,13 @@ impl Recent for RecentData {
         let (this, request) = (self.clone(), request.into_inner());
         let answer = async move {
             let answer = match check(request) {
-                Ok(question) => this.answer(question).await,
+                Ok(question) => counted_panic(&this.shared, this.answer(question)).await,
                 Err(status) => Err(status),
             };
             this.counted(answer)
         };
-        let parts =
-            |answer| stream::unfold(answer, |mut it: Answer| async move { Some((it.next().await?, it)) });
-        Ok(Response::new(begun(answer, parts)))
+        Ok(Response::new(self.begun(answer)))
     }
-}
-
-/// An answer that begins at once: whoever asked sees that somebody works for it, however long that takes.
-fn begun<A, T: Send + 'static, S>(
-    answer: impl Future<Output = Result<A, Status>> + Send + 'static,
-    parts: impl Fn(A) -> S + Send + 'static,
-) -> PartStream<T>
-where
-    A: Send + 'static,
-    S: Stream<Item = Result<Vec<T>, Status>> + Send + 'static,
-{
-    flat(stream::once(answer).map_ok(parts).try_flatten())
 }
 
 /// Parts one by one.
@@ -170,12 +179,17 @@ fn check(request: RecentTraceRequest) -> Result<Question, Status> {
 }
 
 /// The rows of a trace in pieces that follow each other, and the offset through which they are complete. CPU-bound.
-fn find(pieces: &[Arc<Piece>], tenant: &TenantId, trace_id: &TraceId) -> (VecDeque<RecordBatch>, Offset) {
+fn find(
+    pieces: &[Arc<Piece>],
+    tenant: &TenantId,
+    trace_id: &TraceId,
+) -> Result<(VecDeque<RecordBatch>, Offset), Status> {
     let mut rows = VecDeque::new();
     let mut through = Offset::ZERO;
     for piece in pieces {
         // Rows and end under one lock: the open piece may be growing.
         let content = piece.content.read();
+        intact(&content)?;
         through = content.end;
         let batches = match content.tenants.get(tenant) {
             Some(Rows::Open(block)) => block.trace(trace_id).into_iter().collect(),
@@ -187,5 +201,44 @@ fn find(pieces: &[Arc<Piece>], tenant: &TenantId, trace_id: &TraceId) -> (VecDeq
             rows.extend(slices.map(|start| batch.slice(start, SLICE_ROWS.min(batch.num_rows() - start))));
         }
     }
-    (rows, through)
+    Ok((rows, through))
+}
+
+/// What was left half done by a panic has no answer. The partition is about to start over; until then the log has one.
+pub(crate) fn intact(content: &Content) -> Result<(), Status> {
+    match content.changing {
+        true => Err(Status::unavailable("records are being taken in again after a failure")),
+        false => Ok(()),
+    }
+}
+
+/// Ends a question that panics with an error, which is all that comes of it.
+async fn counted_panic<T>(
+    shared: &Shared,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    caught(work).await.unwrap_or_else(|panicked| {
+        shared.metrics().panics.inc();
+        error!(error = %panicked, "a question for recent data panicked");
+        Err(Status::internal(panicked.to_string()))
+    })
+}
+
+/// The parts one by one, until there are no more or making them panics.
+fn parts_of<P: Parts>(
+    shared: &Arc<Shared>,
+    parts: P,
+) -> impl Stream<Item = Result<Vec<P::Part>, Status>> + Send + 'static {
+    let shared = Arc::clone(shared);
+    stream::unfold(Some(parts), move |parts| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let mut parts = parts?;
+            let next = async { Ok(parts.next().await) };
+            match counted_panic(&shared, next).await {
+                Ok(next) => Some((next?, Some(parts))),
+                Err(status) => Some((Err(status), None)),
+            }
+        }
+    })
 }

@@ -20,6 +20,7 @@ use vivace_traceql::{EvalError, PlanKind, Relevant, ScanPlan, Spans};
 use crate::Compute;
 use crate::compute::ended;
 use crate::holding::{Piece, Rows};
+use crate::recent::{Parts, intact};
 use crate::shared::Shared;
 
 /// Size that parts of an answer are cut at.
@@ -96,9 +97,12 @@ impl Columns {
         }
         Ok(Self { compute, _waits: waits, scan, sources: sources.into(), newest, through, first: true })
     }
+}
 
-    /// The next parts, or nothing at the end.
-    pub(crate) async fn next(&mut self) -> Option<Result<Vec<RecentColumnsPart>, Status>> {
+impl Parts for Columns {
+    type Part = RecentColumnsPart;
+
+    async fn next(&mut self) -> Option<Result<Vec<RecentColumnsPart>, Status>> {
         let through_offset = self.through.0;
         let empty = RecentColumnsPart { through_offset, ..RecentColumnsPart::default() };
         loop {
@@ -159,6 +163,7 @@ impl Scan {
     fn rows(&self, piece: &Piece, columns: &Projection) -> Result<(Batches, Offset), Status> {
         // Rows and end under one lock: the piece may be growing.
         let content = piece.content.read();
+        intact(&content)?;
         let end = content.end;
         let range = self.range.as_ref().filter(|_| !self.plan.whole());
         let batches = match content.tenants.get(&self.tenant) {

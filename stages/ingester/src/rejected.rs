@@ -19,7 +19,7 @@ const BATCH_MAX: usize = 64;
 const REASON_BYTES_MAX: usize = 300;
 
 /// The one partition of the topic of rejected records.
-const REJECTED_PARTITION: Partition = Partition(0);
+pub(crate) const REJECTED_PARTITION: Partition = Partition(0);
 
 /// A record, or spans of it, that could not be taken in.
 #[derive(Clone, Debug)]
@@ -81,11 +81,15 @@ pub(crate) fn name(rejected: &[RejectedRecord]) -> Vec<Rejected> {
     if rejected.len() <= NAMED_MAX {
         return rejected.iter().map(name).collect();
     }
-    let (named, rest) = rejected.split_at(NAMED_MAX - 1);
+    // Those that a mend can take in are worth a name more than others.
+    let (quarantined, others): (Vec<_>, Vec<_>) =
+        rejected.iter().partition(|record| record.class == RejectReason::Quarantined);
+    let all: Vec<&RejectedRecord> = quarantined.into_iter().chain(others).collect();
+    let (named, rest) = all.split_at(NAMED_MAX - 1);
     let spans = rest.iter().map(|record| record.spans as u64).sum();
     let reason = format!("and {} more, see the topic of rejected records", rest.len());
     let others = rest.first().map(|first| Rejected { offset: first.offset, reason, spans });
-    named.iter().map(name).chain(others).collect()
+    named.iter().copied().map(name).chain(others).collect()
 }
 
 /// Puts rejected records on their topic, in order, however long it takes.
@@ -142,6 +146,13 @@ mod tests {
         let last = named.last().unwrap();
         assert_eq!(last.offset, Offset(99));
         assert!(last.reason.starts_with("and 151 more"), "{}", last.reason);
+    }
+
+    #[test]
+    fn of_many_the_quarantined_are_named() {
+        let mut all: Vec<_> = (0..250).map(rejected).collect();
+        all[200].class = RejectReason::Quarantined;
+        assert_eq!(name(&all)[0].offset, Offset(200));
     }
 
     #[test]

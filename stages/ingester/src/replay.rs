@@ -100,6 +100,8 @@ impl From<PipelineError> for ReplayError {
             }
             error @ (PipelineError::Fenced { .. }
             | PipelineError::Block { .. }
+            | PipelineError::Record { .. }
+            | PipelineError::Set { .. }
             | PipelineError::Injected(_)) => {
                 let kind = error.kind();
                 Self::Build(Box::new(error), kind)
@@ -176,6 +178,10 @@ impl Replayer {
             instance: "replay".into(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// What a replay would do; nothing is changed.

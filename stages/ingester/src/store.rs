@@ -15,12 +15,12 @@ use vivace_block::SealedBlock;
 use vivace_ledger::{BlockMeta, Chain, EntryBody, LedgerError, PartitionState, Proposal, Rejected};
 use vivace_log::NewRecord;
 use vivace_memory::Permit;
-use vivace_model::{Offset, OffsetRange, Partition, TenantId};
+use vivace_model::{ErrorKind, Offset, OffsetRange, Partition, TenantId};
 
 use crate::blocks::{self, Origin};
 use crate::budget::encoding_bytes;
 use crate::decode::rows_of;
-use crate::error::{PipelineError, causes};
+use crate::error::{PipelineError, SetError, causes};
 use crate::fail_points;
 use crate::holding::{Holding, Piece, Rows};
 use crate::metrics::observe;
@@ -113,15 +113,36 @@ impl Storer {
                 biased; // both are safe to drop
                 set = self.sets.recv() => {
                     let Some(frozen) = set else { return Ok(()) };
-                    let sealed = self.seal(frozen).await;
-                    fail_points::SEALED.pass().await?;
-                    let stored = self.store(sealed).await?;
+                    let stored = self.make(frozen).await?;
                     let listed = self.list(stored).await?;
                     self.finish(&listed).await;
                 }
                 () = self.holding.doubted() => self.check_chain().await?,
             }
         }
+    }
+
+    /// Seals and stores a set. What fails although log and store answer may be the fault of one of its records.
+    async fn make(&self, frozen: FrozenSet) -> Result<StoredSet, PipelineError> {
+        let piece = Arc::clone(&frozen.piece);
+        let steps = async {
+            let sealed = self.seal(frozen).await;
+            fail_points::SEALED.pass().await?;
+            self.store(sealed).await
+        };
+        let source = match vivace_runtime::caught(steps).await {
+            Ok(Err(PipelineError::Block { source, .. })) if source.kind() == ErrorKind::Corrupt => {
+                SetError::Block(source)
+            }
+            Ok(made) => return made,
+            Err(panicked) => {
+                self.shared.metrics().panics.inc();
+                SetError::Panicked(panicked)
+            }
+        };
+        let start = piece.offsets().start;
+        let set = piece.content.read().failed(start);
+        Err(PipelineError::Set { set, source })
     }
 
     async fn seal(&self, frozen: FrozenSet) -> SealedSet {
@@ -143,6 +164,7 @@ impl Storer {
         let spreads = frozen.piece.content.read().spreads.clone();
         let incarnation = self.state.incarnation();
         let origin = Origin { partition: self.partition, incarnation, offsets };
+        fail_points::ENCODING.strike(frozen.piece.content.read().struck.encoding);
         let stored = blocks::store(&self.shared, origin, &spreads, blocks).await?;
         fail_points::UPLOADED.pass().await?;
         let records = take_rejected(&frozen.piece);
@@ -172,7 +194,7 @@ impl Storer {
     /// Tells those who wait for it. Nothing depends on any of this.
     async fn finish(&self, listed: &ListedSet) {
         let shared = &self.shared;
-        shared.status.serving(self.partition);
+        shared.status.progress(self.partition);
         shared.commits.note(self.partition, listed);
         let (mut rows, mut bytes) = (0, 0);
         for block in &listed.blocks {
@@ -274,12 +296,15 @@ pub(crate) fn seal_piece(piece: &Piece) -> Vec<(TenantId, Arc<SealedBlock>)> {
     let mut sealed = Vec::with_capacity(tenants.len());
     for tenant in tenants {
         let mut content = piece.content.write();
+        content.changing = true;
+        fail_points::SEALING.strike(content.struck.sealing);
         let block = match content.tenants.remove(&tenant) {
             Some(Rows::Open(block)) => Arc::new(block.seal()),
             Some(Rows::Sealed(block)) => block,
-            None => continue,
+            None => unreachable!("tenants of a frozen piece come and go only here"),
         };
         content.tenants.insert(tenant.clone(), Rows::Sealed(Arc::clone(&block)));
+        content.changing = false;
         piece.measure(&content);
         sealed.push((tenant, block));
     }

@@ -1,5 +1,6 @@
 //! An ingester on the in-memory log and store under paused time, for the tests of this crate.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use vivace_proto::internal::recent_server::Recent;
 use vivace_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span, TracesData};
 use vivace_runtime::Readiness;
 
+use crate::shared::Shared;
 use crate::{Compute, Config, Environment, Ingester, IngesterError, Metrics, Random, RecentData, Replayer};
 
 /// The partition that tests work on.
@@ -45,6 +47,7 @@ pub(crate) struct Rig {
     pub(crate) tasks: JoinSet<Result<(), IngesterError>>,
     config: Config,
     compute: Compute,
+    shared: Arc<Shared>,
 }
 
 /// Small limits, so that tests reach them.
@@ -93,8 +96,10 @@ impl Rig {
             memory: &memory,
             compute,
         };
-        let recent = rig.ingester(&config, &readiness).recent();
+        let ingester = rig.ingester(&config, &readiness);
+        let (recent, shared) = (ingester.recent(), Arc::clone(&ingester.shared));
         Self {
+            shared,
             handle: log.handle(),
             log,
             store,
@@ -117,7 +122,7 @@ impl Rig {
         self.shutdown = CancellationToken::new();
         self.readiness = Readiness::new(CancellationToken::new());
         let ingester = self.parts().ingester(&self.config, &self.readiness);
-        self.recent = ingester.recent();
+        (self.recent, self.shared) = (ingester.recent(), Arc::clone(&ingester.shared));
         self.tasks.spawn(ingester.run(self.shutdown.clone()));
     }
 
@@ -127,6 +132,11 @@ impl Rig {
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap().unwrap();
         }
+    }
+
+    /// What all partitions of the ingester share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// What an operator replays with.
@@ -183,6 +193,16 @@ impl Rig {
         }
         vivace_ledger::invariants::check_chain(&entries).unwrap();
         entries
+    }
+
+    /// Offsets of the records that the topic of rejected records holds, each once, and the reasons.
+    pub(crate) fn quarantined(&self) -> BTreeMap<u64, String> {
+        let text = |record: &Record, name| String::from_utf8(record.header(name).unwrap().to_vec()).unwrap();
+        let records = self.rejected();
+        records
+            .iter()
+            .map(|record| (text(record, "offset").parse().unwrap(), text(record, "reason")))
+            .collect()
     }
 
     /// Waits until the ledger ends there.

@@ -3,5 +3,6 @@
 mod columns;
 mod limits;
 mod ownership;
+mod poison;
 mod storing;
 mod threads;

@@ -19,6 +19,8 @@ use crate::shared::Shared;
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
 /// The lag is measured that often.
 const LAG_EVERY: Duration = Duration::from_secs(10);
+/// Work that goes on for so long is well, whatever failed before.
+const WELL_AFTER: Duration = Duration::from_secs(60);
 /// How long taking back announcements may take.
 const RETRACT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The one partition of the topic of owners.
@@ -41,12 +43,17 @@ impl Upkeep {
 
     /// Goes on until it is dropped.
     pub(crate) async fn run(&mut self, holding: &Holding, start: Offset) {
+        let started = Instant::now();
         loop {
             if self.announced.is_none_or(|announced| announced.elapsed() >= ANNOUNCE_EVERY) {
                 self.announce(start).await;
                 self.announced = Some(Instant::now());
             }
             self.measure_lag(holding).await;
+            match started.elapsed() >= WELL_AFTER {
+                true => self.shared.status.recovered(self.partition),
+                false => self.shared.status.look(),
+            }
             sleep(LAG_EVERY).await;
         }
     }

@@ -10,6 +10,7 @@ use vivace_proto::parts::{self, PART_BYTES_MAX};
 use crate::JobError;
 use crate::answer::Answer;
 use crate::compute::compute;
+use crate::panics::named;
 
 /// Rows that are turned into OTLP within a millisecond, so on the async thread.
 const ROWS_INLINE_MAX: usize = 256;
@@ -26,15 +27,19 @@ pub(crate) async fn trace(
     let read = |block: BlockRef| async move {
         let path = Path::parse(&block.path)
             .map_err(|error| JobError::Invalid(format!("block path {:?}: {error}", block.path)))?;
-        let rows = reader.trace(&path, block.bytes, trace_id).await;
-        rows.map(|rows| (block.path.clone(), rows)).map_err(|error| JobError::of_block(&block.path, error))
+        let rows = async {
+            let rows = reader.trace(&path, block.bytes, trace_id).await;
+            rows.map_err(|error| JobError::of_block(&block.path, error))
+        };
+        let rows = named(|| block.path.clone(), rows).await?;
+        Ok::<_, JobError>((block.path, rows))
     };
     let mut all = stream::iter(blocks).map(read).buffer_unordered(concurrent_max);
     while let Some((path, rows)) = all.try_next().await? {
         answer.metrics.blocks_inspected += 1;
         answer.metrics.blocks_skipped += u64::from(rows.skipped);
         answer.metrics.bytes_read += rows.bytes_read;
-        answer = encode(budget, path, rows, answer).await?;
+        answer = named(|| path.clone(), encode(budget, path.clone(), rows, answer)).await?;
         if answer.metrics.truncated || answer.short.is_some() {
             break;
         }

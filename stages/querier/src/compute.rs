@@ -4,8 +4,8 @@ use vivace_model::WorkBudget;
 
 use crate::JobError;
 
-/// Runs work that takes longer than an async thread should, and charges it to the job. A panic ends the job, and a
-/// runtime that shuts down has no use for its result.
+/// Runs work that takes longer than an async thread should, and charges it to the job. A panic goes on in the caller, and
+/// ends the job. A runtime that shuts down has no use for the result.
 pub(crate) async fn compute<T: Send + 'static>(
     budget: &WorkBudget,
     work: impl FnOnce() -> Result<T, JobError> + Send + 'static,

@@ -5,7 +5,7 @@ use vivace_block::BlockError;
 use vivace_log::LogError;
 use vivace_memory::Short;
 use vivace_model::{ErrorKind, Offset, Partition, WorkEnd};
-use vivace_runtime::Injected;
+use vivace_runtime::{Injected, Panicked};
 use vivace_traceql::EvalError;
 
 /// Why a job has no answer.
@@ -104,6 +104,14 @@ pub enum JobError {
     /// A test wants it so.
     #[error(transparent)]
     Injected(#[from] Injected),
+    /// The job panicked.
+    #[error("internal error in a job over {what}")]
+    Panicked {
+        /// What it was reading.
+        what: String,
+        /// What the panic said.
+        source: Panicked,
+    },
     /// The work was stopped from outside.
     #[error("job was stopped")]
     Stopped,
@@ -119,7 +127,7 @@ impl JobError {
             }
             Self::Memory(short) => short.kind(),
             Self::Search(source) => source.kind(),
-            Self::Recent(_) => ErrorKind::Corrupt,
+            Self::Recent(_) | Self::Panicked { .. } => ErrorKind::Corrupt,
             Self::BlockGone { .. } | Self::NoBoundary { .. } | Self::Truncated { .. } => ErrorKind::Fenced,
             Self::Block { source, .. } => source.kind(),
             Self::Log { source, .. } => source.kind(),
@@ -150,6 +158,7 @@ impl JobError {
             }
             (Self::TooMuch { .. } | Self::Memory(_) | Self::Search(EvalError::TooLarge(_)), _)
             | (Self::OutOfTime { .. } | Self::OwnerOutOfTime(_), _) => Code::OutOfRange,
+            (Self::Panicked { .. }, _) => Code::Internal,
             (_, ErrorKind::Invalid) => Code::InvalidArgument,
             (_, ErrorKind::Unavailable) => Code::Unavailable,
             (_, ErrorKind::Fenced) => Code::FailedPrecondition,

@@ -15,6 +15,7 @@ mod error;
 mod fail_points;
 mod metrics;
 mod owners;
+mod panics;
 mod querier;
 mod recent;
 mod recent_columns;

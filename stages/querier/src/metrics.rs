@@ -64,6 +64,7 @@ pub struct Metrics {
     /// Answers given although the log did not tell its end.
     pub(crate) without_end: Counter,
     pub(crate) log_bytes: Counter,
+    pub(crate) panics: Counter,
 }
 
 impl Metrics {
@@ -80,6 +81,7 @@ impl Metrics {
             owner_failures: Counter::default(),
             without_end: Counter::default(),
             log_bytes: Counter::default(),
+            panics: Counter::default(),
         };
         registry.register("vivace_querier_jobs", "Jobs by source and outcome", metrics.jobs.clone());
         let seconds = metrics.job_seconds.clone();
@@ -92,6 +94,8 @@ impl Metrics {
         registry.register("vivace_querier_owner_failures", help, metrics.owner_failures.clone());
         let help = "Answers that may lack the newest spans, because the log did not tell its end";
         registry.register("vivace_querier_answers_without_log_end", help, metrics.without_end.clone());
+        let help = "Jobs that panicked, and were answered with an internal error";
+        registry.register("vivace_querier_panics", help, metrics.panics.clone());
         let help = "Bytes of records read from the log for queries";
         registry.register("vivace_querier_log_read_bytes", help, metrics.log_bytes.clone());
         metrics
@@ -108,6 +112,9 @@ impl Metrics {
             Err(Code::ResourceExhausted) => Outcome::Refused,
             Err(_) => Outcome::Failed,
         };
+        if matches!(result, Err(JobError::Panicked { .. })) {
+            self.panics.inc();
+        }
         self.jobs.get_or_create(&JobLabels { source, outcome }).inc();
         if outcome == Outcome::Done {
             let seconds = started.elapsed().as_secs_f64();

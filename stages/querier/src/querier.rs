@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{debug, error};
 use vivace_block::BlockReader;
 use vivace_log::SharedLog;
 use vivace_memory::Governor;
@@ -21,6 +21,7 @@ use vivace_runtime::ReadinessCheck;
 use crate::answer::Answer;
 use crate::metrics::Source;
 use crate::owners::Owners;
+use crate::panics::named;
 use crate::recent::{Found, From, Outages, Recent};
 use crate::recent_trace::TraceQuestion;
 use crate::search::{SearchAnswer, Searcher};
@@ -150,6 +151,12 @@ impl Querier {
         QuerierServer::new(self.clone())
     }
 
+    /// Jobs that panicked, and those that run.
+    #[cfg(test)]
+    pub(crate) fn panics_and_running(&self) -> (u64, i64) {
+        (self.0.metrics.panics.get(), self.0.metrics.jobs_running.get())
+    }
+
     async fn admit(&self) -> Result<Slot, JobError> {
         let admitted = Arc::clone(&self.0.admitted).try_acquire_owned().map_err(|_| JobError::Busy)?;
         let running = timeout(JOB_WAIT_MAX, Arc::clone(&self.0.running).acquire_owned()).await;
@@ -221,10 +228,10 @@ impl querier_server::Querier for Querier {
     async fn search(&self, request: Request<SearchJob>) -> Result<Response<Self::SearchStream>, Status> {
         let started = Instant::now();
         // Boxed: its state is large.
-        let result = Box::pin(self.found(request.into_inner())).await;
+        let result = Box::pin(named(|| "several blocks".into(), self.found(request.into_inner()))).await;
         self.0.metrics.job(Source::Search, started, &result);
         if let Err(error) = &result {
-            debug!(source = ?Source::Search, %error, "job has no answer");
+            note(Source::Search, error);
         }
         let (answer, slot) = result?;
         Ok(Response::new(answer.into_stream(slot)))
@@ -238,13 +245,22 @@ impl querier_server::Querier for Querier {
             JobSource::Recent(_) => Source::Recent,
         };
         let started = Instant::now();
-        let result = self.answer(job, source).await;
+        let result = Box::pin(named(|| "several blocks".into(), self.answer(job, source))).await;
         self.0.metrics.job(label, started, &result);
         if let Err(error) = &result {
-            debug!(source = ?label, %error, "job has no answer");
+            note(label, error);
         }
         let (answer, slot) = result?;
         Ok(Response::new(answer.into_stream(slot)))
+    }
+}
+
+fn note(source: Source, error: &JobError) {
+    match error {
+        JobError::Panicked { what, source: panicked } => {
+            error!(?source, what, error = %panicked, "a job panicked")
+        }
+        error => debug!(?source, %error, "job has no answer"),
     }
 }
 

@@ -90,6 +90,10 @@ impl Dispatcher {
                 Code::InvalidArgument | Code::DataLoss | Code::Unimplemented => {
                     return Err(JobFailure::Query(QueryError::Job(status)));
                 }
+                // It panicked, most likely on data that others would panic on, too.
+                Code::Internal if !tried.is_empty() => {
+                    return Err(JobFailure::Query(QueryError::Job(status)));
+                }
                 _ if tried.len() == RETRIES_MAX => return Err(JobFailure::Query(QueryError::Job(status))),
                 _ => {}
             }

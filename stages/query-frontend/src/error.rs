@@ -3,6 +3,7 @@ use tonic::{Code, Status};
 use vivace_ledger::LedgerError;
 use vivace_memory::Short;
 use vivace_model::{ErrorKind, Partition, TenantError, WorkEnd};
+use vivace_runtime::Panicked;
 use vivace_traceql::EvalError;
 
 /// Why a query has no answer.
@@ -55,6 +56,9 @@ pub enum QueryError {
     /// No answer in time.
     #[error("query was not answered within {0}")]
     Timeout(humantime::FormattedDuration),
+    /// The work on the query panicked.
+    #[error("internal error: the query {0}")]
+    Panicked(Panicked),
     /// The work was stopped from inside.
     #[error("query was stopped")]
     Stopped,
@@ -86,9 +90,12 @@ impl QueryError {
             Self::Invalid(_) | Self::NoTenant | Self::Tenant(_) | Self::TooLarge(_) => ErrorKind::Invalid,
             Self::Ledger { source, .. } => source.kind(),
             Self::Memory(short) => short.kind(),
-            Self::Job(status) if matches!(status.code(), Code::DataLoss | Code::InvalidArgument) => {
+            Self::Job(status)
+                if matches!(status.code(), Code::DataLoss | Code::InvalidArgument | Code::Internal) =>
+            {
                 ErrorKind::Corrupt
             }
+            Self::Panicked(_) => ErrorKind::Corrupt,
             Self::Busy(_)
             | Self::Starting
             | Self::Stale { .. }
@@ -152,6 +159,7 @@ mod tests {
         let status = |code| QueryError::Job(Status::new(code, "m")).status().as_u16();
         assert_eq!(status(Code::InvalidArgument), 500);
         assert_eq!(status(Code::DataLoss), 500);
+        assert_eq!(status(Code::Internal), 500);
         assert_eq!(status(Code::ResourceExhausted), 429);
         assert_eq!(status(Code::Unavailable), 503);
     }

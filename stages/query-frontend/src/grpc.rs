@@ -14,6 +14,7 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use tracing::error;
 use vivace_model::{TenantId, UnixNanos};
 use vivace_proto::internal::PartStream;
 use vivace_proto::tempopb::streaming_querier_server::StreamingQuerier;
@@ -22,6 +23,7 @@ use vivace_proto::tempopb::{
     SearchResponse, SearchTagValuesRequest, SearchTagValuesResponse, SearchTagValuesV2Response,
     SearchTagsRequest, SearchTagsResponse, SearchTagsV2Response,
 };
+use vivace_runtime::caught;
 
 use crate::QueryError;
 use crate::answers::{
@@ -82,7 +84,14 @@ impl StreamingApi {
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
         let (to, reports) = mpsc::channel(REPORTS_WAITING);
-        let answer = work(Arc::clone(&self.0), Reports::to(to)).boxed();
+        let work = work(Arc::clone(&self.0), Reports::to(to));
+        let answer = async move {
+            caught(work).await.unwrap_or_else(|panicked| {
+                error!(route, error = %panicked, "a query panicked");
+                Err(QueryError::Panicked(panicked))
+            })
+        };
+        let answer = answer.boxed();
         let counted = Counted::new(RouteCounter { metrics: self.0.metrics.clone(), route });
         let state = Streamed { reports, answer: Some(answer), counted };
         let inner = Arc::clone(&self.0);

@@ -1,9 +1,14 @@
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use vivace_ledger::PartitionState;
+use vivace_ledger::{EntryBody, PartitionState};
 use vivace_model::{Offset, OffsetRange, Partition};
 
 /// So many findings of a kind are told; of the others, how many there are.
 const TOLD_MAX: usize = 50;
+
+/// So many quarantined records are named; of the others, how many there are.
+const QUARANTINED_MAX: usize = 1000;
 
 /// What an audit of a partition comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,6 +47,49 @@ impl Findings {
     }
 }
 
+/// Records that were put aside because work on them failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// The first of them, and why.
+    pub records: BTreeMap<Offset, String>,
+    /// How many there are besides.
+    pub more: u64,
+}
+
+impl Quarantined {
+    /// Notes what an entry says of them.
+    pub(crate) fn note(&mut self, body: &EntryBody) {
+        let rejected = match body {
+            EntryBody::Ingested { rejected, .. } => rejected,
+            EntryBody::Replayed { offsets, rejected, .. } => {
+                // The records were read again; those that failed again are named again.
+                self.records.retain(|offset, _| !offsets.contains(*offset));
+                rejected
+            }
+            // Offsets say something else from here on.
+            EntryBody::Recreated { .. } => return *self = Self::default(),
+            EntryBody::Compacted { .. }
+            | EntryBody::Expired { .. }
+            | EntryBody::Lost { .. }
+            | EntryBody::Discarded { .. }
+            | EntryBody::Redacted { .. } => return,
+        };
+        for rejected in rejected.iter().filter(|rejected| rejected.is_quarantined()) {
+            if self.records.len() < QUARANTINED_MAX {
+                self.records.insert(rejected.offset, rejected.reason.clone());
+            } else {
+                self.more += 1;
+            }
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.records.len() as u64 + self.more
+    }
+}
+
 /// What was found in a partition.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartitionReport {
@@ -61,6 +109,8 @@ pub struct PartitionReport {
     pub bytes: u64,
     /// Offsets that were deleted from the topic before they were ingested, since the chain began.
     pub lost_offsets: u64,
+    /// Records that were put aside because work on them failed, and that no replay has taken in since.
+    pub quarantined: Quarantined,
     /// Blocks kept of earlier generations.
     pub kept: u64,
     /// Broken rules.
@@ -82,6 +132,7 @@ impl PartitionReport {
             rows: 0,
             bytes: 0,
             lost_offsets: 0,
+            quarantined: Quarantined::default(),
             kept: 0,
             violations: Findings::default(),
             unknown: Findings::default(),
@@ -127,5 +178,48 @@ impl PartitionReport {
             self.warnings
                 .add(format!("offsets {lost} were deleted from the topic before they were ingested"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vivace_ledger::Rejected;
+
+    use super::*;
+
+    fn ingested(offsets: std::ops::Range<u64>, reasons: &[(u64, &str)]) -> EntryBody {
+        let rejected = |(offset, reason): &(u64, &str)| Rejected {
+            offset: Offset(*offset),
+            reason: (*reason).into(),
+            spans: 0,
+        };
+        EntryBody::Ingested {
+            offsets: OffsetRange::new(Offset(offsets.start), Offset(offsets.end)),
+            blocks: vec![],
+            rejected: reasons.iter().map(rejected).collect(),
+            last: None,
+        }
+    }
+
+    #[test]
+    fn quarantined_records_are_noted_until_a_replay_takes_them_in() {
+        let mut quarantined = Quarantined::default();
+        quarantined.note(&ingested(0..10, &[(3, "quarantined: it panicked"), (4, "no OTLP")]));
+        quarantined.note(&ingested(10..20, &[(12, "quarantined: it panicked")]));
+        let offsets = |quarantined: &Quarantined| quarantined.records.keys().map(|offset| offset.0).collect();
+        let noted: Vec<u64> = offsets(&quarantined);
+        assert_eq!((noted, quarantined.count()), (vec![3, 12], 2));
+        quarantined.note(&EntryBody::Replayed {
+            generation: 1,
+            offsets: OffsetRange::new(Offset(0), Offset(10)),
+            inputs: vec![],
+            outputs: vec![],
+            abandoned: vec![],
+            rejected: vec![],
+            last: None,
+            reason: "mended".into(),
+        });
+        let noted: Vec<u64> = offsets(&quarantined);
+        assert_eq!(noted, [12]);
     }
 }

@@ -61,7 +61,7 @@ impl Settings {
             .max_frame_size(options.http2_frame_max)
             .keep_alive_interval(options.keepalive_interval)
             .keep_alive_timeout(options.keepalive_timeout);
-        let router = TowerToHyperService::new(router);
+        let router = TowerToHyperService::new(catch_panics(router));
         let ServerOptions { timeouts, age_max, grace, .. } = *options;
         Self { name, router, builder, timeouts, age_max, grace, metrics }
     }

@@ -24,7 +24,7 @@ use vivace_model::{BlockId, ByteSize, Clock, Offset, OffsetRange, Partition, Spr
 use vivace_runtime::Readiness;
 
 use crate::testing::{days, spans};
-use crate::{Compactor, CompactorError, Config, Environment, Metrics, Random, Retention};
+use crate::{Compactor, CompactorError, Config, Environment, Metrics, Random, Retention, SetAside};
 
 /// The year 2100, so that files made now, by the machine's clock, are old.
 const EPOCH: UnixNanos = UnixNanos::from_secs(4_102_444_800);
@@ -112,11 +112,14 @@ impl Fixture {
         Compactor::new(config, BlockConfig::default(), self.topics.clone(), environment).unwrap()
     }
 
-    pub(super) fn start(&mut self, group: &str) {
+    /// Runs a compactor; gives the blocks that it leaves alone.
+    pub(super) fn start(&mut self, group: &str) -> SetAside {
         let compactor = self.compactor(group);
+        let set_aside = compactor.set_aside();
         let readiness = Readiness::new(CancellationToken::new());
         let (check, shutdown) = (readiness.check("compactor"), self.shutdown.clone());
         self.running.spawn(compactor.run(check, shutdown));
+        set_aside
     }
 
     pub(super) async fn stop(&mut self) {

@@ -1,24 +1,32 @@
 //! Reads records again and makes blocks of them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
+use tracing::warn;
 use vivace_block::DuplicateFilter;
-use vivace_ledger::{BlockMeta, Fingerprint, PartitionState, Rejected};
+use vivace_ledger::{BlockMeta, EntryBody, Fingerprint, PartitionState, Rejected};
 use vivace_log::{LogError, Reader, Record};
-use vivace_model::{Offset, OffsetRange, Partition, UnixNanos};
+use vivace_model::{ErrorKind, Offset, OffsetRange, Partition, UnixNanos};
+use vivace_runtime::caught;
 
 use super::{ReplayError, Replayer};
 use crate::blocks::{self, Origin};
+use crate::error::PipelineError;
 use crate::holding::Piece;
+use crate::quarantine::Poison;
 use crate::shared::Shared;
-use crate::{decode, rejected, store};
+use crate::{decode, fail_points, rejected, store};
 
 /// Records that are in the topic come within that time.
 const RECORDS_WAIT: Duration = Duration::from_secs(60);
 /// A set of blocks is made when it takes this part of the memory: beside it stand the sealed one and its files.
 const OPEN_SHARE: usize = 4;
+/// Entries that are asked for at once.
+const ENTRIES_AT_ONCE: usize = 16;
 /// So many sets back a span that was sent again is known.
 const DUPLICATE_SETS: u32 = 2;
 /// Rejected records that the entry names.
@@ -63,13 +71,66 @@ impl Replayer {
         };
         for range in lacking.into_iter().filter(|range| !range.is_empty()) {
             let origin = Origin { partition, incarnation, offsets: range };
-            let last = Rebuild::start(&self.shared, origin, state.end()).await?.run(built).await?;
+            let last = self.rebuild(built, state, origin).await?;
             if range.end == offsets.end {
                 built.last = last;
             }
         }
         built.offsets = Some(offsets);
         Ok(())
+    }
+}
+
+impl Replayer {
+    /// Builds one range. Where that fails for want of a good record, those that the chain names as quarantined are put aside
+    /// again; a record that was stored once is never given up.
+    async fn rebuild(
+        &self,
+        built: &mut Built,
+        state: &PartitionState,
+        origin: Origin,
+    ) -> Result<Option<Fingerprint>, ReplayError> {
+        let before = built.blocks.len();
+        let (named, rejected_records) = (built.rejected.len(), built.rejected_records);
+        let rebuild = Rebuild::start(&self.shared, origin, state.end(), Poison::new()).await?;
+        let failed = match rebuild.run(built).await {
+            Err(error @ ReplayError::Build(_, ErrorKind::Corrupt)) => error,
+            ended => return ended,
+        };
+        let poison = self.quarantined(state, origin.offsets).await?;
+        if poison.is_empty() {
+            return Err(failed);
+        }
+        warn!(partition = %origin.partition, records = poison.len(), "records that were quarantined are put aside again");
+        let of_no_use = built.blocks.split_off(before);
+        self.delete(&of_no_use).await;
+        built.rejected.truncate(named);
+        built.rejected_records = rejected_records;
+        Rebuild::start(&self.shared, origin, state.end(), poison).await?.run(built).await
+    }
+
+    /// The records of a range that the chain names as quarantined.
+    async fn quarantined(&self, state: &PartitionState, offsets: OffsetRange) -> Result<Poison, ReplayError> {
+        let chain = self.shared.chain(state.partition());
+        let reads = stream::iter(1..=state.sequence()).map(|sequence| chain.entry(sequence));
+        let mut reads = pin!(reads.buffered(ENTRIES_AT_ONCE));
+        let mut poison = Poison::new();
+        while let Some(entry) = reads.try_next().await? {
+            let rejected = match entry.map(|entry| entry.body) {
+                // Offsets say something else from here on.
+                Some(EntryBody::Recreated { .. }) => {
+                    poison.clear();
+                    continue;
+                }
+                Some(EntryBody::Ingested { rejected, .. } | EntryBody::Replayed { rejected, .. }) => rejected,
+                _ => continue,
+            };
+            let quarantined = rejected
+                .into_iter()
+                .filter(|rejected| rejected.is_quarantined() && offsets.contains(rejected.offset));
+            poison.extend(quarantined.map(|rejected| (rejected.offset, rejected.reason)));
+        }
+        Ok(poison)
     }
 }
 
@@ -80,18 +141,24 @@ struct Rebuild<'a> {
     /// Where the chain ends: nobody has seen the records from there on.
     chain_end: Offset,
     reader: Box<dyn Reader>,
+    poison: Arc<Poison>,
     piece: Arc<Piece>,
     seen: DuplicateFilter,
     sets: u32,
 }
 
 impl<'a> Rebuild<'a> {
-    async fn start(shared: &'a Arc<Shared>, origin: Origin, chain_end: Offset) -> Result<Self, ReplayError> {
+    async fn start(
+        shared: &'a Arc<Shared>,
+        origin: Origin,
+        chain_end: Offset,
+        poison: Poison,
+    ) -> Result<Self, ReplayError> {
         let reader = shared.log().read(&shared.topics.spans, origin.partition, origin.offsets.start).await;
         let reader = reader.map_err(|source| ReplayError::Log { action: "read the topic", source })?;
         let seen = DuplicateFilter::new(u64::from_le_bytes(shared.random().bytes()));
         let piece = Piece::new(origin.offsets.start);
-        Ok(Self { shared, origin, chain_end, reader, piece, seen, sets: 0 })
+        Ok(Self { shared, origin, chain_end, reader, poison: Arc::new(poison), piece, seen, sets: 0 })
     }
 
     async fn run(mut self, built: &mut Built) -> Result<Option<Fingerprint>, ReplayError> {
@@ -105,12 +172,12 @@ impl<'a> Rebuild<'a> {
             // Behind the last record there may be markers of transactions.
             let done = records.is_empty();
             let (shared, piece) = (Arc::clone(self.shared), Arc::clone(&self.piece));
-            let mut seen = self.seen;
+            let (mut seen, poison) = (self.seen, Arc::clone(&self.poison));
             let take_in = move || {
-                decode::take_in(&shared, &piece, records, &mut seen);
-                seen
+                decode::take_in(&shared, &piece, records, &mut seen, &poison)?;
+                Ok::<_, PipelineError>(seen)
             };
-            self.seen = self.shared.environment.compute.run(take_in).await;
+            self.seen = self.shared.environment.compute.run(take_in).await?;
             last = self.piece.content.read().last.or(last);
             if done {
                 self.piece.content.write().end = end;
@@ -149,10 +216,18 @@ impl<'a> Rebuild<'a> {
         let rows = decode::rows_of(&piece.content.read());
         let memory = self.shared.budget.sealing(piece.memory_bytes(), rows).await;
         let sealing = Arc::clone(&piece);
-        let sealed = self.shared.environment.compute.run(move || store::seal_piece(&sealing)).await;
         let origin = Origin { offsets, ..self.origin };
-        let spreads = piece.content.read().spreads.clone();
-        built.blocks.extend(blocks::store(self.shared, origin, &spreads, sealed).await?);
+        let work = async {
+            let sealed = self.shared.environment.compute.run(move || store::seal_piece(&sealing)).await;
+            let (spreads, struck) = (piece.content.read().spreads.clone(), piece.content.read().struck);
+            fail_points::ENCODING.strike(struck.encoding);
+            blocks::store(self.shared, origin, &spreads, sealed).await
+        };
+        let made = caught(work).await.unwrap_or_else(|panicked| {
+            let set = piece.content.read().failed(offsets.start);
+            Err(PipelineError::Set { set, source: panicked.into() })
+        });
+        built.blocks.extend(made?);
         drop(memory);
         let records = store::take_rejected(&piece);
         // The others are on their topic since they were ingested.

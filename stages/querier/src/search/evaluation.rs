@@ -23,6 +23,7 @@ use super::memory::{JobMemory, PiecePermit};
 use super::piece::{Piece, joined, ranges, take};
 use crate::JobError;
 use crate::compute::compute;
+use crate::panics::named;
 
 /// A piece to look at.
 #[derive(Clone, Debug)]
@@ -210,6 +211,11 @@ impl Evaluation {
 
     /// Selects spans. None: nothing was found.
     async fn first(self: Arc<Self>, task: Task, permit: Arc<PiecePermit>) -> Result<Option<Step>, JobError> {
+        let piece = task.piece.clone();
+        named(|| piece.name(), self.select(task, permit)).await
+    }
+
+    async fn select(self: Arc<Self>, task: Task, permit: Arc<PiecePermit>) -> Result<Option<Step>, JobError> {
         if self.ruled_out(&task).await? {
             self.looked(task.piece, Vec::new(), false);
             return Ok(None);
@@ -253,6 +259,11 @@ impl Evaluation {
 
     /// Collects what was selected.
     async fn second(&self, step: Step) -> Result<(), JobError> {
+        let piece = step.piece.clone();
+        named(|| piece.name(), self.collect(step)).await
+    }
+
+    async fn collect(&self, step: Step) -> Result<(), JobError> {
         let Step { piece, rows, traces, selected, batch, runs, prune, permit } = step;
         // What is left out must not depend on how fast pieces are read.
         if prune && self.too_old(&piece) {

@@ -16,6 +16,7 @@ use vivace_traceql::EvalError;
 
 use super::names;
 use crate::JobError;
+use crate::panics::named;
 
 /// A block that a job looks at.
 #[derive(Debug)]
@@ -37,8 +38,23 @@ pub(super) enum Piece {
     Held(RecordBatch, Arc<TraceRuns>),
 }
 
+impl Piece {
+    /// What an error calls it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Stored(block, group) => format!("row group {group} of block {}", block.path),
+            Self::Held(..) => "recent data".into(),
+        }
+    }
+}
+
 impl Block {
     pub(super) async fn open(reader: Arc<BlockReader>, asked: ScanBlock) -> Result<Arc<Self>, JobError> {
+        let path = asked.block.as_ref().map_or_else(String::new, |block| block.path.clone());
+        named(|| path.clone(), Self::look_into(reader, asked)).await
+    }
+
+    async fn look_into(reader: Arc<BlockReader>, asked: ScanBlock) -> Result<Arc<Self>, JobError> {
         let block = asked.block.ok_or_else(|| JobError::Invalid("a block is not named".into()))?;
         let path = Path::parse(&block.path)
             .map_err(|error| JobError::Invalid(format!("block path {:?}: {error}", block.path)))?;

@@ -7,9 +7,10 @@ use vivace_model::{Offset, OffsetRange, Spread, TenantId, UnixNanos};
 use vivace_proto::internal::querier_server::Querier as _;
 use vivace_proto::internal::trace_job::Source;
 use vivace_proto::internal::{BlockRef, BlocksSource, RecentSource, TraceJob};
+use vivace_runtime::hook_fail_points;
 
 use super::fixture::{Fixture, PARTITION, encoded};
-use crate::Config;
+use crate::{Config, FAIL_POINTS};
 
 /// A block of these spans, stored.
 async fn store(fixture: &Fixture, path: &str, spans: &[(u8, &str)]) -> BlockRef {
@@ -45,6 +46,27 @@ async fn a_trace_is_found_in_blocks() {
     let metrics = answered.metrics;
     assert_eq!((metrics.blocks_inspected, metrics.blocks_skipped, metrics.spans), (3, 1, 3));
     assert!(metrics.bytes_read > 0);
+}
+
+#[tokio::test]
+async fn a_job_that_panics_is_an_internal_error_that_names_the_block_and_holds_nothing() {
+    let fixture = Fixture::new(Config { jobs_max: 1, jobs_waiting_max: 0, ..Config::default() }, &[]).await;
+    let good = store(&fixture, "blocks/good", &[(7, "a")]).await;
+    let bad = store(&fixture, "blocks/bad", &[(7, "b")]).await;
+    let hook =
+        hook_fail_points(FAIL_POINTS, |_, data| data.is_some_and(|data| data.ends_with(b"blocks/bad")));
+    for _ in 0..3 {
+        let blocks = vec![good.clone(), bad.clone()];
+        let status = fixture.run(Source::Blocks(BlocksSource { blocks })).await.unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().contains("a job over blocks/bad: panicked"), "{}", status.message());
+        let blocks = vec![good.clone()];
+        assert_eq!(fixture.run(Source::Blocks(BlocksSource { blocks })).await.unwrap().names, ["a"]);
+    }
+    assert_eq!(fixture.querier.panics_and_running(), (3, 0));
+    drop(hook);
+    let blocks = vec![bad];
+    assert_eq!(fixture.run(Source::Blocks(BlocksSource { blocks })).await.unwrap().names, ["b"]);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::error;
+use vivace_runtime::caught_here;
 
 use crate::QueryError;
 
@@ -33,7 +35,12 @@ pub(super) fn streamed(
     drop(tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let mut writer = ChunkWriter { buffer: BytesMut::with_capacity(CHUNK_BYTES), chunks };
-        if let Err(error) = write(&mut writer).and_then(|()| writer.flush()) {
+        let written = caught_here(|| write(&mut writer).and_then(|()| writer.flush()));
+        let written = written.unwrap_or_else(|panicked| {
+            error!(error = %panicked, "writing an answer panicked");
+            Err(io::Error::other(panicked))
+        });
+        if let Err(error) = written {
             // The client sees that its answer is cut off, if it is still there.
             drop(writer.chunks.blocking_send(Err(error)));
         }
@@ -77,6 +84,15 @@ mod tests {
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let lines: Vec<_> = std::str::from_utf8(&bytes).unwrap().lines().collect();
         assert_eq!((lines.len(), lines[99_999]), (100_000, "99999"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_cuts_the_body_off() {
+        let body = streamed(|out| {
+            out.write_all(b"begun")?;
+            panic!("no more")
+        });
+        assert!(axum::body::to_bytes(body, usize::MAX).await.is_err());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use serde_json::json;
 use vivace_log::SharedLog;
 use vivace_model::{OffsetRange, Partition};
-use vivace_operate::{AuditOptions, Auditor, Findings, Orphans, PartitionReport, Verdict};
+use vivace_operate::{AuditOptions, Auditor, Findings, Orphans, PartitionReport, Quarantined, Verdict};
 
 use super::{bucket, bytes, log, print};
 use crate::settings::Settings;
@@ -18,6 +18,8 @@ const CODE_VIOLATED: u8 = 1;
 pub(crate) const CODE_UNKNOWN: u8 = 2;
 /// Partitions that are looked at at once.
 const PARTITIONS_AT_ONCE: usize = 4;
+/// Quarantined records whose reason is told.
+const REASONS_MAX: usize = 10;
 /// A log that does not answer by then is left out.
 const LOG_WAIT: Duration = Duration::from_secs(20);
 
@@ -127,6 +129,7 @@ fn text(topic: &str, reports: &[PartitionReport], orphans: Option<&Orphans>) -> 
             let _written =
                 writeln!(out, "  note: {} offsets were lost before they were ingested", report.lost_offsets);
         }
+        quarantined(&mut out, &report.quarantined);
         if report.kept > 0 {
             let _written = writeln!(out, "  note: {} blocks of earlier generations are kept", report.kept);
         }
@@ -143,6 +146,23 @@ fn text(topic: &str, reports: &[PartitionReport], orphans: Option<&Orphans>) -> 
         });
     }
     out
+}
+
+/// The reasons of the first of them are told, and the offsets of all that are known.
+fn quarantined(out: &mut String, quarantined: &Quarantined) {
+    if quarantined.count() == 0 {
+        return;
+    }
+    let offsets: Vec<_> = quarantined.records.keys().map(|offset| offset.0.to_string()).collect();
+    let more = if quarantined.more > 0 { ", …" } else { "" };
+    let (count, offsets) = (quarantined.count(), offsets.join(", "));
+    let _written = writeln!(
+        out,
+        "  note: {count} records were quarantined, at offsets {offsets}{more}; `vivace replay --rejected` takes them in again"
+    );
+    for (offset, reason) in quarantined.records.iter().take(REASONS_MAX) {
+        let _written = writeln!(out, "    {offset}: {reason}");
+    }
 }
 
 fn findings(out: &mut String, kind: &str, findings: &Findings) {

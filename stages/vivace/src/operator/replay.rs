@@ -47,6 +47,12 @@ pub(crate) struct Arguments {
     /// Go on although traces were removed from these offsets by `vivace redact`; they come back if the topic has them.
     #[arg(long)]
     with_redacted: bool,
+    /// Take quarantined records in again from the topic of rejected records, each once, after what made them fail was
+    /// mended. Also those whose traces were removed by `vivace redact` since.
+    #[arg(long, conflicts_with_all = [
+        "discard_old", "from_offset", "to_offset", "since", "start", "until", "keep_missing", "with_redacted", "new_topic",
+    ])]
+    rejected: bool,
     /// The topic was deleted and made anew: go on with its first record, and keep all blocks.
     #[arg(long, conflicts_with_all = ["discard_old", "from_offset", "to_offset", "since", "start", "until", "dry_run"])]
     new_topic: bool,
@@ -75,6 +81,10 @@ pub(crate) async fn run(arguments: &Arguments, settings: &Settings) -> Result<Ex
         return Ok(ExitCode::SUCCESS);
     }
     let replayer = replayer(settings, &bucket)?;
+    if arguments.rejected {
+        let only = (arguments.partition != "all").then(|| partitions[0]);
+        return readmit(&replayer, only, arguments.dry_run).await.map(|()| ExitCode::SUCCESS);
+    }
     for partition in &partitions {
         let done = match arguments.new_topic {
             true => new_topic(&replayer, *partition, arguments).await,
@@ -120,6 +130,30 @@ async fn discard(bucket: &Bucket, partition: Partition, dry_run: bool) -> Result
     };
     let size = bytes(kept.iter().map(|block| block.bytes).sum());
     print(&format!("partition {partition}: {} blocks of earlier generations {what}, {size}\n", kept.len()))
+}
+
+async fn readmit(replayer: &Replayer, only: Option<Partition>, dry_run: bool) -> Result<()> {
+    let done = replayer.readmit(only, dry_run).await?;
+    let places = |places: &[(Partition, Offset)]| {
+        let places: Vec<_> =
+            places.iter().map(|(partition, offset)| format!("{partition}/{offset}")).collect();
+        if places.is_empty() { String::new() } else { format!(" (partition/offset {})", places.join(", ")) }
+    };
+    let what = if dry_run { "would be taken in again" } else { "are on their way in again" };
+    let mut text = format!(
+        "{} quarantined records {what}{}; {} were before\n",
+        done.readmitted.len(),
+        places(&done.readmitted),
+        done.before
+    );
+    if !done.without_value.is_empty() {
+        text += &format!(
+            "{} were too large for the topic of rejected records{}: while the topic of spans has them, replay their offsets\n",
+            done.without_value.len(),
+            places(&done.without_value)
+        );
+    }
+    print(&text)
 }
 
 async fn new_topic(replayer: &Replayer, partition: Partition, arguments: &Arguments) -> Result<()> {
