@@ -20,6 +20,7 @@ pub(crate) struct RouteLabels {
 pub(crate) enum JobOutcome {
     Done,
     Stale,
+    Unreadable,
     Failed,
 }
 
@@ -43,6 +44,7 @@ pub struct Metrics {
     pub(crate) jobs: Family<JobLabels, Counter>,
     pub(crate) retries: Counter,
     pub(crate) stale_views: Counter,
+    pub(crate) damaged_blocks: Counter,
     pub(crate) queries_running: Gauge,
     pub(crate) queriers: Gauge,
     pub(crate) bytes_read: Counter,
@@ -62,6 +64,7 @@ impl Metrics {
             jobs: Family::default(),
             retries: Counter::default(),
             stale_views: Counter::default(),
+            damaged_blocks: Counter::default(),
             queries_running: Gauge::default(),
             queriers: Gauge::default(),
             bytes_read: Counter::default(),
@@ -88,6 +91,11 @@ impl Metrics {
                 "stale_views",
                 "Times that a partition was planned anew with a fresh View",
                 &metrics.stale_views,
+            ),
+            (
+                "damaged_blocks",
+                "Blocks that could not be read because their file is damaged or missing, each once; the log names them",
+                &metrics.damaged_blocks,
             ),
             ("read_bytes", "Bytes that queriers read for queries", &metrics.bytes_read),
             ("inspected_spans", "Spans that searches looked at", &metrics.spans_inspected),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use vivace_model::Clock;
 use vivace_proto::internal::SearchJob;
 
+use crate::damage::Damage;
 use crate::dispatch::{Dispatcher, JobFailure, SearchAnswer};
 use crate::views::Views;
 use crate::{Config, QueryError};
@@ -58,6 +59,7 @@ pub(crate) struct Searcher {
     pub(crate) config: Config,
     pub(crate) views: Arc<Views>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) damage: Arc<Damage>,
     pub(crate) cache: ResultCache,
     pub(crate) clock: Arc<dyn Clock>,
 }

@@ -2,6 +2,7 @@
 //! querier that answers as told.
 
 mod api;
+mod damage;
 mod faults;
 mod fixture;
 mod large;

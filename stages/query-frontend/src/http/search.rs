@@ -14,6 +14,7 @@ use super::params::Params;
 use crate::answers::{
     instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2,
 };
+use crate::damage::{self, DAMAGED_BLOCKS};
 use crate::frontend::Inner;
 use crate::json::WriteJson;
 use crate::request::{
@@ -56,7 +57,9 @@ pub(super) async fn traces(
         range: params.range_or_since(inner.searcher.clock.now())?,
     };
     let found = inner.search(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), search_response(found), &inner.config).await
+    let damaged = damage::header(&found.damaged);
+    let answer = answer(Format::of(&headers), search_response(found), &inner.config).await?;
+    Ok(without(answer, damaged))
 }
 
 fn search_query(params: &Params) -> Result<String, QueryError> {
@@ -86,7 +89,9 @@ pub(super) async fn range(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, false)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), range_response(found), &inner.config).await
+    let damaged = damage::header(&found.damaged);
+    let answer = answer(Format::of(&headers), range_response(found), &inner.config).await?;
+    Ok(without(answer, damaged))
 }
 
 /// `/api/metrics/query`.
@@ -98,7 +103,9 @@ pub(super) async fn instant(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, true)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::Json, instant_response(found), &inner.config).await
+    let damaged = damage::header(&found.damaged);
+    let answer = answer(Format::Json, instant_response(found), &inner.config).await?;
+    Ok(without(answer, damaged))
 }
 
 fn series_request(inner: &Inner, params: &Params, instant: bool) -> Result<SeriesRequest, QueryError> {
@@ -147,9 +154,9 @@ async fn tag_names<M: Message + WriteJson + 'static>(
         limit: params.number("limit")?.unwrap_or(0),
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
-    let truncated = found.tags.truncated;
+    let (truncated, damaged) = (found.tags.truncated, damage::header(&found.damaged));
     let answer = answer(Format::of(headers), told(&request, found), &inner.config).await?;
-    Ok(marked(answer, truncated))
+    Ok(without(marked(answer, truncated), damaged))
 }
 
 /// `/api/search/tag/{tag}/values`.
@@ -195,9 +202,9 @@ async fn tag_values<M: Message + WriteJson + 'static>(
         limit: params.number("limit")?.unwrap_or(0),
     };
     let found = inner.tag_values(tenants, &request, Reports::none()).await?;
-    let truncated = found.tags.truncated;
+    let (truncated, damaged) = (found.tags.truncated, damage::header(&found.damaged));
     let answer = answer(Format::of(headers), told(found), &inner.config).await?;
-    Ok(marked(answer, truncated))
+    Ok(without(marked(answer, truncated), damaged))
 }
 
 /// The tag in the rest of a path, decoded once: some clients encode it twice.
@@ -211,6 +218,12 @@ fn marked(mut response: Response, truncated: bool) -> Response {
     if truncated {
         response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
     }
+    response
+}
+
+/// Names the files that the answer lacks.
+fn without(mut response: Response, damaged: Option<HeaderValue>) -> Response {
+    response.headers_mut().extend(damaged.map(|damaged| (DAMAGED_BLOCKS, damaged)));
     response
 }
 

@@ -1,6 +1,8 @@
 //! Adds up series.
 //! Guarantee: what a partition found counts only once all of it is there by one state of its ledger, so no span is counted twice.
 
+use std::sync::Arc;
+
 use tonic::Status;
 use vivace_model::ErrorKind;
 use vivace_proto::internal::FoundSeries;
@@ -12,6 +14,7 @@ use super::run::{Run, Step};
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
 use crate::budget::Held;
+use crate::damage::Damaged;
 use crate::request::SeriesAsked;
 
 /// Series of a query.
@@ -21,6 +24,7 @@ pub(crate) struct FoundSeriesSet {
     /// In a report, nothing: a series that was told once stays on the screen, and it may not be among the final ones.
     pub(crate) finished: Finished,
     pub(crate) totals: Totals,
+    pub(crate) damaged: Vec<Arc<Damaged>>,
 }
 
 /// What a shard found while it is not all there.
@@ -49,8 +53,8 @@ impl Searcher {
             let step = tokio::select! {
                 biased;
                 () = reports.due() => {
-                    let report = FoundSeriesSet { grid: *grid, finished: Finished::default(), totals: run.totals() };
-                    reports.send(report).await;
+                    let (finished, totals, damaged) = (Finished::default(), run.totals(), run.damaged());
+                    reports.send(FoundSeriesSet { grid: *grid, finished, totals, damaged }).await;
                     continue;
                 }
                 step = run.next(|_| true) => step?,
@@ -68,10 +72,10 @@ impl Searcher {
                 None => break,
             }
         }
-        let totals = run.totals();
+        let (totals, damaged) = (run.totals(), run.damaged());
         let finish = vivace_runtime::compute(move || merger.finish());
         let finished = finish.await.map_err(|_| QueryError::Stopped)?.map_err(told)?;
-        Ok(FoundSeriesSet { grid: *grid, finished, totals })
+        Ok(FoundSeriesSet { grid: *grid, finished, totals, damaged })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Finds names and values of attributes.
 
+use std::sync::Arc;
+
 use vivace_proto::internal::FoundTags;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_traceql::TagsMerger;
@@ -8,12 +10,14 @@ use super::plan::Asked;
 use super::run::{Run, Step};
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
+use crate::damage::Damaged;
 
 /// Names or values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FoundTagsSet {
     pub(crate) tags: FoundTags,
     pub(crate) totals: Totals,
+    pub(crate) damaged: Vec<Arc<Damaged>>,
 }
 
 impl Searcher {
@@ -31,7 +35,8 @@ impl Searcher {
             let step = tokio::select! {
                 biased;
                 () = reports.due() => {
-                    reports.send(FoundTagsSet { tags: merger.best(), totals: run.totals() }).await;
+                    let (tags, totals, damaged) = (merger.best(), run.totals(), run.damaged());
+                    reports.send(FoundTagsSet { tags, totals, damaged }).await;
                     continue;
                 }
                 step = run.next(|_| true) => step?,
@@ -48,6 +53,6 @@ impl Searcher {
                 merger.add(tags);
             }
         }
-        Ok(FoundTagsSet { tags: merger.finish(), totals: run.totals() })
+        Ok(FoundTagsSet { tags: merger.finish(), totals: run.totals(), damaged: run.damaged() })
     }
 }

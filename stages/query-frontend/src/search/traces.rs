@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use vivace_model::UnixNanos;
 use vivace_proto::internal::search_job_part::Found;
@@ -17,6 +18,7 @@ use super::plan::{Asked, Purpose, summaries_job, widened};
 use super::run::{Run, Step};
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
+use crate::damage::Damaged;
 
 /// Traces kept of each shard beyond the limit: some that seemed newer may turn out to begin earlier.
 const SPARE_TRACES: usize = 256;
@@ -37,6 +39,7 @@ pub(crate) struct FoundTracesSet {
     /// Newest first. In a report, those that are certain and were not told before.
     pub(crate) traces: Vec<FoundTrace>,
     pub(crate) totals: Totals,
+    pub(crate) damaged: Vec<Arc<Damaged>>,
 }
 
 impl Searcher {
@@ -72,7 +75,8 @@ impl Searcher {
                     newest.look();
                     newest.complete(&mut run, self, unread);
                     let traces = newest.certain(unread);
-                    reports.send(FoundTracesSet { traces, totals: run.totals() }).await;
+                    let (totals, damaged) = (run.totals(), run.damaged());
+                    reports.send(FoundTracesSet { traces, totals, damaged }).await;
                     continue;
                 }
                 step = run.next(wanted) => step?,
@@ -89,7 +93,7 @@ impl Searcher {
                 newest.look();
             }
         }
-        Ok(FoundTracesSet { traces: newest.finish(), totals: run.totals() })
+        Ok(FoundTracesSet { traces: newest.finish(), totals: run.totals(), damaged: run.damaged() })
     }
 }
 
@@ -229,7 +233,7 @@ impl Newest {
         for (shard, traces) in wanted {
             // While the state is read anew, the traces of before were dropped.
             if let (tenant, Some(planned)) = run.shard(shard) {
-                let job = summaries_job(shard, &traces, tenant, &planned.state);
+                let job = summaries_job(shard, &traces, tenant, planned);
                 run.add(job);
             }
         }

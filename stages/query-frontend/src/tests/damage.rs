@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use object_store::{ObjectStoreExt, PutPayload};
+use serde_json::json;
+use vivace_ledger::BlockMeta;
+
+use super::fixture::{Fixture, Options, TRACE_HEX, home, span, traces};
+use crate::{Config, DamagedBlocks};
+
+const HEADER: &str = "x-vivace-damaged-blocks";
+const SEARCHES: [&str; 5] = [
+    "/api/search?q=%7B%7D&limit=10",
+    "/api/search?q=%7Bname%3D%22a%22%7D%20%3E%3E%20%7B%7D",
+    "/api/metrics/query_range?q=%7B%7D%7Crate()&start=0&end=100&step=10",
+    "/api/v2/search/tags",
+    "/api/v2/search/tag/name/values",
+];
+
+/// A good block with span `a`, and one with span `b`.
+async fn two_blocks(damaged_blocks: DamagedBlocks) -> (Fixture, BlockMeta) {
+    let querier = vivace_querier::Config { owner_wait: Duration::ZERO, ..Default::default() };
+    let config = Config { damaged_blocks, ..Config::default() };
+    let fixture = Fixture::new(Options { config, querier, ..Options::default() }).await;
+    fixture.ingest(home(), 1, &traces(vec![span("a", 1)])).await;
+    let bad = fixture.ingest(home(), 2, &traces(vec![span("b", 2)])).await;
+    fixture.refresh().await;
+    (fixture, bad)
+}
+
+/// Overwrites the file, but for its length.
+async fn damage(fixture: &Fixture, block: &BlockMeta) {
+    let garbage = vec![0xA5_u8; usize::try_from(block.bytes).unwrap()];
+    fixture.store.put(&block.path(), PutPayload::from(garbage)).await.unwrap();
+}
+
+async fn lose(fixture: &Fixture, block: &BlockMeta) {
+    fixture.store.delete(&block.path()).await.unwrap();
+}
+
+async fn assert_partial(fixture: &Fixture, bad: &BlockMeta) {
+    let path = bad.path();
+    assert_eq!(fixture.names().await, ["a"]);
+    let v1 = fixture.get(&format!("/api/traces/{TRACE_HEX}"), &[]).await;
+    assert_eq!(v1.header(HEADER), path.as_ref());
+    let v2 = fixture.get(&format!("/api/v2/traces/{TRACE_HEX}"), &[]).await;
+    assert_eq!(v2.header(HEADER), path.as_ref());
+    let v2 = v2.json();
+    assert_eq!(v2["status"], "PARTIAL");
+    let command = format!("`vivace replay --partition {} --from-offset 1 --to-offset 3`", home());
+    let message = v2["message"].as_str().unwrap();
+    assert!(message.contains(path.as_ref()) && message.contains(&command), "{message}");
+    for search in SEARCHES {
+        let answer = fixture.get(search, &[]).await;
+        assert_eq!((answer.status.as_u16(), answer.header(HEADER)), (200, path.as_ref()), "{search}");
+        let answer = answer.json();
+        if search.contains("/metrics/") {
+            assert_eq!(answer["status"], "PARTIAL", "{answer}");
+            assert!(answer["message"].as_str().unwrap().contains(&command), "{answer}");
+        }
+        if search.contains("/tag/") {
+            assert_eq!(answer["tagValues"], json!([{"type": "string", "value": "a"}]));
+        }
+    }
+    assert_eq!(fixture.metrics.damaged_blocks.get(), 1, "once per block");
+}
+
+#[tokio::test]
+async fn a_damaged_block_is_one_blocks_loss() {
+    let (fixture, bad) = two_blocks(DamagedBlocks::Partial).await;
+    damage(&fixture, &bad).await;
+    assert_partial(&fixture, &bad).await;
+}
+
+#[tokio::test]
+async fn a_block_whose_file_is_missing_is_one_blocks_loss() {
+    let (fixture, bad) = two_blocks(DamagedBlocks::Partial).await;
+    lose(&fixture, &bad).await;
+    assert_partial(&fixture, &bad).await;
+    assert_eq!(fixture.metrics.stale_views.get(), 0);
+}
+
+#[tokio::test]
+async fn a_setting_makes_damage_an_error() {
+    for missing in [false, true] {
+        let (fixture, bad) = two_blocks(DamagedBlocks::Error).await;
+        if missing { lose(&fixture, &bad).await } else { damage(&fixture, &bad).await }
+        let trace = format!("/api/traces/{TRACE_HEX}");
+        for path in SEARCHES.into_iter().chain([trace.as_str()]) {
+            let answer = fixture.get(path, &[]).await;
+            assert_eq!(answer.status, 500, "{path}: {}", answer.text());
+            assert!(answer.text().contains(bad.path().as_ref()), "{path}: {}", answer.text());
+        }
+        assert_eq!(fixture.metrics.damaged_blocks.get(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_trace_that_may_be_in_a_damaged_block_is_not_said_to_be_missing() {
+    let (fixture, bad) = two_blocks(DamagedBlocks::Partial).await;
+    damage(&fixture, &bad).await;
+    let other = "/api/traces/02020202020202020202020202020202";
+    let pruned = fixture.get(other, &[]).await;
+    assert_eq!(pruned.status, 404, "it hashes to another partition: {}", pruned.text());
+    let range = format!("/api/traces/{TRACE_HEX}?start=2&end=3");
+    let answer = fixture.get(&range, &[]).await;
+    assert_eq!(answer.status, 500, "{}", answer.text());
+}
