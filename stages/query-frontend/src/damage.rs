@@ -1,6 +1,7 @@
-//! Blocks that the ledger names and that cannot be read: their file is damaged, or the store has none.
-//! Owns: that a query goes on without such a block and says so, or fails; counting and logging each block once.
-//! Does not own: finding out (queriers), when a View is too old (`replan`).
+//! Blocks that the ledger names and that cannot be read: their file is damaged, or the store has none. And partitions
+//! whose ledger is damaged.
+//! Owns: that a query goes on without them and says so, or fails; counting and logging each block once.
+//! Does not own: finding out (queriers, `views`), when a View is too old (`replan`).
 //! Guarantee: a store that does not answer is never taken for damage.
 
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use axum::http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tracing::error;
-use vivace_ledger::PartitionState;
+use vivace_ledger::{LedgerError, PartitionState};
 use vivace_model::{OffsetRange, Partition};
 
 use crate::config::DamagedBlocks;
@@ -29,6 +30,10 @@ const NAMED_MAX: usize = 3;
 /// Proxies and clients refuse answers for longer headers.
 const HEADER_BYTES_MAX: usize = 4 << 10;
 
+/// What helps when the chain of a partition is damaged.
+pub(crate) const LEDGER_ADVICE: &str =
+    "`vivace audit` names the entry; restore its file from the bucket's versions or from a backup";
+
 /// What an answer lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged {
@@ -41,9 +46,17 @@ pub(crate) struct Damaged {
 impl Damaged {
     fn block(path: &str, partition: Partition, offsets: OffsetRange) -> Self {
         let OffsetRange { start, end } = offsets;
-        let replay =
-            format!("vivace replay --partition {partition} --from-offset {start} --to-offset {end}");
+        let replay = format!("vivace replay --partition {partition} --from-offset {start} --to-offset {end}");
         Self { path: path.to_owned(), advice: format!("`{replay}` builds it again") }
+    }
+
+    /// A partition whose blocks nobody knows.
+    fn ledger(partition: Partition, error: &LedgerError) -> Self {
+        let path = match error {
+            LedgerError::Corrupt { path, .. } => path.clone(),
+            other => other.to_string(),
+        };
+        Self { path, advice: format!("all of partition {partition} is left out; {LEDGER_ADVICE}") }
     }
 }
 
@@ -97,6 +110,18 @@ impl Damage {
         }
         damaged.push(Arc::new(block));
         Ok(())
+    }
+
+    /// A query goes on without a partition whose chain is damaged, or fails.
+    pub(crate) fn exclude_partition(
+        &self,
+        partition: Partition,
+        source: LedgerError,
+    ) -> Result<Arc<Damaged>, QueryError> {
+        match self.answer {
+            DamagedBlocks::Error => Err(QueryError::Ledger { partition, source }),
+            DamagedBlocks::Partial => Ok(Arc::new(Damaged::ledger(partition, &source))),
+        }
     }
 
     fn log(&self, block: &Damaged, message: &str) {

@@ -78,7 +78,7 @@ impl QueryFrontend {
         let budget = Budget::new(config.bytes_in_flight_max.as_usize());
         let dispatcher =
             Arc::new(Dispatcher::new(queriers, budget, parts.metrics.clone(), config.jobs_in_flight_max));
-        let views = Arc::new(Views::new(parts.views, parts.overrides));
+        let views = Arc::new(Views::new(parts.views, parts.overrides, parts.metrics.clone()));
         let damage = Arc::new(Damage::new(config.damaged_blocks, parts.metrics.clone()));
         let searcher = Searcher {
             config: config.clone(),

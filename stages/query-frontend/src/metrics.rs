@@ -47,6 +47,7 @@ pub struct Metrics {
     pub(crate) damaged_blocks: Counter,
     pub(crate) queries_running: Gauge,
     pub(crate) queriers: Gauge,
+    pub(crate) partitions_refused: Gauge,
     pub(crate) bytes_read: Counter,
     pub(crate) spans_inspected: Counter,
     pub(crate) cache_hits: Counter,
@@ -67,6 +68,7 @@ impl Metrics {
             damaged_blocks: Counter::default(),
             queries_running: Gauge::default(),
             queriers: Gauge::default(),
+            partitions_refused: Gauge::default(),
             bytes_read: Counter::default(),
             spans_inspected: Counter::default(),
             cache_hits: Counter::default(),
@@ -111,6 +113,11 @@ impl Metrics {
         for (name, help, gauge) in [
             ("queries_running", "Queries that are being answered", &metrics.queries_running),
             ("queriers", "Queriers known", &metrics.queriers),
+            (
+                "partitions_refused",
+                "Partitions that queries leave out because their ledger is damaged; the log says what helps",
+                &metrics.partitions_refused,
+            ),
             ("result_cache_bytes", "Answers of jobs that are kept", &metrics.cache_bytes),
         ] {
             register(name, help, &|registry, name, help| registry.register(name, help, gauge.clone()));

@@ -98,6 +98,10 @@ impl TraceFinder {
         jobs: &Semaphore,
     ) -> Result<PartitionAnswer, QueryError> {
         let partition = state.partition();
+        if let Some(error) = self.views.refused(partition) {
+            let damaged = vec![self.damage.exclude_partition(partition, error)?];
+            return Ok(PartitionAnswer { partition, answers: Vec::new(), damaged });
+        }
         let mut planned = Planned::new(state);
         loop {
             let (views, metrics) = (&self.views, &self.dispatcher.metrics);
@@ -105,9 +109,7 @@ impl TraceFinder {
                 Ok(answers) => return Ok(PartitionAnswer { partition, answers, damaged: planned.damaged }),
                 Err(JobFailure::Query(error)) => return Err(error),
                 Err(JobFailure::Stale(message)) => planned.anew(views, metrics, message).await?,
-                Err(JobFailure::Block(block)) => {
-                    planned.without(views, metrics, &self.damage, block).await?
-                }
+                Err(JobFailure::Block(block)) => planned.without(views, metrics, &self.damage, block).await?,
             };
         }
     }
@@ -140,9 +142,11 @@ impl TraceFinder {
         for PartitionAnswer { partition, answers, damaged } in answers {
             found.damaged.extend(damaged);
             // The first is the one about recent data; blocks end where it begins.
-            let through = answers.first().map_or(Offset::ZERO, |recent| Offset(recent.through_offset));
-            let known = found.through.entry(partition).or_insert(through);
-            *known = through.min(*known);
+            if let Some(recent) = answers.first() {
+                let through = Offset(recent.through_offset);
+                let known = found.through.entry(partition).or_insert(through);
+                *known = through.min(*known);
+            }
             for answer in answers {
                 cut |= answer.metrics.truncated;
                 add(&mut found.metrics, &answer.metrics);

@@ -48,6 +48,8 @@ pub(crate) struct Run<'a> {
     slots: usize,
     /// Those that run now.
     busy: usize,
+    /// Partitions that are left out.
+    refused: Vec<Arc<Damaged>>,
 }
 
 /// A partition of a tenant.
@@ -103,9 +105,17 @@ impl<'a> Run<'a> {
             jobs_begun: 0,
             slots,
             busy: 0,
+            refused: Vec::new(),
         };
+        let mut states = Vec::new();
+        for state in view.partitions() {
+            match searcher.views.refused(state.partition()) {
+                None => states.push(state),
+                Some(error) => run.refused.push(searcher.damage.exclude_partition(state.partition(), error)?),
+            }
+        }
         for tenant in &asked.tenants {
-            for state in view.partitions() {
+            for &state in &states {
                 run.shards.push(Shard {
                     tenant: tenant.clone(),
                     planned: None,
@@ -287,13 +297,17 @@ impl<'a> Run<'a> {
         self.searcher.damage.exclude(block, &planned.state, &mut planned.damaged)?;
         let blocks = job.blocks.into_iter().filter(|block| planned.reads(block)).collect();
         let job = PlannedJob { blocks, ..job };
-        if job.finds() { self.enqueue(vec![job]) } else { self.add(job) }
+        if job.finds() {
+            self.enqueue(vec![job])
+        } else {
+            self.add(job)
+        }
         Ok(())
     }
 
-    /// Blocks that could not be read, so that what they hold is missing.
+    /// Blocks and partitions that could not be read, so that what they hold is missing.
     pub(crate) fn damaged(&self) -> Vec<Arc<Damaged>> {
-        let mut damaged: Vec<Arc<Damaged>> = Vec::new();
+        let mut damaged = self.refused.clone();
         for shard in self.shards.iter().filter_map(|shard| shard.planned.as_ref()) {
             damaged.extend(shard.damaged.iter().cloned());
         }

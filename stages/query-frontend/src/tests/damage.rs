@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde_json::json;
 use vivace_ledger::BlockMeta;
+use vivace_model::Partition;
 
-use super::fixture::{Fixture, Options, TRACE_HEX, home, span, traces};
+use super::fixture::{Fixture, Options, PARTITIONS, SPANS, TRACE_HEX, home, span, traces};
 use crate::{Config, DamagedBlocks};
 
 const HEADER: &str = "x-vivace-damaged-blocks";
@@ -83,7 +85,11 @@ async fn a_block_whose_file_is_missing_is_one_blocks_loss() {
 async fn a_setting_makes_damage_an_error() {
     for missing in [false, true] {
         let (fixture, bad) = two_blocks(DamagedBlocks::Error).await;
-        if missing { lose(&fixture, &bad).await } else { damage(&fixture, &bad).await }
+        if missing {
+            lose(&fixture, &bad).await
+        } else {
+            damage(&fixture, &bad).await
+        }
         let trace = format!("/api/traces/{TRACE_HEX}");
         for path in SEARCHES.into_iter().chain([trace.as_str()]) {
             let answer = fixture.get(path, &[]).await;
@@ -104,4 +110,53 @@ async fn a_trace_that_may_be_in_a_damaged_block_is_not_said_to_be_missing() {
     let range = format!("/api/traces/{TRACE_HEX}?start=2&end=3");
     let answer = fixture.get(&range, &[]).await;
     assert_eq!(answer.status, 500, "{}", answer.text());
+}
+
+/// Writes no entry where the next one of that partition would be. Gives its path.
+async fn damage_ledger(fixture: &Fixture, partition: Partition) -> Path {
+    let sequence = fixture.chain(partition).load().await.unwrap().sequence() + 1;
+    let path = Path::from(format!("ledger/{SPANS}/{partition}/{sequence:020}.json"));
+    fixture.store.put(&path, "no entry".into()).await.unwrap();
+    path
+}
+
+async fn look_again(fixture: &Fixture, refused: i64) {
+    while fixture.metrics.partitions_refused.get() != refused {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_ledger_is_one_partitions_loss() {
+    let querier = vivace_querier::Config { owner_wait: Duration::ZERO, ..Default::default() };
+    let fixture = Fixture::new(Options { querier, ..Options::default() }).await;
+    let other = Partition((home().0 + 1) % PARTITIONS);
+    fixture.ingest(home(), 1, &traces(vec![span("a", 1)])).await;
+    let path = damage_ledger(&fixture, other).await;
+    look_again(&fixture, 1).await;
+    assert_eq!(fixture.names().await, ["a"]);
+    let trace = fixture.get(&format!("/api/traces/{TRACE_HEX}"), &[]).await;
+    assert_eq!(trace.header(HEADER), "", "its partition is not damaged");
+    let search = fixture.get(SEARCHES[0], &[]).await;
+    assert_eq!((search.status.as_u16(), search.header(HEADER)), (200, path.as_ref()));
+    assert_eq!(search.json()["traces"].as_array().unwrap().len(), 1);
+    let series = fixture.get(SEARCHES[2], &[]).await.json();
+    let message = series["message"].as_str().unwrap();
+    assert!(message.contains(path.as_ref()) && message.contains("vivace audit"), "{message}");
+    fixture.store.delete(&path).await.unwrap();
+    look_again(&fixture, 0).await;
+    assert_eq!(fixture.get(SEARCHES[0], &[]).await.header(HEADER), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_ledger_is_an_error_where_a_setting_says_so() {
+    let config = Config { damaged_blocks: DamagedBlocks::Error, ..Config::default() };
+    let fixture = Fixture::new(Options { config, ..Options::default() }).await;
+    let path = damage_ledger(&fixture, home()).await;
+    look_again(&fixture, 1).await;
+    for question in SEARCHES.into_iter().chain([format!("/api/traces/{TRACE_HEX}").as_str()]) {
+        let answer = fixture.get(question, &[]).await;
+        assert_eq!(answer.status, 500, "{question}: {}", answer.text());
+        assert!(answer.text().contains(path.as_ref()), "{question}: {}", answer.text());
+    }
 }
