@@ -6,6 +6,7 @@
 //! period; of two compactors with the same work one wins and the other drops its output; no file that any ledger names,
 //! or may come to name, is deleted; memory is bounded by settings (see [`vivace_block::merge`]).
 
+mod clock_guard;
 mod config;
 mod dry_run;
 mod error;
@@ -31,6 +32,7 @@ use vivace_log::TopicsConfig;
 pub use vivace_model::Random;
 use vivace_runtime::ReadinessCheck;
 
+pub use clock_guard::StoreClock;
 pub use config::Config;
 pub use error::CompactorError;
 pub use fail_points::FAIL_POINTS;

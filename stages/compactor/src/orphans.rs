@@ -39,6 +39,9 @@ impl Orphans {
         loop {
             // Not at the start: who starts over and over should not list the store over and over.
             sleep(self.shared.random().jitter(self.shared.config.orphans_every)).await;
+            if !self.shared.clock_agrees(None).await {
+                continue;
+            }
             match self.find().await {
                 Ok(orphans) if orphans.is_empty() => {}
                 Ok(orphans) => {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use vivace_block::BlockError;
-use vivace_ledger::{Chain, PartitionState};
+use vivace_ledger::{Chain, LedgerError, PartitionState};
 use vivace_log::LogError;
 use vivace_model::{BlockId, ErrorKind, Offset, Partition};
 
@@ -37,6 +37,8 @@ pub(crate) struct PartitionWork {
     stop: CancellationToken,
     /// Blocks that nothing could be done with, and until when.
     avoid: HashMap<BlockId, Instant>,
+    /// The chain is damaged: nothing is done until it is repaired.
+    refused: bool,
     /// Retired blocks whose files are gone. Nothing else says so; to delete them again does no harm.
     deleted: HashSet<BlockId>,
 }
@@ -44,7 +46,15 @@ pub(crate) struct PartitionWork {
 impl PartitionWork {
     pub(crate) fn new(shared: Arc<Shared>, partition: Partition, stop: CancellationToken) -> Self {
         let chain = shared.chain(partition);
-        Self { shared, partition, chain, stop, avoid: HashMap::new(), deleted: HashSet::new() }
+        Self {
+            shared,
+            partition,
+            chain,
+            stop,
+            avoid: HashMap::new(),
+            refused: false,
+            deleted: HashSet::new(),
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -59,6 +69,7 @@ impl PartitionWork {
                 Ok(state) => {
                     known = Some(state);
                     backoff = Backoff::new();
+                    self.refuse(None);
                     if let Some(seen) = seen {
                         self.shared.dealt_with(self.partition, seen);
                     }
@@ -90,6 +101,9 @@ impl PartitionWork {
         };
         let mut state = read.map_err(|error| Failed { error: error.into(), blocks: Vec::new() })?;
         loop {
+            if !self.shared.clock_agrees(Some(&state)).await {
+                return Ok(state);
+            }
             let jobs = self.plan(&state);
             let now = self.shared.environment.clock.now();
             self.shared.metrics().set_backlog(self.partition, backlog(&jobs, now));
@@ -108,6 +122,9 @@ impl PartitionWork {
                 () = self.stop.cancelled() => return Ok(state),
                 permit = self.shared.merges.acquire() => permit,
             };
+            if !self.shared.clock_agrees(Some(&state)).await {
+                return Ok(state);
+            }
             // What was planned may be old after waiting; appending finds out.
             let work =
                 Work { shared: Arc::clone(&self.shared), chain: self.chain.clone(), stop: self.stop.clone() };
@@ -163,6 +180,10 @@ impl PartitionWork {
             warn!(%partition, error = causes, "compaction failed, trying again");
             return;
         }
+        if matches!(failed.error, JobError::Ledger(LedgerError::Corrupt { .. })) && failed.blocks.is_empty() {
+            self.refuse(Some(&causes));
+            return;
+        }
         let damaged = match &failed.error {
             JobError::Merge { source: BlockError::Corrupt { path, .. }, .. } => Some(path),
             JobError::Merge { .. } | JobError::Ledger(_) | JobError::Injected(_) => None,
@@ -171,6 +192,24 @@ impl PartitionWork {
         let blocks = failed.blocks.iter().filter(|(_, path)| damaged.is_none_or(|damaged| damaged == path));
         self.avoid.extend(blocks.map(|(id, _)| (*id, until)));
         error!(%partition, blocks = failed.blocks.len(), error = causes, "blocks cannot be compacted, leaving them alone for an hour");
+    }
+}
+
+impl PartitionWork {
+    /// Notes whether the chain is damaged, once.
+    fn refuse(&mut self, reason: Option<&str>) {
+        let partition = self.partition;
+        match reason {
+            Some(error) if !self.refused => error!(
+                %partition, error,
+                "partition refused, nothing of it is compacted or deleted until this is repaired: `vivace audit` names the \
+                 entry; restore its file from the bucket's versions or from a backup"
+            ),
+            None if self.refused => info!(%partition, "the ledger of the partition can be read again"),
+            Some(_) | None => {}
+        }
+        self.refused = reason.is_some();
+        self.shared.metrics().set_refused(partition, self.refused);
     }
 }
 
