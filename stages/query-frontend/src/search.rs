@@ -13,6 +13,7 @@ use crate::views::Views;
 use crate::{Config, QueryError};
 
 mod cache;
+mod places;
 mod plan;
 mod reports;
 mod run;

@@ -10,5 +10,6 @@ mod metrics_queries;
 mod retries;
 mod scripted;
 mod search;
+mod spread;
 mod streaming;
 mod tags;

@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use vivace_model::{TenantId, UnixNanos};
+use vivace_model::{Partition, TenantId, UnixNanos};
 use vivace_proto::internal::SearchJobMetrics;
 use vivace_proto::internal::search_job_part::Found;
 
@@ -55,6 +55,7 @@ pub(crate) struct Run<'a> {
 /// A partition of a tenant.
 struct Shard {
     tenant: TenantId,
+    partition: Partition,
     /// None while its state is read anew.
     planned: Option<Planned>,
     /// Stops its jobs; another one whenever it is planned anew.
@@ -118,6 +119,7 @@ impl<'a> Run<'a> {
             for &state in &states {
                 run.shards.push(Shard {
                     tenant: tenant.clone(),
+                    partition: state.partition(),
                     planned: None,
                     stop: CancellationToken::new(),
                     generation: 0,
@@ -132,6 +134,11 @@ impl<'a> Run<'a> {
 
     pub(crate) const fn shards(&self) -> usize {
         self.shards.len()
+    }
+
+    /// The tenant and the partition that a shard is.
+    pub(crate) fn place(&self, shard: usize) -> (&TenantId, Partition) {
+        (&self.shards[shard].tenant, self.shards[shard].partition)
     }
 
     /// The tenant and the state that a shard is asked by; no state while it is read anew.
