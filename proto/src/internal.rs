@@ -51,3 +51,7 @@ pub type QuerierService = Arc<
 
 /// Largest message that our clients take. A part is small (see [`crate::parts`]) unless a single span is not.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Metadata of a querier's error that names the block which cannot be read: with `DATA_LOSS` its file is damaged, with
+/// `FAILED_PRECONDITION` the store has no such file.
+pub const BLOCK_METADATA: &str = "x-vivace-block-bin";

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use vivace_block::BlockConfig;
-use vivace_compactor::{Compactor, CompactorError, Config, Environment, Random, Retention};
+use vivace_compactor::{Compactor, CompactorError, Config, Environment, Random, Retention, StoreClock};
 use vivace_runtime::Readiness;
 
 use crate::chaos::CLOCK_JUMP_MAX;
@@ -79,6 +79,7 @@ impl Compactors {
         let environment = Environment {
             log: world.shared_log(),
             store: world.shared_store(),
+            store_clock: StoreClock::Ours,
             clock,
             random: Arc::new(Random::seeded(world.plan.seed ^ (self.lives << 48))),
             memory: vivace_memory::Governor::unlimited(),

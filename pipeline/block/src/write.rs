@@ -2,6 +2,7 @@
 //! Owns: encodings, row groups, pages, filters and the file's description of itself.
 //! Does not own: the columns (`columns`, `schema`), where the file goes.
 
+mod checksum;
 mod chunk;
 mod encoder;
 mod flat;
@@ -19,7 +20,7 @@ use std::vec;
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Field;
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
@@ -30,6 +31,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use vivace_model::{OffsetRange, Partition, Spread, TenantId, UnixNanos};
 
+use self::checksum::{Columns, Store};
 use self::encoder::{DICTIONARY_BYTES_MAX, Encoder};
 use self::flat::Rows;
 use self::value::BOUND_LENGTH_MAX;
@@ -128,19 +130,19 @@ pub fn write_block(
 pub(crate) struct RowGroup<'a, W: Write> {
     group: SerializedRowGroupWriter<'a, W>,
     leaves: vec::IntoIter<ColumnDescPtr>,
-    writers: vec::IntoIter<ArrowColumnWriter>,
+    writers: vec::IntoIter<(ArrowColumnWriter, Store)>,
     encoder: &'a mut Encoder,
 }
 
 impl<'a, W: Write + Send> RowGroup<'a, W> {
     fn new(
         file: &'a mut SerializedFileWriter<W>,
-        columns: &ArrowRowGroupWriterFactory,
+        columns: &Columns,
         encoder: &'a mut Encoder,
         index: usize,
     ) -> Result<Self, ParquetError> {
         let leaves = file.schema_descr().columns().to_vec().into_iter();
-        let writers = columns.create_column_writers(index)?.into_iter();
+        let writers = columns.writers(index)?.into_iter();
         Ok(Self { group: file.next_row_group()?, leaves, writers, encoder })
     }
 
@@ -171,9 +173,10 @@ impl<'a, W: Write + Send> RowGroup<'a, W> {
             return Ok(());
         }
         for levels in compute_leaves(field, &column.clone().into_array()?)? {
-            let mut writer = self.writers.next().ok_or_else(missing)?;
+            let (mut writer, store) = self.writers.next().ok_or_else(missing)?;
             writer.write(&levels)?;
-            writer.close()?.append_to_row_group(&mut self.group)?;
+            let chunk = store.finish(writer.close()?)?;
+            self.group.append_column(&chunk.bytes, chunk.close)?;
         }
         Ok(())
     }

@@ -112,10 +112,18 @@ impl ViewKeeper {
     /// # Errors
     /// The first error of any partition; the others are tried nevertheless.
     pub async fn refresh_all(&self) -> Result<View, LedgerError> {
-        let reads = self.slots.iter().map(Slot::refresh);
-        let results: Vec<_> = stream::iter(reads).buffered(PARTITIONS_AT_ONCE).collect().await;
-        results.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(self.current())
+        match self.refresh_each().await.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(self.current()),
+        }
+    }
+
+    /// Reads what is new in all partitions, and gives those where that failed: they keep the state that they had.
+    pub async fn refresh_each(&self) -> Vec<(Partition, LedgerError)> {
+        let read =
+            async |slot: &Slot| slot.refresh().await.err().map(|error| (slot.chain.partition(), error));
+        let reads = self.slots.iter().map(read);
+        stream::iter(reads).buffered(PARTITIONS_AT_ONCE).filter_map(std::future::ready).collect().await
     }
 
     /// Reads what is new in a partition and returns its state, which includes every entry that existed when this was

@@ -55,6 +55,9 @@ settings! {
         orphans_every: Duration = Duration::from_secs(6 * 60 * 60),
         /// Delete such a file when it is that old: more than any upload takes to be listed.
         orphan_age_min: Duration = Duration::from_secs(24 * 60 * 60),
+        /// Our clock is right, whatever the store says of time. For once, after an alert; a clock that is ahead deletes
+        /// everything.
+        clock_trusted: bool = false,
         /// At a stop, wait that long at most for what is being appended to the ledger.
         drain_max: Duration = Duration::from_secs(5),
     }

@@ -7,6 +7,7 @@
 //! or may come to name, is deleted; memory is bounded by settings (see [`vivace_block::merge`]).
 
 mod aside;
+mod clock_guard;
 mod config;
 mod dry_run;
 mod error;
@@ -34,6 +35,7 @@ pub use vivace_model::Random;
 use vivace_runtime::ReadinessCheck;
 
 pub use aside::SetAside;
+pub use clock_guard::StoreClock;
 pub use config::Config;
 pub use error::CompactorError;
 pub use fail_points::FAIL_POINTS;

@@ -48,8 +48,10 @@ struct PartitionLabel {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(crate) partitions: Gauge,
+    pub(crate) clock_suspect: Gauge,
     backlog_blocks: Family<PartitionLabel, Gauge>,
     backlog_seconds: Family<PartitionLabel, Gauge>,
+    refused: Family<PartitionLabel, Gauge>,
     jobs: Family<OutcomeLabel, Counter>,
     pub(crate) merge_seconds: Histogram,
     pub(crate) blocks_in: Counter,
@@ -74,8 +76,10 @@ impl Default for Metrics {
         let seconds = || Histogram::new(exponential_buckets(0.01, 2.0, 16));
         Self {
             partitions: Gauge::default(),
+            clock_suspect: Gauge::default(),
             backlog_blocks: Family::default(),
             backlog_seconds: Family::default(),
+            refused: Family::default(),
             jobs: Family::default(),
             merge_seconds: seconds(),
             blocks_in: Counter::default(),
@@ -110,6 +114,10 @@ impl Metrics {
         registry.register("backlog_blocks", "Blocks that wait for a merge or for their end", backlog_blocks);
         let backlog = "How long the oldest block that waits has been there";
         registry.register_with_unit("backlog", backlog, Unit::Seconds, backlog_seconds);
+        let suspect = "1 while nothing is merged, expired or deleted because the clock may be wrong";
+        registry.register("clock_suspect", suspect, metrics.clock_suspect.clone());
+        let refused = "1 while nothing is done for a partition because its ledger is damaged";
+        registry.register("partition_refused", refused, metrics.refused.clone());
         registry.register("jobs", "Merges and expirations by how they ended", jobs);
         registry.register_with_unit("merge", "Reading, merging and writing", Unit::Seconds, merge_seconds);
         for (name, help, counter) in [
@@ -154,10 +162,22 @@ impl Metrics {
         self.backlog_seconds.get_or_create(&label).set(seconds);
     }
 
+    pub(crate) fn set_refused(&self, partition: Partition, refused: bool) {
+        let label = PartitionLabel { partition: partition.0 };
+        self.refused.get_or_create(&label).set(i64::from(refused));
+    }
+
+    /// Whether nothing is done for a partition.
+    #[cfg(test)]
+    pub(crate) fn is_refused(&self, partition: Partition) -> bool {
+        self.refused.get_or_create(&PartitionLabel { partition: partition.0 }).get() == 1
+    }
+
     /// A partition that is held no longer has no backlog here.
     pub(crate) fn forget(&self, partition: Partition) {
         let label = PartitionLabel { partition: partition.0 };
         self.backlog_blocks.remove(&label);
         self.backlog_seconds.remove(&label);
+        self.refused.remove(&label);
     }
 }

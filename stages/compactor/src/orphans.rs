@@ -40,6 +40,9 @@ impl Orphans {
         loop {
             // Not at the start: who starts over and over should not list the store over and over.
             sleep(self.shared.random().jitter(self.shared.config.orphans_every)).await;
+            if !self.shared.clock_agrees(None).await {
+                continue;
+            }
             if let Err(panicked) = caught(self.look()).await {
                 self.shared.metrics().panics.inc();
                 error!(error = %panicked, "cannot look for orphans, trying again later");

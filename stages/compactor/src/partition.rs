@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use vivace_block::BlockError;
-use vivace_ledger::{Chain, PartitionState};
+use vivace_ledger::{Chain, LedgerError, PartitionState};
 use vivace_log::LogError;
 use vivace_model::{BlockId, ErrorKind, Offset, Partition};
 use vivace_runtime::{ReadinessCheck, caught};
@@ -37,6 +37,8 @@ pub(crate) struct PartitionWork {
     stop: CancellationToken,
     /// Blocks that nothing could be done with.
     aside: Aside,
+    /// The chain is damaged: nothing is done until it is repaired.
+    refused: bool,
     /// Retired blocks whose files are gone. Nothing else says so; to delete them again does no harm.
     deleted: HashSet<BlockId>,
     readiness: ReadinessCheck,
@@ -52,8 +54,8 @@ impl PartitionWork {
         readiness: ReadinessCheck,
     ) -> Self {
         let chain = shared.chain(partition);
-        let aside = Aside::new(partition, shared.set_aside.clone());
-        Self { shared, partition, chain, stop, aside, deleted: HashSet::new(), readiness, failing: None }
+        let (aside, deleted) = (Aside::new(partition, shared.set_aside.clone()), HashSet::new());
+        Self { shared, partition, chain, stop, aside, refused: false, deleted, readiness, failing: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -70,6 +72,7 @@ impl PartitionWork {
                     known = Some(state);
                     self.works();
                     backoff = Backoff::new();
+                    self.refuse(None);
                     if let Some(seen) = seen {
                         self.shared.dealt_with(self.partition, seen);
                     }
@@ -101,6 +104,9 @@ impl PartitionWork {
         };
         let mut state = read.map_err(Failed::without_blocks)?;
         loop {
+            if !self.shared.clock_agrees(Some(&state)).await {
+                return Ok(state);
+            }
             let jobs = self.plan(&state);
             let now = self.shared.environment.clock.now();
             self.shared.metrics().set_backlog(self.partition, backlog(&jobs, now));
@@ -119,6 +125,9 @@ impl PartitionWork {
                 () = self.stop.cancelled() => return Ok(state),
                 permit = self.shared.merges.acquire() => permit,
             };
+            if !self.shared.clock_agrees(Some(&state)).await {
+                return Ok(state);
+            }
             // What was planned may be old after waiting; appending finds out.
             let work =
                 Work { shared: Arc::clone(&self.shared), chain: self.chain.clone(), stop: self.stop.clone() };
@@ -193,6 +202,10 @@ impl PartitionWork {
             }
             return;
         }
+        if matches!(failed.error, JobError::Ledger(LedgerError::Corrupt { .. })) && failed.blocks.is_empty() {
+            self.refuse(Some(&causes));
+            return;
+        }
         if matches!(failed.error, JobError::Panicked(_)) {
             self.shared.metrics().panics.inc();
         }
@@ -223,6 +236,24 @@ impl PartitionWork {
                 );
             }
         }
+    }
+}
+
+impl PartitionWork {
+    /// Notes whether the chain is damaged, once.
+    fn refuse(&mut self, reason: Option<&str>) {
+        let partition = self.partition;
+        match reason {
+            Some(error) if !self.refused => error!(
+                %partition, error,
+                "partition refused, nothing of it is compacted or deleted until this is repaired: `vivace audit` names the \
+                 entry; restore its file from the bucket's versions or from a backup"
+            ),
+            None if self.refused => info!(%partition, "the ledger of the partition can be read again"),
+            Some(_) | None => {}
+        }
+        self.refused = reason.is_some();
+        self.shared.metrics().set_refused(partition, self.refused);
     }
 }
 

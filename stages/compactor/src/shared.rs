@@ -8,11 +8,12 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use vivace_block::{BlockConfig, BlockReader, ReaderConfig};
-use vivace_ledger::Chain;
+use vivace_ledger::{Chain, PartitionState};
 use vivace_log::{SharedLog, TopicsConfig};
 use vivace_memory::Governor;
 use vivace_model::{ByteSize, Clock, Offset, Partition};
 
+use crate::clock_guard::{ClockGuard, StoreClock};
 use crate::{Config, Metrics, Random, RetentionOf, SetAside};
 
 /// First wait after a failure.
@@ -27,6 +28,8 @@ pub struct Environment {
     pub log: SharedLog,
     /// Where blocks and the ledger lie.
     pub store: Arc<dyn ObjectStore>,
+    /// Whose clock the store's times come from.
+    pub store_clock: StoreClock,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Random numbers.
@@ -58,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) topics: TopicsConfig,
     pub(crate) environment: Environment,
     pub(crate) reader: BlockReader,
+    pub(crate) clock_guard: ClockGuard,
     /// Merges that may run.
     pub(crate) merges: Semaphore,
     /// Blocks that are left alone.
@@ -90,7 +94,13 @@ impl Shared {
         let merges = Semaphore::new(config.merges_max);
         let (commits, committed) = (Mutex::default(), Notify::new());
         let set_aside = SetAside::counted_by(environment.metrics.set_aside.clone());
-        Self { config, block, topics, environment, reader, merges, set_aside, commits, committed }
+        let clock_guard = ClockGuard::new(&config);
+        Self { config, block, topics, environment, reader, clock_guard, merges, set_aside, commits, committed }
+    }
+
+    /// Whether work may go by our clock.
+    pub(crate) async fn clock_agrees(&self, state: Option<&PartitionState>) -> bool {
+        self.clock_guard.agrees(&self.environment, state).await
     }
 
     pub(crate) const fn metrics(&self) -> &Metrics {

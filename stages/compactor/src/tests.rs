@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use vivace_ledger::EntryBody;
 use vivace_ledger::faults::Faults;
+use vivace_model::Partition;
 
 use self::fixture::{Fixture, paused};
 
@@ -140,5 +141,25 @@ fn a_dry_run_changes_nothing() {
         let lines = fixture.compactor("a").dry_run().await.unwrap();
         assert!(lines[0].starts_with("partition 0: merge 5 blocks of single-tenant"), "{lines:?}");
         assert_eq!((fixture.state().await, fixture.files().await), (state, files));
+    });
+}
+
+/// A damaged entry stops work on its partition, is told of, and nothing else happens until it is repaired.
+#[test]
+fn a_damaged_ledger_is_refused_until_it_is_repaired() {
+    paused(async {
+        let mut fixture = Fixture::new(7).await;
+        fixture.ingest(12).await;
+        let (spans, good) = (fixture.spans().await, fixture.break_entry(5).await);
+        fixture.start("a");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(fixture.metrics.is_refused(Partition(0)));
+        fixture.mend_entry(5, good).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(!fixture.metrics.is_refused(Partition(0)));
+        assert!(fixture.state().await.live().len() < 12, "merged");
+        assert_eq!(fixture.spans().await, spans);
+        fixture.stop().await;
+        fixture.check().await;
     });
 }

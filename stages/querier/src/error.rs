@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use vivace_block::BlockError;
 use vivace_log::LogError;
 use vivace_memory::Short;
 use vivace_model::{ErrorKind, Offset, Partition, WorkEnd};
+use vivace_proto::internal::BLOCK_METADATA;
 use vivace_runtime::{Injected, Panicked};
 use vivace_traceql::EvalError;
 
@@ -149,6 +151,16 @@ impl JobError {
         }
     }
 
+    /// The block that cannot be read because of what the store holds, so that the caller can answer without it. None
+    /// while the store does not answer: what it holds is not known then.
+    fn unreadable_block(&self) -> Option<&str> {
+        match self {
+            Self::BlockGone { path } => Some(path),
+            Self::Block { path, source } if source.kind() == ErrorKind::Corrupt => Some(path),
+            _ => None,
+        }
+    }
+
     /// The gRPC code that says the same. [`Code::OutOfRange`]: the search is sound but larger than a limit.
     #[must_use]
     pub const fn code(&self) -> Code {
@@ -193,6 +205,37 @@ impl From<JobError> for Status {
             text = format!("{text}: {next}");
             cause = next.source();
         }
-        Self::new(error.code(), text)
+        let mut metadata = MetadataMap::new();
+        if let Some(path) = error.unreadable_block() {
+            metadata.insert_bin(BLOCK_METADATA, MetadataValue::from_bytes(path.as_bytes()));
+        }
+        Self::with_metadata(error.code(), text, metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn named(error: BlockError) -> (Code, Option<String>) {
+        let status = Status::from(JobError::of_block("blocks/a.parquet", error));
+        let path = status.metadata().get_bin(BLOCK_METADATA).map(|path| path.to_bytes().unwrap());
+        (status.code(), path.map(|path| String::from_utf8(path.to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn only_what_the_store_holds_makes_a_block_unreadable() {
+        let path = || "blocks/a.parquet".into();
+        let name = Some("blocks/a.parquet".to_owned());
+        assert_eq!(named(BlockError::Missing { path: path() }), (Code::FailedPrecondition, name.clone()));
+        let source = Arc::from(Box::<dyn std::error::Error + Send + Sync>::from("no footer"));
+        assert_eq!(named(BlockError::Corrupt { path: path(), source }), (Code::DataLoss, name));
+        let source = Arc::new(object_store::Error::NotImplemented {
+            operation: "get".into(),
+            implementer: "a store that is down".into(),
+        });
+        assert_eq!(named(BlockError::Read { path: path(), source }), (Code::Unavailable, None));
     }
 }

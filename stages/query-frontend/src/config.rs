@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vivace_model::{ByteSize, settings};
 
 settings! {
@@ -35,6 +36,9 @@ settings! {
         /// Spans in the blocks of one job of a search; a block that has more is a job of its own.
         #[unit = "spans"]
         job_rows_max: u64 = 500_000,
+        /// What a query answers that needs a damaged block, or one whose file is missing: `partial`: the rest, marked as
+        /// partial; `error`: nothing but an error.
+        damaged_blocks: DamagedBlocks = DamagedBlocks::Partial,
         /// Look for a trace only in the partition that its id hashes to. Switch it off where something other than
         /// Vivace's distributor wrote the topic without keying it by trace id.
         partition_pruning: bool = true,
@@ -74,6 +78,17 @@ settings! {
         /// What was found in single blocks is kept in that much memory; 0: not at all.
         result_cache_bytes: ByteSize = ByteSize::mib(64),
     }
+}
+
+/// What a query answers that needs a damaged block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamagedBlocks {
+    /// What all other blocks and recent data hold, marked as partial.
+    #[default]
+    Partial,
+    /// An error.
+    Error,
 }
 
 impl Config {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 use tracing::debug;
+use vivace_proto::internal::BLOCK_METADATA;
 
 use crate::QueryError;
 use crate::budget::Budget;
@@ -28,8 +29,33 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum JobFailure {
     /// The View that it was planned by is too old.
     Stale(String),
+    /// A block cannot be read.
+    Block(UnreadableBlock),
     /// Anything else.
     Query(QueryError),
+}
+
+/// A block that a querier could not read because of what the store holds, or does not hold.
+#[derive(Debug)]
+pub(crate) struct UnreadableBlock {
+    pub(crate) path: String,
+    /// What the querier said.
+    pub(crate) message: String,
+    /// The store has no such file. That is damage only if a fresh View still names it.
+    pub(crate) missing: bool,
+}
+
+impl UnreadableBlock {
+    fn of(status: &Status) -> Option<Self> {
+        let missing = match status.code() {
+            Code::FailedPrecondition => true,
+            Code::DataLoss => false,
+            _ => return None,
+        };
+        let path = status.metadata().get_bin(BLOCK_METADATA)?.to_bytes().ok()?;
+        let path = String::from_utf8(path.to_vec()).ok()?;
+        Some(Self { path, message: status.message().to_owned(), missing })
+    }
 }
 
 /// Gives jobs to queriers.
@@ -55,6 +81,7 @@ impl Dispatcher {
         let outcome = match &result {
             Ok(_) => JobOutcome::Done,
             Err(JobFailure::Stale(_)) => JobOutcome::Stale,
+            Err(JobFailure::Block(_)) => JobOutcome::Unreadable,
             Err(JobFailure::Query(_)) => JobOutcome::Failed,
         };
         self.metrics.jobs.get_or_create(&JobLabels { outcome, kind: J::KIND }).inc();
@@ -80,6 +107,9 @@ impl Dispatcher {
                 Attempt::Refused(error) => return Err(JobFailure::Query(error)),
                 Attempt::Failed(status) => status,
             };
+            if let Some(block) = UnreadableBlock::of(&status) {
+                return Err(JobFailure::Block(block));
+            }
             match status.code() {
                 Code::FailedPrecondition => return Err(JobFailure::Stale(status.message().to_owned())),
                 // The job needs more of a querier than it may have, wherever it runs.

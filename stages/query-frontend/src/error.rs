@@ -50,6 +50,9 @@ pub enum QueryError {
         /// What the last querier said.
         message: String,
     },
+    /// A block is damaged, and the answer without it is of no use, or not to be given.
+    #[error("{0}")]
+    Damaged(String),
     /// A job failed wherever it was tried.
     #[error("job failed: {}", .0.message())]
     Job(Status),
@@ -90,6 +93,7 @@ impl QueryError {
             Self::Invalid(_) | Self::NoTenant | Self::Tenant(_) | Self::TooLarge(_) => ErrorKind::Invalid,
             Self::Ledger { source, .. } => source.kind(),
             Self::Memory(short) => short.kind(),
+            Self::Damaged(_) => ErrorKind::Corrupt,
             Self::Job(status)
                 if matches!(status.code(), Code::DataLoss | Code::InvalidArgument | Code::Internal) =>
             {

@@ -18,6 +18,7 @@ use vivace_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use vivace_runtime::{BuildInfo, ReadinessCheck, Watched};
 
 use crate::budget::Budget;
+use crate::damage::Damage;
 use crate::dispatch::Dispatcher;
 use crate::grpc::StreamingApi;
 use crate::http::{self, Tenancy};
@@ -87,17 +88,19 @@ impl QueryFrontend {
         let budget = Budget::new(config.bytes_in_flight_max.as_usize(), Arc::clone(&parts.memory));
         let dispatcher =
             Arc::new(Dispatcher::new(queriers, budget, parts.metrics.clone(), config.jobs_in_flight_max));
-        let views = Arc::new(Views::new(parts.views, parts.overrides));
+        let views = Arc::new(Views::new(parts.views, parts.overrides, parts.metrics.clone()));
+        let damage = Arc::new(Damage::new(config.damaged_blocks, parts.metrics.clone()));
         let searcher = Searcher {
             config: config.clone(),
             views: Arc::clone(&views),
             dispatcher: Arc::clone(&dispatcher),
+            damage: Arc::clone(&damage),
             cache: ResultCache::new(&config, parts.metrics.clone()),
             clock: parts.clock,
             memory: Arc::clone(&parts.memory),
         };
         Self(Arc::new(Inner {
-            finder: TraceFinder { config: config.clone(), views, dispatcher },
+            finder: TraceFinder { config: config.clone(), views, dispatcher, damage },
             searcher,
             tenancy: Tenancy {
                 enabled: parts.multitenancy_enabled,

@@ -11,6 +11,7 @@ mod answers;
 mod budget;
 mod compute;
 mod config;
+mod damage;
 mod dispatch;
 mod duration;
 mod error;
@@ -31,7 +32,7 @@ mod trace_by_id;
 mod trace_filter;
 mod views;
 
-pub use config::Config;
+pub use config::{Config, DamagedBlocks};
 pub use error::QueryError;
 pub use frontend::{Parts, QueryFrontend};
 pub use grpc::StreamingApi;

@@ -20,6 +20,7 @@ pub(crate) struct RouteLabels {
 pub(crate) enum JobOutcome {
     Done,
     Stale,
+    Unreadable,
     Failed,
 }
 
@@ -43,8 +44,10 @@ pub struct Metrics {
     pub(crate) jobs: Family<JobLabels, Counter>,
     pub(crate) retries: Counter,
     pub(crate) stale_views: Counter,
+    pub(crate) damaged_blocks: Counter,
     pub(crate) queries_running: Gauge,
     pub(crate) queriers: Gauge,
+    pub(crate) partitions_refused: Gauge,
     pub(crate) bytes_read: Counter,
     pub(crate) spans_inspected: Counter,
     pub(crate) cache_hits: Counter,
@@ -62,8 +65,10 @@ impl Metrics {
             jobs: Family::default(),
             retries: Counter::default(),
             stale_views: Counter::default(),
+            damaged_blocks: Counter::default(),
             queries_running: Gauge::default(),
             queriers: Gauge::default(),
+            partitions_refused: Gauge::default(),
             bytes_read: Counter::default(),
             spans_inspected: Counter::default(),
             cache_hits: Counter::default(),
@@ -89,6 +94,11 @@ impl Metrics {
                 "Times that a partition was planned anew with a fresh View",
                 &metrics.stale_views,
             ),
+            (
+                "damaged_blocks",
+                "Blocks that could not be read because their file is damaged or missing, each once; the log names them",
+                &metrics.damaged_blocks,
+            ),
             ("read_bytes", "Bytes that queriers read for queries", &metrics.bytes_read),
             ("inspected_spans", "Spans that searches looked at", &metrics.spans_inspected),
             ("result_cache_hits", "Jobs whose answer was known from before", &metrics.cache_hits),
@@ -103,6 +113,11 @@ impl Metrics {
         for (name, help, gauge) in [
             ("queries_running", "Queries that are being answered", &metrics.queries_running),
             ("queriers", "Queriers known", &metrics.queriers),
+            (
+                "partitions_refused",
+                "Partitions that queries leave out because their ledger is damaged; the log says what helps",
+                &metrics.partitions_refused,
+            ),
             ("result_cache_bytes", "Answers of jobs that are kept", &metrics.cache_bytes),
         ] {
             register(name, help, &|registry, name, help| registry.register(name, help, gauge.clone()));

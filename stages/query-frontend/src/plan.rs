@@ -33,6 +33,7 @@ impl Question {
         let blocks: Vec<_> = state
             .blocks(&self.tenant, self.range.clone())
             .filter(|block| !pruning || block.may_hold(&self.trace_id))
+            .filter(|block| planned.reads(block))
             .map(|block| block_ref(block))
             .collect();
         let recent = Source::Recent(recent_source(planned));

@@ -1,12 +1,15 @@
-//! What happens when a View was too old for a job.
-//! Owns: how often a partition is planned anew, the pauses between, and when its owner is left aside.
+//! What happens when a View was too old for a job, or names a block that cannot be read.
+//! Owns: how often a partition is planned anew, the pauses between, when its owner is left aside, which blocks are left out.
 //! Does not own: what is planned, dropping what the old plan brought.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::debug;
-use vivace_ledger::PartitionState;
+use vivace_ledger::{BlockMeta, PartitionState};
 
+use crate::damage::{Damage, Damaged};
+use crate::dispatch::UnreadableBlock;
 use crate::views::Views;
 use crate::{Metrics, QueryError};
 
@@ -23,12 +26,22 @@ pub(crate) struct Planned {
     pub(crate) state: PartitionState,
     /// Read the log and leave the owner aside.
     pub(crate) log_only: bool,
+    /// Blocks that cannot be read: no job asks for them.
+    pub(crate) damaged: Vec<Arc<Damaged>>,
     replans: usize,
 }
 
 impl Planned {
     pub(crate) const fn new(state: PartitionState) -> Self {
-        Self { state, log_only: false, replans: 0 }
+        Self { state, log_only: false, damaged: Vec::new(), replans: 0 }
+    }
+
+    /// Whether jobs may ask for the block.
+    pub(crate) fn reads(&self, block: &BlockMeta) -> bool {
+        self.damaged.is_empty() || {
+            let path = block.path();
+            self.damaged.iter().all(|damaged| damaged.path != path.as_ref())
+        }
     }
 
     /// The partition by its newest state, after a querier said of this one that it is too old.
@@ -38,7 +51,7 @@ impl Planned {
         metrics: &Metrics,
         message: String,
     ) -> Result<Self, QueryError> {
-        let Self { state, mut log_only, replans } = self;
+        let Self { state, mut log_only, damaged, replans } = self;
         let partition = state.partition();
         debug!(%partition, sequence = state.sequence(), message, "the View is too old");
         if replans == REPLANS_MAX {
@@ -50,6 +63,27 @@ impl Planned {
             tokio::time::sleep(REPLAN_PAUSE * (1 << replans)).await;
             log_only = replans >= REPLANS_WITH_OWNER;
         }
-        Ok(Self { state: fresh, log_only, replans: replans + 1 })
+        Ok(Self { state: fresh, log_only, damaged, replans: replans + 1 })
+    }
+
+    /// The partition without a block that a querier could not read. Where the file is missing, a fresh View is looked at
+    /// first: most likely the block was replaced meanwhile.
+    pub(crate) async fn without(
+        mut self,
+        views: &Views,
+        metrics: &Metrics,
+        damage: &Damage,
+        block: UnreadableBlock,
+    ) -> Result<Self, QueryError> {
+        if !block.missing {
+            damage.exclude(&block, &self.state, &mut self.damaged)?;
+            return Ok(self);
+        }
+        let fresh = views.refresh(self.state.partition()).await?;
+        if !fresh.live().iter().any(|live| live.path().as_ref() == block.path) {
+            return self.anew(views, metrics, block.message).await;
+        }
+        damage.exclude(&block, &fresh, &mut self.damaged)?;
+        Ok(Self { state: fresh, ..self })
     }
 }

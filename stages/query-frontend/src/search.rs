@@ -9,11 +9,13 @@ use vivace_model::Clock;
 use vivace_proto::internal::SearchJob;
 use vivace_traceql::GroupLimit;
 
+use crate::damage::Damage;
 use crate::dispatch::{Dispatcher, JobFailure, SearchAnswer};
 use crate::views::Views;
 use crate::{Config, QueryError};
 
 mod cache;
+mod places;
 mod plan;
 mod reports;
 mod run;
@@ -60,6 +62,7 @@ pub(crate) struct Searcher {
     pub(crate) config: Config,
     pub(crate) views: Arc<Views>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) damage: Arc<Damage>,
     pub(crate) cache: ResultCache,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) memory: Arc<Governor>,

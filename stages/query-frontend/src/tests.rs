@@ -2,6 +2,7 @@
 //! querier that answers as told.
 
 mod api;
+mod damage;
 mod ends;
 mod faults;
 mod fixture;
@@ -11,5 +12,6 @@ mod metrics_queries;
 mod retries;
 mod scripted;
 mod search;
+mod spread;
 mod streaming;
 mod tags;

@@ -17,6 +17,7 @@ use vivace_proto::otlp::trace::TracesData;
 
 use crate::budget::Held;
 use crate::compute::compute;
+use crate::damage::{Damage, Damaged};
 use crate::dispatch::{Dispatcher, JobAnswer, JobFailure};
 use crate::plan::Question;
 use crate::replan::Planned;
@@ -37,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) spans: usize,
     /// Why spans are missing, if some are.
     pub(crate) truncated: Option<String>,
+    /// Blocks that could not be read: spans in them are missing.
+    pub(crate) damaged: Vec<Arc<Damaged>>,
     /// For each partition asked: the answer holds all records below that offset.
     pub(crate) through: BTreeMap<Partition, Offset>,
     pub(crate) metrics: JobMetrics,
@@ -49,6 +52,7 @@ pub(crate) struct TraceFinder {
     pub(crate) config: Config,
     pub(crate) views: Arc<Views>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) damage: Arc<Damage>,
 }
 
 impl TraceFinder {
@@ -98,14 +102,19 @@ impl TraceFinder {
         jobs: &Semaphore,
     ) -> Result<PartitionAnswer, QueryError> {
         let partition = state.partition();
+        if let Some(error) = self.views.refused(partition) {
+            let damaged = vec![self.damage.exclude_partition(partition, error)?];
+            return Ok(PartitionAnswer { partition, answers: Vec::new(), damaged });
+        }
         let mut planned = Planned::new(state);
         loop {
-            let message = match self.ask_state(question, &planned, jobs).await {
-                Ok(answers) => return Ok(PartitionAnswer { partition, answers }),
+            let (views, metrics) = (&self.views, &self.dispatcher.metrics);
+            planned = match self.ask_state(question, &planned, jobs).await {
+                Ok(answers) => return Ok(PartitionAnswer { partition, answers, damaged: planned.damaged }),
                 Err(JobFailure::Query(error)) => return Err(error),
-                Err(JobFailure::Stale(message)) => message,
+                Err(JobFailure::Stale(message)) => planned.anew(views, metrics, message).await?,
+                Err(JobFailure::Block(block)) => planned.without(views, metrics, &self.damage, block).await?,
             };
-            planned = planned.anew(&self.views, &self.dispatcher.metrics, message).await?;
         }
     }
 
@@ -134,11 +143,14 @@ impl TraceFinder {
         let mut found = Found::default();
         let mut parts = Vec::new();
         let mut cut = false;
-        for PartitionAnswer { partition, answers } in answers {
+        for PartitionAnswer { partition, answers, damaged } in answers {
+            found.damaged.extend(damaged);
             // The first is the one about recent data; blocks end where it begins.
-            let through = answers.first().map_or(Offset::ZERO, |recent| Offset(recent.through_offset));
-            let known = found.through.entry(partition).or_insert(through);
-            *known = through.min(*known);
+            if let Some(recent) = answers.first() {
+                let through = Offset(recent.through_offset);
+                let known = found.through.entry(partition).or_insert(through);
+                *known = through.min(*known);
+            }
             for answer in answers {
                 cut |= answer.metrics.truncated;
                 add(&mut found.metrics, &answer.metrics);
@@ -172,6 +184,8 @@ struct PartitionAnswer {
     partition: Partition,
     /// The first is about recent data.
     answers: Vec<JobAnswer>,
+    /// Blocks that were left out.
+    damaged: Vec<Arc<Damaged>>,
 }
 
 /// Decodes pieces and puts them together; true if there were more bytes than allowed.

@@ -2,20 +2,21 @@
 //! Owns: when the ledger is read: at start, at every hint, regularly, and when someone found the View too old.
 //! Does not own: reading it (vivace-ledger).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
-use vivace_ledger::{PartitionState, View, ViewKeeper};
+use tracing::{debug, error, info, warn};
+use vivace_ledger::{LedgerError, PartitionState, View, ViewKeeper};
 use vivace_log::{LogError, Record, SharedLog};
-use vivace_model::{Overrides, Partition, Spread, TenantId};
+use vivace_model::{ErrorKind, Overrides, Partition, Spread, TenantId};
 use vivace_runtime::Watched;
 
-use crate::QueryError;
+use crate::damage::LEDGER_ADVICE;
+use crate::{Metrics, QueryError};
 
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -37,13 +38,22 @@ pub(crate) struct Views {
     keeper: ViewKeeper,
     overrides: Watched<Overrides>,
     loaded: watch::Sender<bool>,
+    /// Partitions whose chain is damaged, and how.
+    refused: RwLock<BTreeMap<Partition, LedgerError>>,
+    metrics: Metrics,
     /// How records of each tenant were spread, by the blocks of each partition, as of a sequence.
     spreads: Mutex<Vec<(u64, TenantSpreads)>>,
 }
 
 impl Views {
-    pub(crate) fn new(keeper: ViewKeeper, overrides: Watched<Overrides>) -> Self {
-        Self { keeper, overrides, loaded: watch::Sender::new(false), spreads: Mutex::default() }
+    pub(crate) fn new(keeper: ViewKeeper, overrides: Watched<Overrides>, metrics: Metrics) -> Self {
+        let (loaded, refused) = (watch::Sender::new(false), RwLock::default());
+        Self { keeper, overrides, loaded, refused, metrics, spreads: Mutex::default() }
+    }
+
+    /// Why a partition cannot be asked: its chain is damaged, so nobody knows which blocks it has.
+    pub(crate) fn refused(&self, partition: Partition) -> Option<LedgerError> {
+        self.refused.read().get(&partition).cloned()
     }
 
     /// Name of the spans topic.
@@ -108,19 +118,51 @@ impl Views {
 
     async fn refresh_regularly(&self, every: Duration) {
         loop {
-            let pause = match self.keeper.refresh_all().await {
-                Ok(_) => {
+            let (damaged, unread): (BTreeMap<_, _>, Vec<_>) = self.refresh_each().await;
+            self.refuse(damaged);
+            let pause = match unread.first() {
+                None => {
                     self.loaded.send_replace(true);
                     every
                 }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                Some(error) => {
+                    let cause = std::error::Error::source(error).map(ToString::to_string);
                     warn!(%error, cause, "failed to refresh the View; trying again");
                     RETRY_PAUSE
                 }
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Reads what is new; gives the partitions whose chain is damaged, and why others could not be read.
+    async fn refresh_each(&self) -> (BTreeMap<Partition, LedgerError>, Vec<LedgerError>) {
+        let (mut damaged, mut unread) = (BTreeMap::new(), Vec::new());
+        for (partition, error) in self.keeper.refresh_each().await {
+            if error.kind() == ErrorKind::Corrupt {
+                damaged.insert(partition, error);
+            } else {
+                // Whether it is damaged is not known now.
+                damaged.extend(self.refused(partition).map(|error| (partition, error)));
+                unread.push(error);
+            }
+        }
+        (damaged, unread)
+    }
+
+    /// Others go on while the chain of a partition is damaged.
+    fn refuse(&self, damaged: BTreeMap<Partition, LedgerError>) {
+        let before = std::mem::replace(&mut *self.refused.write(), damaged.clone());
+        for (partition, error) in &damaged {
+            if !before.contains_key(partition) {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                error!(%partition, %error, cause, "partition refused: queries answer without it. {LEDGER_ADVICE}");
+            }
+        }
+        for partition in before.keys().filter(|partition| !damaged.contains_key(partition)) {
+            info!(%partition, "the ledger of the partition can be read again");
+        }
+        self.metrics.partitions_refused.set(i64::try_from(damaged.len()).unwrap_or(i64::MAX));
     }
 
     async fn follow_hints(&self, log: &SharedLog, topic: &str, partition: Partition) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use object_store::ObjectStore;
-use vivace_compactor::{Compactor, Environment, Metrics, Random, Retention};
+use vivace_compactor::{Compactor, Environment, Metrics, Random, Retention, StoreClock};
 use vivace_log::{MemoryLog, SharedLog};
 use vivace_memory::Governor;
 use vivace_model::{Overrides, SystemClock};
@@ -26,6 +26,11 @@ pub(crate) fn new(
     let environment = Environment {
         log: Arc::clone(log),
         store: Arc::clone(store),
+        store_clock: if storage::is_local(&settings.process.storage_url) {
+            StoreClock::Ours
+        } else {
+            StoreClock::Own
+        },
         clock: Arc::new(SystemClock),
         random: Arc::new(Random::from_system()),
         memory: Arc::clone(memory),

@@ -150,6 +150,11 @@ pub(crate) fn base(url: &str, data_dir: &Path) -> Result<String> {
     Ok(folder.display().to_string())
 }
 
+/// Whether the store is a folder of this machine, so that its times are by our clock.
+pub(crate) fn is_local(url: &str) -> bool {
+    local(url, Path::new("")).is_some()
+}
+
 /// The folder, if the store is one of this machine.
 fn local(url: &str, data_dir: &Path) -> Option<PathBuf> {
     if url.is_empty() {

@@ -15,7 +15,11 @@ use parquet::file::metadata::{
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::checksum::put_page;
 use super::value::Value;
+
+/// A page's header is shorter.
+const HEADER_BYTES: usize = 64;
 
 /// A finished chunk: its bytes, and what is known of them. Offsets count from its start.
 pub(super) struct Chunk {
@@ -50,7 +54,7 @@ pub(super) struct ChunkBuilder<'a, V> {
     column: ColumnDescPtr,
     compression: Compression,
     compressor: &'a mut zstd::bulk::Compressor<'static>,
-    sink: TrackedWrite<Vec<u8>>,
+    bytes: Vec<u8>,
     compressed_bytes: usize,
     uncompressed_bytes: usize,
     /// Of all strings, as often as they are there; none if they are none.
@@ -79,7 +83,7 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
             column,
             compression,
             compressor,
-            sink: TrackedWrite::new(Vec::new()),
+            bytes: Vec::new(),
             compressed_bytes: 0,
             uncompressed_bytes: 0,
             string_bytes: None,
@@ -161,7 +165,15 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
     fn write(&mut self, page: Page, uncompressed: usize) -> Result<PageWriteSpec, ParquetError> {
         let (page_type, encoding) = (page.page_type(), page.encoding());
         let page = CompressedPage::new(page, uncompressed);
-        let written = SerializedPageWriter::new(&mut self.sink).write_page(page)?;
+        let body = page.compressed_size();
+        let mut plain = TrackedWrite::new(Vec::with_capacity(body + HEADER_BYTES));
+        let mut written = SerializedPageWriter::new(&mut plain).write_page(page)?;
+        let plain = plain.into_inner()?;
+        let (header, body) = plain.split_at(plain.len() - body);
+        written.offset = self.bytes.len() as u64;
+        let grown = put_page(&mut self.bytes, header, body)?;
+        written.compressed_size += grown;
+        written.uncompressed_size += grown;
         self.compressed_bytes += written.compressed_size;
         self.uncompressed_bytes += written.uncompressed_size;
         match self.encodings.last_mut() {
@@ -191,7 +203,7 @@ impl<'a, V: Value> ChunkBuilder<'a, V> {
             .set_statistics(V::statistics(min.zip(max), (self.levels - self.values) as u64))
             .build()?;
         self.column_index.set_boundary_order(boundary_order(&self.bounds));
-        let bytes = Bytes::from(self.sink.into_inner()?);
+        let bytes = Bytes::from(self.bytes);
         let close = ColumnCloseResult {
             bytes_written: bytes.len() as u64,
             rows_written: self.rows as u64,

@@ -23,6 +23,7 @@ use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
 use super::RowGroup;
+use super::checksum::Columns;
 use super::encoder::Encoder;
 use crate::columns::NULL;
 use crate::numbered::{Column, Numbered};
@@ -59,6 +60,7 @@ fn file(batch: &RecordBatch, write: impl FnOnce(RowGroup<'_, &mut Vec<u8>>)) -> 
     let mut encoder = Encoder::new(Arc::new(properties()), PAGE_ROWS, 1).unwrap();
     let writer = ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).unwrap();
     let (mut file, columns) = writer.into_serialized_writer().unwrap();
+    let columns = Columns::new(columns);
     write(RowGroup::new(&mut file, &columns, &mut encoder, 0).unwrap());
     file.close().unwrap();
     out.into()

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 
+use super::checksum::Columns;
 use super::encoder::Encoder;
 use super::{Description, Layout, RowGroup, properties};
 use crate::BlockConfig;
@@ -22,7 +22,7 @@ use crate::large::without_views;
 /// Writes one block. Bloom filters, indexes and the footer wait in memory for the end.
 pub(crate) struct BlockWriter {
     file: SerializedFileWriter<Buffer>,
-    columns: ArrowRowGroupWriterFactory,
+    columns: Columns,
     encoder: Encoder,
     groups: usize,
 }
@@ -40,7 +40,7 @@ impl BlockWriter {
         let writer = ArrowWriter::try_new(buffer, Arc::new(without_views(schema)), Some(properties.clone()))?;
         let encoder = Encoder::new(Arc::new(properties), config.page_rows_max, config.zstd_level)?;
         let (file, columns) = writer.into_serialized_writer()?;
-        Ok(Self { file, columns, encoder, groups: 0 })
+        Ok(Self { file, columns: Columns::new(columns), encoder, groups: 0 })
     }
 
     /// Writes a batch of the schema as a row group.

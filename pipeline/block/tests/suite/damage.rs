@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 use vivace_block::schema::{self, AttributeScope};
@@ -128,6 +128,85 @@ async fn damage_where_no_query_reads_is_found() {
         let error = check(bytes).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     }
+}
+
+/// Where a page of any column ends, and what it is of.
+fn page_ends() -> Vec<(usize, String)> {
+    let metadata = ParquetMetaDataReader::new()
+        .with_page_index_policy(PageIndexPolicy::Required)
+        .parse_and_finish(&Bytes::from_static(whole()))
+        .expect("the file is whole");
+    let indexes = metadata.page_index().expect("it has a page index");
+    let mut ends = Vec::new();
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        for (leaf, column) in group.columns().iter().enumerate() {
+            let index = indexes.offset_index(number, leaf).expect("of each column");
+            let name = column.column_path().string();
+            if column.dictionary_page_offset().is_some() {
+                ends.push((column.data_page_offset() as usize, format!("dictionary of {name}")));
+            }
+            for page in index.page_locations() {
+                let end = page.offset as usize + page.compressed_page_size as usize;
+                ends.push((end, format!("page of {name}")));
+            }
+        }
+    }
+    ends
+}
+
+/// What the audit reads of a block.
+async fn deep(bytes: Vec<u8>) -> Result<(), BlockError> {
+    let path = Path::from("damaged");
+    let (store, file_bytes) = stored(&path, bytes).await;
+    let store = store as Arc<dyn ObjectStore>;
+    let reader = BlockReader::new(store, ReaderConfig::default(), Metrics::default());
+    let block = reader.open(&path, file_bytes).await?;
+    for group in 0..block.row_groups() {
+        block.runs(group).await?;
+        block.all_columns(group, 0..block.rows(group)).await?;
+        block.check_unread(group).await?;
+    }
+    Ok(())
+}
+
+/// Checksums find what compression lets pass: ids, for instance, do not compress.
+#[tokio::test]
+async fn a_flipped_byte_in_any_page_is_found() {
+    deep(whole().to_vec()).await.unwrap();
+    let ends = page_ends();
+    for kind in ["page of trace_id", "page of span_id", "dictionary of name", "page of start_time", "list"] {
+        assert!(ends.iter().any(|(_, what)| what.contains(kind)), "{kind}: {ends:?}");
+    }
+    for (end, what) in ends {
+        let mut bytes = whole().to_vec();
+        bytes[end - 1] ^= 0x10;
+        let error = deep(bytes).await.expect_err(&what);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error:?}");
+        assert!(format!("{error:?}").contains("CRC checksum"), "{what}: {error:?}");
+    }
+}
+
+/// A page of ids that was served as data when it had no checksum.
+#[tokio::test]
+async fn flipped_ids_are_not_served() {
+    let (end, _) = page_ends().into_iter().find(|(_, what)| what == "page of span_id").unwrap();
+    let mut bytes = whole().to_vec();
+    bytes[end - 1] ^= 0x10;
+    let path = Path::from("damaged");
+    let (store, file_bytes) = stored(&path, bytes).await;
+    let store = store as Arc<dyn ObjectStore>;
+    let reader = BlockReader::new(store, ReaderConfig::default(), Metrics::default());
+    let mut damaged = 0;
+    for number in 1..=41 {
+        match reader.trace(&path, file_bytes, &trace_id(number)).await {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+                damaged += 1;
+            }
+        }
+    }
+    assert!(damaged > 0, "one trace at least has rows in the page");
 }
 
 proptest! {

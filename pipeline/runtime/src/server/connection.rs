@@ -25,6 +25,7 @@ use super::activity::Activity;
 use super::body::{AnswerBody, RequestBody, Running};
 use super::metrics::ConnectionMetrics;
 use super::options::{ServerOptions, Timeouts};
+use crate::panics::catch_panics;
 
 /// The golden ratio's fraction: its multiples spread evenly over [0, 1), however many there are.
 const GOLDEN: f64 = 0.618_033_988_749_895;

@@ -1,6 +1,7 @@
 //! A partition with blocks, and compactors that work on it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -24,7 +25,9 @@ use vivace_model::{BlockId, ByteSize, Clock, Offset, OffsetRange, Partition, Spr
 use vivace_runtime::Readiness;
 
 use crate::testing::{days, spans};
-use crate::{Compactor, CompactorError, Config, Environment, Metrics, Random, Retention, SetAside};
+use crate::{
+    Compactor, CompactorError, Config, Environment, Metrics, Random, Retention, SetAside, StoreClock,
+};
 
 /// The year 2100, so that files made now, by the machine's clock, are old.
 const EPOCH: UnixNanos = UnixNanos::from_secs(4_102_444_800);
@@ -32,11 +35,16 @@ const PARTITION: Partition = Partition(0);
 
 /// A time of day that goes with tokio's paused time.
 #[derive(Debug)]
-struct SimulatedClock(Instant);
+struct SimulatedClock {
+    started: Instant,
+    /// How far it has jumped.
+    ahead: AtomicU64,
+}
 
 impl Clock for SimulatedClock {
     fn now(&self) -> UnixNanos {
-        UnixNanos(EPOCH.0 + u64::try_from(self.0.elapsed().as_nanos()).unwrap())
+        let passed = u64::try_from(self.started.elapsed().as_nanos()).unwrap();
+        UnixNanos(EPOCH.0 + passed + self.ahead.load(Ordering::SeqCst))
     }
 }
 
@@ -45,8 +53,9 @@ pub(super) struct Fixture {
     pub(super) retention: Retention,
     pub(super) store: FaultyStore,
     pub(super) metrics: Metrics,
+    pub(super) store_clock: StoreClock,
     log: Arc<MemoryLog>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<SimulatedClock>,
     random: Random,
     topics: TopicsConfig,
     shutdown: CancellationToken,
@@ -61,8 +70,8 @@ pub(super) fn paused<T>(work: impl Future<Output = T>) -> T {
 
 impl Fixture {
     pub(super) async fn new(seed: u64) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock(Instant::now()));
-        let log = MemoryLog::with_clock(seed, Arc::clone(&clock));
+        let clock = Arc::new(SimulatedClock { started: Instant::now(), ahead: AtomicU64::new(0) });
+        let log = MemoryLog::with_clock(seed, Arc::<SimulatedClock>::clone(&clock));
         let topics = TopicsConfig { partitions: 1, ..TopicsConfig::default() };
         for spec in topics.specs() {
             log.ensure_topic(&spec).await.unwrap();
@@ -81,6 +90,7 @@ impl Fixture {
             retention: Retention::default(),
             store: FaultyStore::new(seed, Faults::NONE),
             metrics: Metrics::default(),
+            store_clock: StoreClock::Ours,
             log,
             clock,
             random: Random::seeded(seed),
@@ -100,7 +110,8 @@ impl Fixture {
         let environment = Environment {
             log: Arc::<MemoryLog>::clone(&self.log),
             store: Arc::new(self.store.clone()),
-            clock: Arc::clone(&self.clock),
+            store_clock: self.store_clock,
+            clock: Arc::<SimulatedClock>::clone(&self.clock),
             // Drawn anew each time: two proposals of one name would be one.
             random: Arc::new(Random::seeded(u64::from_le_bytes(self.random.bytes()))),
             memory: vivace_memory::Governor::unlimited(),
@@ -132,7 +143,7 @@ impl Fixture {
 
     fn chain(&self) -> Chain {
         let store = Arc::clone(self.store.inner());
-        Chain::new(store, &self.topics.spans, PARTITION, Arc::clone(&self.clock))
+        Chain::new(store, &self.topics.spans, PARTITION, Arc::<SimulatedClock>::clone(&self.clock))
     }
 
     pub(super) async fn state(&self) -> PartitionState {
@@ -262,6 +273,27 @@ impl Fixture {
         check.check_state(&self.state().await).unwrap();
         let files = self.files().await;
         assert!(self.live_files().await.iter().all(|file| files.contains(file)));
+    }
+
+    fn entry_path(&self, sequence: u64) -> Path {
+        Path::from(format!("ledger/{}/{PARTITION}/{sequence:020}.json", self.topics.spans))
+    }
+
+    /// Overwrites an entry; gives what it was.
+    pub(super) async fn break_entry(&self, sequence: u64) -> bytes::Bytes {
+        let path = self.entry_path(sequence);
+        let good = self.store.inner().get(&path).await.unwrap().bytes().await.unwrap();
+        self.store.inner().put(&path, "{\"version\":1,".into()).await.unwrap();
+        good
+    }
+
+    pub(super) async fn mend_entry(&self, sequence: u64, good: bytes::Bytes) {
+        self.store.inner().put(&self.entry_path(sequence), good.into()).await.unwrap();
+    }
+
+    /// Sets the clock, and nothing else, forward or back.
+    pub(super) fn jump(&self, days_ahead: u64) {
+        self.clock.ahead.store(u64::try_from(days(days_ahead).as_nanos()).unwrap(), Ordering::SeqCst);
     }
 
     /// Lets time pass.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use object_store::ObjectStoreExt;
 use vivace_ledger::block_path;
+use vivace_ledger::faults::Faults;
 use vivace_model::{BlockId, TenantId, UnixNanos};
 
 use super::fixture::{Fixture, paused};
-use crate::Retention;
 use crate::testing::days;
+use crate::{Retention, StoreClock};
 
 /// Blocks that are too old are gone from the ledger, and later from the store.
 #[test]
@@ -100,6 +101,81 @@ fn unknown_chains_protect_everything() {
         fixture.start("a");
         fixture.pass_days(4).await;
         assert!(fixture.files().await.contains(&old));
+        fixture.stop().await;
+    });
+}
+
+/// A clock that jumps ahead deletes nothing: not while the compactor runs, nor when it starts so. When the clock is right
+/// again, work goes on.
+#[test]
+fn a_clock_that_jumps_ahead_stops_all_deletion() {
+    paused(async {
+        let mut fixture = Fixture::new(5).await;
+        fixture.retention = Retention { keep: Some(days(3)), ..Retention::default() };
+        fixture.ingest(5).await;
+        fixture.start("a");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let (spans, files) = (fixture.spans().await, fixture.files().await);
+        assert_eq!((spans.len(), fixture.metrics.clock_suspect.get()), (10, 0));
+        fixture.jump(400);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(fixture.metrics.clock_suspect.get(), 1);
+        assert_eq!((fixture.spans().await, fixture.files().await), (spans.clone(), files.clone()));
+        fixture.stop().await;
+        fixture.start("b");
+        fixture.pass_days(1).await;
+        assert_eq!((fixture.spans().await, fixture.files().await), (spans.clone(), files));
+        assert_eq!(fixture.metrics.clock_suspect.get(), 1);
+        fixture.jump(0);
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        assert_eq!(fixture.metrics.clock_suspect.get(), 0);
+        assert_eq!(fixture.spans().await, spans);
+        assert_eq!(fixture.files().await, fixture.live_files().await, "replaced files are deleted again");
+        fixture.pass_days(3).await;
+        assert_eq!(fixture.spans().await, [], "and old traces expire");
+        fixture.stop().await;
+        fixture.check().await;
+    });
+}
+
+/// A store elsewhere tells the time; an operator decides.
+#[test]
+fn a_clock_ahead_of_the_stores_waits_for_an_operator() {
+    paused(async {
+        let mut fixture = Fixture::new(6).await;
+        fixture.retention = Retention { keep: Some(days(3)), ..Retention::default() };
+        // The machine's time, which is long before that of the compactor.
+        fixture.store_clock = StoreClock::Own;
+        fixture.ingest(2).await;
+        fixture.start("a");
+        fixture.pass_days(5).await;
+        assert_eq!((fixture.spans().await.len(), fixture.metrics.clock_suspect.get()), (4, 1));
+        fixture.stop().await;
+        fixture.config.clock_trusted = true;
+        fixture.start("b");
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        assert_eq!((fixture.spans().await.len(), fixture.metrics.clock_suspect.get()), (0, 0));
+        assert_eq!(fixture.files().await, []);
+        fixture.stop().await;
+        fixture.check().await;
+    });
+}
+
+/// Without the store nobody knows whether the clock is right.
+#[test]
+fn nothing_is_deleted_while_the_store_does_not_tell_the_time() {
+    paused(async {
+        let mut fixture = Fixture::new(7).await;
+        fixture.retention = Retention { keep: Some(days(3)), ..Retention::default() };
+        fixture.ingest(2).await;
+        fixture.pass_days(5).await;
+        fixture.store.set_faults(Faults { error_before: 1.0, ..Faults::NONE });
+        fixture.start("a");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(fixture.spans().await.len(), 4);
+        fixture.store.set_faults(Faults::NONE);
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        assert_eq!(fixture.spans().await, []);
         fixture.stop().await;
     });
 }

@@ -11,13 +11,14 @@ use vivace_traceql::ast::Literal;
 use vivace_traceql::{Finished, Grid, Series};
 
 use super::{any_value, chunks, hex, search_metrics, text};
+use crate::damage::{self, Damaged};
 use crate::search::FoundSeriesSet;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// Series over time.
 pub(crate) fn range_response(found: FoundSeriesSet) -> QueryRangeResponse {
-    let (status, message) = status(&found.finished);
+    let (status, message) = status(&found.finished, &found.damaged);
     QueryRangeResponse {
         series: found.finished.series.into_iter().map(|series| time_series(&found.grid, series)).collect(),
         metrics: Some(search_metrics(&found.totals)),
@@ -35,7 +36,7 @@ pub(crate) fn split_range(response: QueryRangeResponse) -> Vec<QueryRangeRespons
 
 /// One value of each series.
 pub(crate) fn instant_response(found: FoundSeriesSet) -> QueryInstantResponse {
-    let (status, message) = status(&found.finished);
+    let (status, message) = status(&found.finished, &found.damaged);
     let series = found.finished.series.into_iter().filter_map(|series| {
         let value = series.samples.iter().copied().find(|sample| !sample.is_nan())?;
         Some(InstantSeries { labels: labels(series.labels), value })
@@ -48,12 +49,12 @@ pub(crate) fn instant_response(found: FoundSeriesSet) -> QueryInstantResponse {
     }
 }
 
-fn status(finished: &Finished) -> (i32, String) {
-    if finished.truncated {
-        let message = "there are more series than the limit; some of them are missing";
-        return (PartialStatus::Partial.into(), message.to_owned());
-    }
-    (PartialStatus::Complete.into(), String::new())
+fn status(finished: &Finished, damaged: &[Arc<Damaged>]) -> (i32, String) {
+    let limit = "there are more series than the limit; some of them are missing";
+    let truncated = finished.truncated.then(|| limit.to_owned());
+    let reasons: Vec<_> = truncated.into_iter().chain(damage::message(damaged)).collect();
+    let status = if reasons.is_empty() { PartialStatus::Complete } else { PartialStatus::Partial };
+    (status.into(), reasons.join("; "))
 }
 
 fn time_series(grid: &Grid, series: Series) -> TimeSeries {

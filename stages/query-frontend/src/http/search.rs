@@ -16,7 +16,7 @@ use crate::QueryError;
 use crate::answers::{
     instant_response, names_v1, names_v2, range_response, search_response, values_v1, values_v2,
 };
-use crate::compute::compute;
+use crate::damage::{self, DAMAGED_BLOCKS};
 use crate::frontend::Inner;
 use crate::json::WriteJson;
 use crate::request::{
@@ -56,7 +56,9 @@ pub(super) async fn traces(
         range: params.range_or_since(inner.searcher.clock.now())?,
     };
     let found = inner.search(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), move || search_response(found), &inner).await
+    let damaged = damage::header(&found.damaged);
+    let answer = answer(Format::of(&headers), move || search_response(found), &inner).await?;
+    Ok(without(answer, damaged))
 }
 
 fn search_query(params: &Params) -> Result<String, QueryError> {
@@ -86,7 +88,9 @@ pub(super) async fn range(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, false)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::of(&headers), move || range_response(found), &inner).await
+    let damaged = damage::header(&found.damaged);
+    let answer = answer(Format::of(&headers), move || range_response(found), &inner).await?;
+    Ok(without(answer, damaged))
 }
 
 /// `/api/metrics/query`.
@@ -98,7 +102,9 @@ pub(super) async fn instant(
     let tenants = inner.tenancy.tenants(&headers)?;
     let request = series_request(&inner, &Params::of(&uri)?, true)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
-    answer(Format::Json, move || instant_response(found), &inner).await
+    let damaged = damage::header(&found.damaged);
+    let answer = answer(Format::Json, move || instant_response(found), &inner).await?;
+    Ok(without(answer, damaged))
 }
 
 fn series_request(inner: &Inner, params: &Params, instant: bool) -> Result<SeriesRequest, QueryError> {
@@ -147,9 +153,9 @@ async fn tag_names<M: Message + WriteJson + 'static>(
         limit: params.number("limit")?.unwrap_or(0),
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
-    let truncated = found.tags.truncated;
+    let (truncated, damaged) = (found.tags.truncated, damage::header(&found.damaged));
     let answer = answer(Format::of(headers), move || told(&request, found), inner).await?;
-    Ok(marked(answer, truncated))
+    Ok(without(marked(answer, truncated), damaged))
 }
 
 /// `/api/search/tag/{tag}/values`.
@@ -195,9 +201,9 @@ async fn tag_values<M: Message + WriteJson + 'static>(
         limit: params.number("limit")?.unwrap_or(0),
     };
     let found = inner.tag_values(tenants, &request, Reports::none()).await?;
-    let truncated = found.tags.truncated;
+    let (truncated, damaged) = (found.tags.truncated, damage::header(&found.damaged));
     let answer = answer(Format::of(headers), move || told(found), inner).await?;
-    Ok(marked(answer, truncated))
+    Ok(without(marked(answer, truncated), damaged))
 }
 
 /// The tag in the rest of a path, decoded once: some clients encode it twice.
@@ -211,6 +217,12 @@ fn marked(mut response: Response, truncated: bool) -> Response {
     if truncated {
         response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
     }
+    response
+}
+
+/// Names the files that the answer lacks.
+fn without(mut response: Response, damaged: Option<HeaderValue>) -> Response {
+    response.headers_mut().extend(damaged.map(|damaged| (DAMAGED_BLOCKS, damaged)));
     response
 }
 

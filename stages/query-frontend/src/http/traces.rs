@@ -17,6 +17,7 @@ use super::not_found;
 use super::params::Params;
 use crate::budget::Held;
 use crate::compute::compute;
+use crate::damage::{self, DAMAGED_BLOCKS};
 use crate::frontend::Inner;
 use crate::plan::Question;
 use crate::trace_by_id::Found;
@@ -43,6 +44,12 @@ pub(super) async fn v1(
     let found = find(&inner, &id, &uri, &headers).await?;
     if let Some(message) = found.truncated {
         return Err(QueryError::TooLarge(message));
+    }
+    if found.spans == 0
+        && let Some(message) = damage::message(&found.damaged)
+    {
+        // It may be in there: "not found" would be wrong.
+        return Err(QueryError::Damaged(message));
     }
     let described = description(&inner, &found);
     let mut response = if found.spans == 0 {
@@ -76,12 +83,13 @@ pub(super) async fn v2(
         let id: TraceId = id.parse().map_err(|error| QueryError::Invalid(format!("{error}")))?;
         found = filtered(found, filter, id, budget).await?;
     }
-    let status = if found.truncated.is_some() { PartialStatus::Partial } else { PartialStatus::Complete };
+    let reasons: Vec<_> = found.truncated.into_iter().chain(damage::message(&found.damaged)).collect();
+    let status = if reasons.is_empty() { PartialStatus::Complete } else { PartialStatus::Partial };
     let answer = TraceByIdResponse {
         trace: Some(Trace { resource_spans: found.trace.resource_spans }),
         metrics: Some(TraceByIdMetrics { inspected_bytes: found.metrics.bytes_read }),
         status: status.into(),
-        message: found.truncated.unwrap_or_default(),
+        message: reasons.join("; "),
     };
     let mut response = match Format::of(&headers) {
         Format::Protobuf => protobuf(answer, found.spans, found.held).await?,
@@ -153,6 +161,7 @@ fn description(inner: &Inner, found: &Found) -> HeaderMap {
     headers.insert(BLOCKS_INSPECTED, found.metrics.blocks_inspected.into());
     headers.insert(BLOCKS_SKIPPED, found.metrics.blocks_skipped.into());
     headers.insert(BYTES_READ, found.metrics.bytes_read.into());
+    headers.extend(damage::header(&found.damaged).map(|damaged| (DAMAGED_BLOCKS, damaged)));
     headers
 }
 

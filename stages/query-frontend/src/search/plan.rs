@@ -139,21 +139,25 @@ pub(crate) fn find_jobs(
     asked: &Asked,
     shard: usize,
     tenant: &TenantId,
-    state: &PartitionState,
+    planned: &Planned,
     config: &Config,
 ) -> Vec<PlannedJob> {
     let job =
         |blocks: Vec<Arc<BlockMeta>>, recent| PlannedJob { shard, purpose: Purpose::Find, blocks, recent };
+    let blocks_of = |window: &Window| {
+        let blocks = blocks_of(window, tenant, &planned.state, config).into_iter();
+        blocks.filter(|block| planned.reads(block))
+    };
     if asked.whole {
         let window = asked.blocks.widened(config.trace_slack);
-        return vec![job(blocks_of(&window, tenant, state, config), true)];
+        return vec![job(blocks_of(&window).collect(), true)];
     }
     let mut jobs = vec![job(Vec::new(), true)];
     // The newest traces are most often in the newest block.
     let newest = matches!(asked.search.kind, Some(Kind::Traces(_)));
     let mut group = Vec::new();
     let mut rows = 0_u64;
-    for block in blocks_of(&asked.blocks, tenant, state, config) {
+    for block in blocks_of(&asked.blocks) {
         let first = newest && jobs.len() == 1;
         let full = first || rows.saturating_add(block.rows) > config.job_rows_max;
         if !group.is_empty() && (full || group.len() == config.job_blocks_max) {
@@ -194,12 +198,13 @@ pub(crate) fn summaries_job(
     shard: usize,
     traces: &[([u8; 16], Range<UnixNanos>)],
     tenant: &TenantId,
-    state: &PartitionState,
+    planned: &Planned,
 ) -> PlannedJob {
     let start = traces.iter().map(|(_, range)| range.start).min().unwrap_or_default();
     let end = traces.iter().map(|(_, range)| range.end).max().unwrap_or_default();
     let near = |block: &&Arc<BlockMeta>| traces.iter().any(|(_, range)| block.overlaps(range));
-    let blocks = state.blocks(tenant, Some(start..end)).filter(near).cloned().collect();
+    let blocks = planned.state.blocks(tenant, Some(start..end));
+    let blocks = blocks.filter(near).filter(|block| planned.reads(block)).cloned().collect();
     let mut ids: Vec<_> = traces.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     PlannedJob { shard, purpose: Purpose::Summaries(ids.into()), blocks, recent: true }

@@ -4,13 +4,14 @@
 //! Guarantee: all answers of a partition that were not taken back go by one state of its ledger.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use vivace_model::{TenantId, UnixNanos};
+use vivace_model::{Partition, TenantId, UnixNanos};
 use vivace_proto::internal::SearchJobMetrics;
 use vivace_proto::internal::search_job_part::Found;
 
@@ -18,7 +19,8 @@ use super::plan::{Asked, PlannedJob, Purpose, find_jobs};
 use super::{Searcher, Totals};
 use crate::QueryError;
 use crate::budget::Held;
-use crate::dispatch::{JobFailure, SearchAnswer};
+use crate::damage::Damaged;
+use crate::dispatch::{JobFailure, SearchAnswer, UnreadableBlock};
 use crate::replan::Planned;
 
 /// What happened.
@@ -46,11 +48,14 @@ pub(crate) struct Run<'a> {
     slots: usize,
     /// Those that run now.
     busy: usize,
+    /// Partitions that are left out.
+    refused: Vec<Arc<Damaged>>,
 }
 
 /// A partition of a tenant.
 struct Shard {
     tenant: TenantId,
+    partition: Partition,
     /// None while its state is read anew.
     planned: Option<Planned>,
     /// Stops its jobs; another one whenever it is planned anew.
@@ -61,6 +66,13 @@ struct Shard {
     totals: Totals,
 }
 
+/// Why a shard is planned anew.
+enum Outdated {
+    View(String),
+    /// The store does not have a block that it should.
+    Block(UnreadableBlock),
+}
+
 enum Ended {
     Job(JobEnd),
     Planned(usize, Box<Result<Planned, QueryError>>),
@@ -69,9 +81,7 @@ enum Ended {
 struct JobEnd {
     number: u64,
     generation: u64,
-    shard: usize,
-    purpose: Purpose,
-    reads_blocks: bool,
+    job: PlannedJob,
     /// None if it was stopped.
     result: Option<Result<SearchAnswer, JobFailure>>,
 }
@@ -96,11 +106,20 @@ impl<'a> Run<'a> {
             jobs_begun: 0,
             slots,
             busy: 0,
+            refused: Vec::new(),
         };
+        let mut states = Vec::new();
+        for state in view.partitions() {
+            match searcher.views.refused(state.partition()) {
+                None => states.push(state),
+                Some(error) => run.refused.push(searcher.damage.exclude_partition(state.partition(), error)?),
+            }
+        }
         for tenant in &asked.tenants {
-            for state in view.partitions() {
+            for &state in &states {
                 run.shards.push(Shard {
                     tenant: tenant.clone(),
+                    partition: state.partition(),
                     planned: None,
                     stop: CancellationToken::new(),
                     generation: 0,
@@ -115,6 +134,11 @@ impl<'a> Run<'a> {
 
     pub(crate) const fn shards(&self) -> usize {
         self.shards.len()
+    }
+
+    /// The tenant and the partition that a shard is.
+    pub(crate) fn place(&self, shard: usize) -> (&TenantId, Partition) {
+        (&self.shards[shard].tenant, self.shards[shard].partition)
     }
 
     /// The tenant and the state that a shard is asked by; no state while it is read anew.
@@ -180,7 +204,7 @@ impl<'a> Run<'a> {
 
     fn plan(&mut self, shard: usize, planned: Planned) -> Result<(), QueryError> {
         let Shard { tenant, totals, .. } = &mut self.shards[shard];
-        let jobs = find_jobs(self.asked, shard, tenant, &planned.state, &self.searcher.config);
+        let jobs = find_jobs(self.asked, shard, tenant, &planned, &self.searcher.config);
         let blocks = || jobs.iter().flat_map(|job| &job.blocks);
         totals.blocks = blocks().count() as u64;
         totals.block_bytes = blocks().map(|block| block.bytes).sum();
@@ -188,12 +212,16 @@ impl<'a> Run<'a> {
         totals.jobs_completed = 0;
         self.shards[shard].planned = Some(planned);
         self.searcher.check(&self.totals())?;
-        // Jobs added by hand stay in front.
+        self.enqueue(jobs);
+        Ok(())
+    }
+
+    /// Jobs that look for something wait in their order; those added by hand stay in front.
+    fn enqueue(&mut self, jobs: Vec<PlannedJob>) {
         let added = self.waiting.iter().filter(|job| !job.finds()).count();
         let mut all: Vec<_> = self.waiting.drain(added..).chain(jobs).collect();
         all.sort_by_key(|job| std::cmp::Reverse(job.newest()));
         self.waiting.extend(all);
-        Ok(())
     }
 
     fn start(&mut self, wanted: impl Fn(UnixNanos) -> bool) {
@@ -219,19 +247,18 @@ impl<'a> Run<'a> {
             if job.finds() {
                 self.reading.insert(number, job.newest());
             }
-            let reads_blocks = job.reads_blocks();
-            self.busy += usize::from(reads_blocks);
+            self.busy += usize::from(job.reads_blocks());
             let run = async move {
                 let result = stop.run_until_cancelled(searcher.answer(&job, message)).await;
-                let (shard, purpose) = (job.shard, job.purpose);
-                Ended::Job(JobEnd { number, generation, shard, purpose, reads_blocks, result })
+                Ended::Job(JobEnd { number, generation, job, result })
             };
             self.running.push(run.boxed());
         }
     }
 
     fn ended(&mut self, end: JobEnd) -> Result<Option<Step>, QueryError> {
-        let JobEnd { number, generation, shard, purpose, reads_blocks, result } = end;
+        let JobEnd { number, generation, job, result } = end;
+        let (shard, reads_blocks) = (job.shard, job.reads_blocks());
         self.reading.remove(&number);
         self.busy -= usize::from(reads_blocks);
         let Some(result) = result.filter(|_| generation == self.shards[shard].generation) else {
@@ -240,24 +267,58 @@ impl<'a> Run<'a> {
         match result {
             Ok(answer) => {
                 self.slots += usize::from(reads_blocks);
-                self.shards[shard].totals.count(&answer.metrics, purpose == Purpose::Find);
-                Ok(Some(Step::Found { shard, purpose, found: answer.found, held: answer.held }))
+                self.shards[shard].totals.count(&answer.metrics, job.finds());
+                let SearchAnswer { found, held, .. } = answer;
+                Ok(Some(Step::Found { shard, purpose: job.purpose, found, held }))
             }
             Err(JobFailure::Query(error)) => Err(told(error)),
-            Err(JobFailure::Stale(message)) => {
-                self.clear(shard);
-                let searcher = self.searcher;
-                if let Some(planned) = self.shards[shard].planned.take() {
-                    let anew = async move {
-                        let views = &searcher.views;
-                        let planned = planned.anew(views, &searcher.dispatcher.metrics, message).await;
-                        Ended::Planned(shard, Box::new(planned))
-                    };
-                    self.running.push(anew.boxed());
-                }
-                Ok(Some(Step::Dropped { shard }))
+            Err(JobFailure::Stale(message)) => Ok(Some(self.replan(shard, Outdated::View(message)))),
+            Err(JobFailure::Block(block)) if block.missing => {
+                Ok(Some(self.replan(shard, Outdated::Block(block))))
             }
+            Err(JobFailure::Block(block)) => self.leave_out(job, &block).map(|()| None),
         }
+    }
+
+    /// Asks a shard anew, by its newest state.
+    fn replan(&mut self, shard: usize, outdated: Outdated) -> Step {
+        self.clear(shard);
+        let searcher = self.searcher;
+        if let Some(planned) = self.shards[shard].planned.take() {
+            let anew = async move {
+                let (views, metrics) = (&searcher.views, &searcher.dispatcher.metrics);
+                let planned = match outdated {
+                    Outdated::View(message) => planned.anew(views, metrics, message).await,
+                    Outdated::Block(block) => planned.without(views, metrics, &searcher.damage, block).await,
+                };
+                Ended::Planned(shard, Box::new(planned))
+            };
+            self.running.push(anew.boxed());
+        }
+        Step::Dropped { shard }
+    }
+
+    /// Runs a job again without a block that is damaged. What others found stays: the state is the same.
+    fn leave_out(&mut self, job: PlannedJob, block: &UnreadableBlock) -> Result<(), QueryError> {
+        let Some(planned) = &mut self.shards[job.shard].planned else { return Ok(()) };
+        self.searcher.damage.exclude(block, &planned.state, &mut planned.damaged)?;
+        let blocks = job.blocks.into_iter().filter(|block| planned.reads(block)).collect();
+        let job = PlannedJob { blocks, ..job };
+        if job.finds() {
+            self.enqueue(vec![job])
+        } else {
+            self.add(job)
+        }
+        Ok(())
+    }
+
+    /// Blocks and partitions that could not be read, so that what they hold is missing.
+    pub(crate) fn damaged(&self) -> Vec<Arc<Damaged>> {
+        let mut damaged = self.refused.clone();
+        for shard in self.shards.iter().filter_map(|shard| shard.planned.as_ref()) {
+            damaged.extend(shard.damaged.iter().cloned());
+        }
+        damaged
     }
 
     /// Stops a shard's jobs.

@@ -14,6 +14,7 @@ use super::{Reports, Searcher, Totals};
 use crate::QueryError;
 use crate::budget::Held;
 use crate::compute::compute;
+use crate::damage::Damaged;
 use crate::request::SeriesAsked;
 
 /// Series of a query.
@@ -23,6 +24,7 @@ pub(crate) struct FoundSeriesSet {
     /// In a report, nothing: a series that was told once stays on the screen, and it may not be among the final ones.
     pub(crate) finished: Finished,
     pub(crate) totals: Totals,
+    pub(crate) damaged: Vec<Arc<Damaged>>,
     /// Of the series.
     pub(crate) _memory: Option<Arc<Permit>>,
 }
@@ -58,8 +60,8 @@ impl Searcher {
             let step = tokio::select! {
                 biased;
                 () = reports.due() => {
-                    let report = FoundSeriesSet { grid: *grid, finished: Finished::default(), totals: run.totals(), _memory: None };
-                    reports.send(report).await;
+                    let (finished, totals, damaged) = (Finished::default(), run.totals(), run.damaged());
+                    reports.send(FoundSeriesSet { grid: *grid, finished, totals, damaged, _memory: None }).await;
                     continue;
                 }
                 step = run.next(|_| true) => step?,
@@ -75,7 +77,7 @@ impl Searcher {
                 None => break,
             }
         }
-        let totals = run.totals();
+        let (totals, damaged) = (run.totals(), run.damaged());
         memory.grow(merger.finished_bytes())?;
         let finish = move || {
             let finished = merger.finish().map_err(QueryError::of_evaluation);
@@ -83,7 +85,7 @@ impl Searcher {
             Ok((finished?, memory))
         };
         let (finished, memory) = compute(finish).await?;
-        Ok(FoundSeriesSet { grid: *grid, finished, totals, _memory: Some(Arc::new(memory)) })
+        Ok(FoundSeriesSet { grid: *grid, finished, totals, damaged, _memory: Some(Arc::new(memory)) })
     }
 }
 

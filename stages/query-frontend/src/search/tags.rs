@@ -1,5 +1,7 @@
 //! Finds names and values of attributes.
 
+use std::sync::Arc;
+
 use vivace_memory::Part;
 use vivace_proto::internal::FoundTags;
 use vivace_proto::internal::search_job_part::Found;
@@ -7,15 +9,16 @@ use vivace_traceql::TagsMerger;
 
 use super::plan::Asked;
 use super::run::{Run, Step};
-use super::series::told;
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
+use crate::damage::Damaged;
 
 /// Names or values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FoundTagsSet {
     pub(crate) tags: FoundTags,
     pub(crate) totals: Totals,
+    pub(crate) damaged: Vec<Arc<Damaged>>,
 }
 
 impl Searcher {
@@ -34,7 +37,8 @@ impl Searcher {
             let step = tokio::select! {
                 biased;
                 () = reports.due() => {
-                    reports.send(FoundTagsSet { tags: merger.best(), totals: run.totals() }).await;
+                    let (tags, totals, damaged) = (merger.best(), run.totals(), run.damaged());
+                    reports.send(FoundTagsSet { tags, totals, damaged }).await;
                     continue;
                 }
                 step = run.next(|_| true) => step?,
@@ -48,10 +52,10 @@ impl Searcher {
                 let Found::Tags(tags) = found else {
                     return Err(QueryError::unexpected_answer());
                 };
-                merger.add(tags).map_err(told)?;
+                merger.add(tags).map_err(QueryError::of_evaluation)?;
                 memory.resize(merger.bytes())?;
             }
         }
-        Ok(FoundTagsSet { tags: merger.finish(), totals: run.totals() })
+        Ok(FoundTagsSet { tags: merger.finish(), totals: run.totals(), damaged: run.damaged() })
     }
 }

@@ -1,22 +1,28 @@
 //! Finds the newest traces, no more than asked for, and knows when no newer one can come.
 //! Owns: which traces are certain. Does not own: putting together what jobs tell of one trace (vivace-traceql).
 //!
+//! A trace may be in several partitions (`places`): it is one result nevertheless.
+//!
 //! A trace begins no later than any piece of it that was seen. So what jobs tell first is where a trace begins at the latest; for those
 //! that would be told, all other pieces are asked too. Then a trace is certain if no span that was not read yet starts as late.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use vivace_model::UnixNanos;
 use vivace_proto::internal::search_job_part::Found;
-use vivace_proto::internal::{FoundTrace, TraceSummary};
+use vivace_proto::internal::{FoundTrace, FoundTraces, TraceSummary};
 use vivace_traceql::{TracesMerger, merge_summary};
 
+use super::places::Places;
 use super::plan::{Asked, Purpose, summaries_job, widened};
 use super::run::{Run, Step};
 use super::{Reports, Searcher, Totals};
 use crate::QueryError;
+use crate::damage::Damaged;
 
 /// Traces kept of each shard beyond the limit: some that seemed newer may turn out to begin earlier.
 const SPARE_TRACES: usize = 256;
@@ -37,6 +43,7 @@ pub(crate) struct FoundTracesSet {
     /// Newest first. In a report, those that are certain and were not told before.
     pub(crate) traces: Vec<FoundTrace>,
     pub(crate) totals: Totals,
+    pub(crate) damaged: Vec<Arc<Damaged>>,
 }
 
 impl Searcher {
@@ -52,7 +59,8 @@ impl Searcher {
         // The newest block of each.
         let slots = asked.tenants.len() * view.partitions().len();
         let mut run = Run::new(self, asked, limit, slots)?;
-        let mut newest = Newest::new(asked.whole, run.shards(), limit, spans_max);
+        let places = Places::new(&run, &asked.tenants, &view, &self.views, self.config.partition_pruning);
+        let mut newest = Newest::new(asked.whole, run.shards(), places, limit, spans_max);
         let mut steps = 0;
         loop {
             let floor = newest.floor();
@@ -72,7 +80,8 @@ impl Searcher {
                     newest.look();
                     newest.complete(&mut run, self, unread);
                     let traces = newest.certain(unread);
-                    reports.send(FoundTracesSet { traces, totals: run.totals() }).await;
+                    let (totals, damaged) = (run.totals(), run.damaged());
+                    reports.send(FoundTracesSet { traces, totals, damaged }).await;
                     continue;
                 }
                 step = run.next(wanted) => step?,
@@ -89,7 +98,7 @@ impl Searcher {
                 newest.look();
             }
         }
-        Ok(FoundTracesSet { traces: newest.finish(), totals: run.totals() })
+        Ok(FoundTracesSet { traces: newest.finish(), totals: run.totals(), damaged: run.damaged() })
     }
 }
 
@@ -98,6 +107,7 @@ struct Newest {
     whole: bool,
     limit: usize,
     spans_max: usize,
+    places: Places,
     shards: Vec<ShardTraces>,
     /// The newest of all, newest first, `limit` at most.
     top: Vec<Candidate>,
@@ -115,14 +125,17 @@ struct ShardTraces {
     untold: Option<Order>,
 }
 
+/// A trace that may be told.
 #[derive(Clone, Debug)]
 struct Candidate {
-    shard: usize,
+    tenant: usize,
+    /// Where some of it was found.
+    shards: Vec<usize>,
     order: Order,
-    /// Whether all pieces of it were seen.
-    complete: bool,
     /// Where it was seen.
     seen: Range<UnixNanos>,
+    /// Whether all pieces of it were seen.
+    complete: bool,
 }
 
 impl ShardTraces {
@@ -138,10 +151,11 @@ impl ShardTraces {
 }
 
 impl Newest {
-    fn new(whole: bool, shards: usize, limit: u32, spans_max: u32) -> Self {
+    fn new(whole: bool, shards: usize, places: Places, limit: u32, spans_max: u32) -> Self {
         let spans_max = spans_max as usize;
         Self {
             whole,
+            places,
             limit: limit as usize,
             spans_max,
             shards: (0..shards).map(|_| ShardTraces::new(limit, spans_max)).collect(),
@@ -189,9 +203,19 @@ impl Newest {
     fn look(&mut self) {
         self.top.clear();
         let mut untold = Vec::new();
+        let mut known: HashMap<(usize, TraceKey), usize> = HashMap::new();
         for (number, shard) in self.shards.iter().enumerate() {
-            let whole = self.whole;
-            self.top.extend(shard.merger.best().map(|trace| candidate(number, shard, trace, whole)));
+            let tenant = self.places.tenant(number);
+            for trace in shard.merger.best() {
+                let found = candidate(tenant, number, shard, trace);
+                match known.entry((tenant, found.order.1)) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(self.top.len());
+                        self.top.push(found);
+                    }
+                    Entry::Occupied(entry) => self.top[*entry.get()].merge(found),
+                }
+            }
             if shard.merger.horizon().is_some() {
                 // It may have left out some, none of them newer than the last that it kept.
                 let last = shard.merger.best().last().map(order);
@@ -201,8 +225,34 @@ impl Newest {
         for (number, last) in untold {
             self.shards[number].untold = self.shards[number].untold.max(last);
         }
-        self.top.sort_by_key(|candidate| Reverse((candidate.order, Reverse(candidate.shard))));
-        self.top.truncate(self.limit);
+        let mut top = std::mem::take(&mut self.top);
+        top.iter_mut().for_each(|candidate| self.look_elsewhere(candidate));
+        top.sort_by_key(|candidate| Reverse((candidate.order, Reverse(candidate.tenant))));
+        top.truncate(self.limit);
+        self.top = top;
+    }
+
+    /// Takes in what is known of a trace where none of it matched.
+    fn look_elsewhere(&self, candidate: &mut Candidate) {
+        let id = candidate.order.1;
+        for shard in self.places.more(candidate.tenant, &id) {
+            if let Some(known) = self.shards[shard].summaries.get(&id).filter(|known| known.start > 0) {
+                candidate.order.0 = candidate.order.0.min(known.start);
+            }
+        }
+        candidate.complete = self.unasked(candidate).is_empty();
+    }
+
+    /// Shards of which it is not known what they hold of a trace.
+    fn unasked(&self, candidate: &Candidate) -> Vec<usize> {
+        let Candidate { tenant, shards, order: (_, id), .. } = candidate;
+        let mut all = self.places.more(*tenant, id);
+        all.extend(shards.iter().filter(|shard| !all.contains(shard)).copied().collect::<Vec<_>>());
+        all.retain(|shard| {
+            let seen = self.whole && shards.contains(shard);
+            !seen && !self.shards[*shard].summaries.contains_key(id)
+        });
+        all
     }
 
     /// The last of as many traces as asked for: what is older is not told.
@@ -220,16 +270,21 @@ impl Newest {
         // In order, so that a simulation repeats.
         let mut wanted: BTreeMap<usize, Vec<(TraceKey, Range<UnixNanos>)>> = BTreeMap::new();
         for candidate in &self.top {
-            let Candidate { shard, order: (start, id), complete, seen } = candidate;
+            let Candidate { order: (start, id), complete, seen, .. } = candidate;
             let certain = after.is_none_or(|after| *start > after.0);
-            if certain && !complete && self.shards[*shard].asked.insert(*id) {
-                wanted.entry(*shard).or_default().push((*id, widened(seen, slack)));
+            if !certain || *complete {
+                continue;
+            }
+            for shard in self.unasked(candidate) {
+                // While the state of a shard is read anew, it cannot be asked; afterwards it is.
+                if run.shard(shard).1.is_some() && self.shards[shard].asked.insert(*id) {
+                    wanted.entry(shard).or_default().push((*id, widened(seen, slack)));
+                }
             }
         }
         for (shard, traces) in wanted {
-            // While the state is read anew, the traces of before were dropped.
             if let (tenant, Some(planned)) = run.shard(shard) {
-                let job = summaries_job(shard, &traces, tenant, &planned.state);
+                let job = summaries_job(shard, &traces, tenant, planned);
                 run.add(job);
             }
         }
@@ -256,7 +311,7 @@ impl Newest {
         let certain: Vec<_> = self.top.iter().filter(certain).cloned().collect();
         let new: Vec<_> = certain
             .into_iter()
-            .filter(|candidate| self.told.insert((candidate.shard, candidate.order.1)))
+            .filter(|candidate| self.told.insert((candidate.tenant, candidate.order.1)))
             .collect();
         self.traces(&new)
     }
@@ -266,33 +321,64 @@ impl Newest {
     }
 
     fn traces(&self, candidates: &[Candidate]) -> Vec<FoundTrace> {
-        let place = |candidate: &Candidate| (candidate.shard, candidate.order.1);
+        let place = |candidate: &Candidate| (candidate.tenant, candidate.order.1);
         let places: HashMap<_, _> =
             candidates.iter().enumerate().map(|(index, candidate)| (place(candidate), index)).collect();
-        let mut traces = vec![FoundTrace::default(); candidates.len()];
+        let mut traces: Vec<Vec<FoundTrace>> = vec![Vec::new(); candidates.len()];
         for (number, shard) in self.shards.iter().enumerate() {
+            let tenant = self.places.tenant(number);
             for trace in shard.merger.best() {
-                let Some(index) = places.get(&(number, key(trace))) else { continue };
+                let Some(index) = places.get(&(tenant, key(trace))) else { continue };
                 let seen = trace.summary.clone().unwrap_or_default();
                 let known = shard.summaries.get(&key(trace)).filter(|known| known.start > 0);
                 let summary = Some(known.cloned().unwrap_or(seen));
-                traces[*index] = FoundTrace { summary, ..trace.clone() };
+                traces[*index].push(FoundTrace { summary, ..trace.clone() });
             }
         }
-        traces
+        candidates.iter().zip(traces).map(|(candidate, pieces)| self.together(candidate, pieces)).collect()
+    }
+
+    /// The pieces of a trace that match, as one, with what is known of it where none match.
+    fn together(&self, candidate: &Candidate, mut pieces: Vec<FoundTrace>) -> FoundTrace {
+        let id = candidate.order.1;
+        let mut trace = match pieces.len() {
+            1 => pieces.pop().unwrap_or_default(),
+            _ => {
+                let mut merger = TracesMerger::new(1, self.spans_max);
+                merger.add(FoundTraces { traces: pieces, more: false });
+                merger.finish().pop().unwrap_or_default()
+            }
+        };
+        let others = self.places.more(candidate.tenant, &id);
+        for shard in others.into_iter().filter(|shard| !candidate.shards.contains(shard)) {
+            if let Some(known) = self.shards[shard].summaries.get(&id) {
+                merge_summary(trace.summary.get_or_insert_default(), known.clone());
+            }
+        }
+        trace
     }
 }
 
-fn candidate(number: usize, shard: &ShardTraces, trace: &FoundTrace, whole: bool) -> Candidate {
+impl Candidate {
+    /// Takes in what another shard found of the same trace.
+    fn merge(&mut self, other: Self) {
+        self.shards.extend(other.shards);
+        self.order = self.order.min(other.order);
+        self.seen = self.seen.start.min(other.seen.start)..self.seen.end.max(other.seen.end);
+    }
+}
+
+fn candidate(tenant: usize, number: usize, shard: &ShardTraces, trace: &FoundTrace) -> Candidate {
     let id = key(trace);
     let known = shard.summaries.get(&id);
     let seen = trace.summary.as_ref().map_or((0, 0), |summary| (summary.start, summary.end));
     let start = known.filter(|known| known.start > 0).map_or(seen.0, |known| known.start.min(seen.0));
     Candidate {
-        shard: number,
+        tenant,
+        shards: vec![number],
         order: (start, id),
-        complete: whole || known.is_some(),
         seen: UnixNanos(seen.0)..UnixNanos(seen.1.max(seen.0).saturating_add(1)),
+        complete: false,
     }
 }
 

@@ -9,6 +9,9 @@ use super::{Options, Period};
 /// How long an answer may take.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);
 
+/// Names the files that an answer lacks.
+const DAMAGED_BLOCKS: &str = "x-vivace-damaged-blocks";
+
 /// A server's query API.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -54,6 +57,10 @@ impl Api {
         }
         let answer = request.send().await.with_context(|| format!("failed to reach {}", self.endpoint))?;
         let status = answer.status();
+        if let Some(files) = answer.headers().get(DAMAGED_BLOCKS) {
+            let files = String::from_utf8_lossy(files.as_bytes());
+            crate::complain(&format!("vivace: the answer is partial, these files are damaged: {files}"));
+        }
         let body = answer.bytes().await.context("the answer was cut off")?;
         if status != StatusCode::OK {
             let text = String::from_utf8_lossy(&body);
