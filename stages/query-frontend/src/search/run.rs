@@ -4,10 +4,12 @@
 //! Guarantee: all answers of a partition that were not taken back go by one state of its ledger.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use vivace_model::{TenantId, UnixNanos};
@@ -41,6 +43,8 @@ pub(crate) struct Run<'a> {
     /// Until when the jobs that look for something and run now can find spans.
     reading: HashMap<u64, UnixNanos>,
     jobs_begun: u64,
+    /// For questions to queriers at the same time: a job of several blocks asks several.
+    turns: Arc<Semaphore>,
     /// Jobs that look into blocks at the same time. It grows with every answer of one, so that a search that is soon done
     /// reads little in vain.
     slots: usize,
@@ -94,6 +98,7 @@ impl<'a> Run<'a> {
             running: FuturesUnordered::new(),
             reading: HashMap::new(),
             jobs_begun: 0,
+            turns: Arc::new(Semaphore::new(searcher.config.query_jobs_max.min(Semaphore::MAX_PERMITS))),
             slots,
             busy: 0,
         };
@@ -151,8 +156,9 @@ impl<'a> Run<'a> {
     /// Until when spans can start that were not read yet; none if all were.
     pub(crate) fn unread(&self) -> Option<UnixNanos> {
         let replanned = self.shards.iter().any(|shard| shard.planned.is_none());
-        let waiting = self.waiting.iter().filter(|job| job.finds()).map(PlannedJob::newest);
-        let all = waiting.chain(self.reading.values().copied());
+        // They are sorted.
+        let waiting = self.waiting.iter().find(|job| job.finds()).map(PlannedJob::newest);
+        let all = waiting.into_iter().chain(self.reading.values().copied());
         all.chain(replanned.then_some(UnixNanos(u64::MAX))).max()
     }
 
@@ -215,6 +221,7 @@ impl<'a> Run<'a> {
             let slack = searcher.config.trace_slack;
             let message = job.message(self.asked, tenant, planned, *limit, slack);
             let (number, generation, stop) = (self.jobs_begun, *generation, stop.clone());
+            let turns = Arc::clone(&self.turns);
             self.jobs_begun += 1;
             if job.finds() {
                 self.reading.insert(number, job.newest());
@@ -222,7 +229,7 @@ impl<'a> Run<'a> {
             let reads_blocks = job.reads_blocks();
             self.busy += usize::from(reads_blocks);
             let run = async move {
-                let result = stop.run_until_cancelled(searcher.answer(&job, message)).await;
+                let result = stop.run_until_cancelled(searcher.answer(&job, message, &turns)).await;
                 let (shard, purpose) = (job.shard, job.purpose);
                 Ended::Job(JobEnd { number, generation, shard, purpose, reads_blocks, result })
             };
