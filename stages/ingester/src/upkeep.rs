@@ -18,7 +18,7 @@ use crate::shared::Shared;
 /// Ownership is announced anew that often: heals what an ingester that lost the partition without knowing it wrote.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
 /// The lag is measured that often.
-const LAG_EVERY: Duration = Duration::from_secs(10);
+const LAG_EVERY: Duration = Duration::from_secs(30);
 /// How long taking back announcements may take.
 const RETRACT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The one partition of the topic of owners.
