@@ -2,10 +2,12 @@
 //! querier that answers as told.
 
 mod api;
+mod counting;
 mod faults;
 mod fixture;
 mod large;
 mod metrics_queries;
+mod requests;
 mod retries;
 mod scripted;
 mod search;

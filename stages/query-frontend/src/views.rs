@@ -1,13 +1,17 @@
 //! Keeps the View fresh.
-//! Owns: when the ledger is read: at start, at every hint, regularly, and when someone found the View too old.
+//! Owns: when the ledger is read: at start, at every hint, when someone found the View too old, and regularly: rarely while hints
+//! are read, often while they are not.
 //! Does not own: reading it (vivace-ledger).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use vivace_ledger::{PartitionState, View, ViewKeeper};
@@ -19,6 +23,8 @@ use crate::QueryError;
 
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// While hints cannot be read, the ledger is read that often.
+const UNHINTED_REFRESH: Duration = Duration::from_secs(10);
 /// Read about that much of the hints at once.
 const FETCH_BYTES: usize = 64 << 10;
 
@@ -37,13 +43,16 @@ pub(crate) struct Views {
     keeper: ViewKeeper,
     overrides: Watched<Overrides>,
     loaded: watch::Sender<bool>,
+    /// Of each partition: whether its hints are read, and what those before said is known.
+    hinted: Box<[AtomicBool]>,
     /// How records of each tenant were spread, by the blocks of each partition, as of a sequence.
     spreads: Mutex<Vec<(u64, TenantSpreads)>>,
 }
 
 impl Views {
     pub(crate) fn new(keeper: ViewKeeper, overrides: Watched<Overrides>) -> Self {
-        Self { keeper, overrides, loaded: watch::Sender::new(false), spreads: Mutex::default() }
+        let hinted = keeper.current().partitions().iter().map(|_| AtomicBool::new(false)).collect();
+        Self { keeper, overrides, loaded: watch::Sender::new(false), hinted, spreads: Mutex::default() }
     }
 
     /// Name of the spans topic.
@@ -95,9 +104,7 @@ impl Views {
         every: Duration,
         shutdown: &CancellationToken,
     ) {
-        let partitions = (0..).map(Partition).take(self.keeper.current().partitions().len());
-        let hints =
-            futures::future::join_all(partitions.map(|partition| self.follow_hints(log, topic, partition)));
+        let hints = join_all(self.partitions().map(|partition| self.follow_hints(log, topic, partition)));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
@@ -107,26 +114,45 @@ impl Views {
     }
 
     async fn refresh_regularly(&self, every: Duration) {
+        while let Err(error) = self.keeper.refresh_all().await {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            warn!(%error, cause, "failed to read the ledger; trying again");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        self.loaded.send_replace(true);
+        join_all(self.partitions().map(|partition| self.poll(partition, every))).await;
+    }
+
+    /// Reads what is new in a partition every so often, in case that a hint got lost.
+    async fn poll(&self, partition: Partition, every: Duration) {
+        // One after the other, not all partitions at once.
+        let mut due = Instant::now() + every * (partition.0 + 1) / self.hinted.len() as u32;
         loop {
-            let pause = match self.keeper.refresh_all().await {
-                Ok(_) => {
-                    self.loaded.send_replace(true);
-                    every
-                }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    warn!(%error, cause, "failed to refresh the View; trying again");
-                    RETRY_PAUSE
-                }
-            };
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(due.min(Instant::now() + UNHINTED_REFRESH)).await;
+            if Instant::now() >= due || !self.is_hinted(partition) {
+                self.catch_up(partition).await;
+                due = Instant::now() + every;
+            }
+        }
+    }
+
+    /// Reads what is new in a partition, trying again until that succeeds.
+    async fn catch_up(&self, partition: Partition) {
+        let mut failed = false;
+        while let Err(error) = self.keeper.refresh(partition).await {
+            if !failed {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                warn!(%partition, %error, cause, "failed to refresh the View; trying again");
+            }
+            failed = true;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
     async fn follow_hints(&self, log: &SharedLog, topic: &str, partition: Partition) {
         loop {
-            // What a hint would have told is read regularly anyway, so none from before is needed.
             let Err(error) = self.read_hints(log, topic, partition).await;
+            self.set_hinted(partition, false);
             debug!(%partition, %error, "failed to read hints; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -140,18 +166,31 @@ impl Views {
     ) -> Result<std::convert::Infallible, LogError> {
         let end = log.watermarks(topic, partition).await?.end;
         let mut reader = log.read(topic, partition, end).await?;
+        // What the hints before said.
+        self.catch_up(partition).await;
+        self.set_hinted(partition, true);
         loop {
             let records = reader.next(FETCH_BYTES).await?;
             let Some(newest) = records.iter().filter_map(|record| sequence(record, partition)).max() else {
                 continue;
             };
             let known = self.keeper.current().partition(partition).map_or(0, PartitionState::sequence);
-            if newest > known
-                && let Err(error) = self.keeper.refresh(partition).await
-            {
-                warn!(%partition, %error, "failed to refresh the View at a hint");
+            if newest > known {
+                self.catch_up(partition).await;
             }
         }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Partition> {
+        (0..).map(Partition).take(self.hinted.len())
+    }
+
+    fn is_hinted(&self, partition: Partition) -> bool {
+        self.hinted[partition.0 as usize].load(Ordering::Relaxed)
+    }
+
+    fn set_hinted(&self, partition: Partition, hinted: bool) {
+        self.hinted[partition.0 as usize].store(hinted, Ordering::Relaxed);
     }
 }
 
