@@ -176,6 +176,8 @@ settings! {
         queue_bytes_max: ByteSize = ByteSize::mib(64),
         /// Most that one reader fetches at a time; it holds about twice that.
         fetch_bytes_max: ByteSize = ByteSize::mib(4),
+        /// A broker that has nothing new for a reader says so after that long; records are sent on at once.
+        fetch_wait_max: Duration = Duration::from_secs(10),
         /// Create missing topics at start.
         topics_create: bool = true,
         /// Give up on a record that was not delivered within that time.
@@ -222,6 +224,8 @@ impl KafkaConfig {
         let times = [
             ("LINGER", self.linger, 0, 10_000),
             ("SESSION_TIMEOUT", self.session_timeout, 1000, 3_600_000),
+            // A connection without an answer counts as broken after a minute (socket.timeout.ms).
+            ("FETCH_WAIT_MAX", self.fetch_wait_max, 10, 30_000),
             ("DELIVERY_TIMEOUT", self.delivery_timeout, 1000, 3_600_000),
             ("REQUEST_TIMEOUT", self.request_timeout, 1000, 300_000),
             ("START_TIMEOUT", self.start_timeout, 0, 86_400_000),

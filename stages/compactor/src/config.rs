@@ -36,7 +36,7 @@ settings! {
         #[unit = "spans"]
         trace_rows_max: usize = 500_000,
         /// Look at the ledger that often, even if nobody tells of new blocks.
-        look_every: Duration = Duration::from_secs(60),
+        look_every: Duration = Duration::from_secs(120),
         /// Keep the files of replaced and expired blocks for that long, for queries that still read them. Less than an hour.
         grace: Duration = Duration::from_secs(15 * 60),
         /// Keep traces for that long after their end; 0: for ever.

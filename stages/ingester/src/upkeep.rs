@@ -18,7 +18,7 @@ use crate::shared::Shared;
 /// Ownership is announced anew that often: heals what an ingester that lost the partition without knowing it wrote.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
 /// The lag is measured that often.
-const LAG_EVERY: Duration = Duration::from_secs(10);
+const LAG_EVERY: Duration = Duration::from_secs(30);
 /// Work that goes on for so long is well, whatever failed before.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 /// How long taking back announcements may take.

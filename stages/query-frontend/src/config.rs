@@ -14,8 +14,9 @@ settings! {
         http_api_prefix: String = String::new(),
         /// Whether `X-Scope-OrgID` may name several tenants, as `a|b`, whose data are read together.
         multi_tenant_queries_enabled: bool = false,
-        /// Read what is new in the ledger that often, even when no hint came.
-        view_refresh: Duration = Duration::from_secs(10),
+        /// Read what is new in the ledger that often, even when no hint came. While hints cannot be read it is read every ten
+        /// seconds.
+        view_refresh: Duration = Duration::from_secs(120),
         /// A query that has no answer after that long fails.
         query_timeout: Duration = Duration::from_secs(30),
         /// Queries at the same time, those that wait included; more are refused.

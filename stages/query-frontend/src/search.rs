@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 use vivace_memory::Governor;
 use vivace_model::Clock;
 use vivace_proto::internal::SearchJob;
@@ -30,7 +32,12 @@ pub(crate) use series::FoundSeriesSet;
 pub(crate) use tags::FoundTagsSet;
 pub(crate) use traces::FoundTracesSet;
 
+use cache::BlockJob;
 use plan::PlannedJob;
+
+/// Blocks of one job that are asked about at the same time, each in a job of its own, so that what is found in each can be
+/// kept.
+const BLOCKS_AT_ONCE: usize = 4;
 
 /// What a search took, and how much there is of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,24 +100,40 @@ impl Searcher {
         GroupLimit { bytes_max: self.config.group_bytes_max.as_usize(), setting }
     }
 
-    /// The answer of a job, from before if it is known.
-    async fn answer(&self, job: &PlannedJob, message: SearchJob) -> Result<SearchAnswer, JobFailure> {
-        let Some(cacheable) = self.cache.cacheable(job, &message) else {
-            return self.count(self.dispatcher.run(&message).await);
+    /// The answer of a job. Where blocks can be asked about one by one, only those are of which the answer is not known from before.
+    /// `turns` are of the whole search.
+    async fn answer(
+        &self,
+        job: &PlannedJob,
+        message: SearchJob,
+        turns: &Semaphore,
+    ) -> Result<SearchAnswer, JobFailure> {
+        let Some(parts) = self.cache.by_block(job, &message) else {
+            return self.ask(&message, turns).await;
         };
-        if let Some(known) = self.cache.get(&cacheable).await {
-            return Ok(cacheable.restore(known));
+        let parts = stream::iter(parts).map(|part| self.answer_of_block(part, turns));
+        let mut answers = parts.buffered(BLOCKS_AT_ONCE);
+        let mut all = SearchAnswer::default();
+        while let Some(answer) = answers.try_next().await? {
+            all.merge(answer);
         }
-        let answer = self.count(self.dispatcher.run(&cacheable.message).await)?;
-        self.cache.insert(&cacheable, &answer).await;
-        Ok(cacheable.restore(answer))
+        Ok(all)
     }
 
-    fn count(&self, answer: Result<SearchAnswer, JobFailure>) -> Result<SearchAnswer, JobFailure> {
-        if let Ok(answer) = &answer {
-            self.dispatcher.metrics.bytes_read.inc_by(answer.metrics.bytes_read);
-            self.dispatcher.metrics.spans_inspected.inc_by(answer.metrics.spans_inspected);
+    async fn answer_of_block(&self, job: BlockJob, turns: &Semaphore) -> Result<SearchAnswer, JobFailure> {
+        if let Some(known) = self.cache.get(&job).await {
+            return Ok(job.restore(known));
         }
-        answer
+        let answer = self.ask(&job.message, turns).await?;
+        self.cache.insert(&job, &answer).await;
+        Ok(job.restore(answer))
+    }
+
+    async fn ask(&self, message: &SearchJob, turns: &Semaphore) -> Result<SearchAnswer, JobFailure> {
+        let _turn = turns.acquire().await.map_err(|_| JobFailure::Query(QueryError::Stopped))?;
+        let answer = self.dispatcher.run(message).await?;
+        self.dispatcher.metrics.bytes_read.inc_by(answer.metrics.bytes_read);
+        self.dispatcher.metrics.spans_inspected.inc_by(answer.metrics.spans_inspected);
+        Ok(answer)
     }
 }

@@ -2,6 +2,7 @@
 //! querier that answers as told.
 
 mod api;
+mod counting;
 mod damage;
 mod ends;
 mod faults;
@@ -9,6 +10,7 @@ mod fixture;
 mod large;
 mod memory;
 mod metrics_queries;
+mod requests;
 mod retries;
 mod scripted;
 mod search;

@@ -1,13 +1,17 @@
 //! Keeps the View fresh.
-//! Owns: when the ledger is read: at start, at every hint, regularly, and when someone found the View too old.
+//! Owns: when the ledger is read: at start, at every hint, when someone found the View too old, and regularly: rarely while hints
+//! are read, often while they are not.
 //! Does not own: reading it (vivace-ledger).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use vivace_ledger::{LedgerError, PartitionState, View, ViewKeeper};
@@ -20,6 +24,8 @@ use crate::{Metrics, QueryError};
 
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// While hints cannot be read, the ledger is read that often.
+const UNHINTED_REFRESH: Duration = Duration::from_secs(10);
 /// Read about that much of the hints at once.
 const FETCH_BYTES: usize = 64 << 10;
 
@@ -38,6 +44,8 @@ pub(crate) struct Views {
     keeper: ViewKeeper,
     overrides: Watched<Overrides>,
     loaded: watch::Sender<bool>,
+    /// Of each partition: whether its hints are read, and what those before said is known.
+    hinted: Box<[AtomicBool]>,
     /// Partitions whose chain is damaged, and how.
     refused: RwLock<BTreeMap<Partition, LedgerError>>,
     metrics: Metrics,
@@ -47,8 +55,9 @@ pub(crate) struct Views {
 
 impl Views {
     pub(crate) fn new(keeper: ViewKeeper, overrides: Watched<Overrides>, metrics: Metrics) -> Self {
+        let hinted = keeper.current().partitions().iter().map(|_| AtomicBool::new(false)).collect();
         let (loaded, refused) = (watch::Sender::new(false), RwLock::default());
-        Self { keeper, overrides, loaded, refused, metrics, spreads: Mutex::default() }
+        Self { keeper, overrides, loaded, hinted, refused, metrics, spreads: Mutex::default() }
     }
 
     /// Why a partition cannot be asked: its chain is damaged, so nobody knows which blocks it has.
@@ -105,9 +114,7 @@ impl Views {
         every: Duration,
         shutdown: &CancellationToken,
     ) {
-        let partitions = (0..).map(Partition).take(self.keeper.current().partitions().len());
-        let hints =
-            futures::future::join_all(partitions.map(|partition| self.follow_hints(log, topic, partition)));
+        let hints = join_all(self.partitions().map(|partition| self.follow_hints(log, topic, partition)));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
@@ -117,58 +124,67 @@ impl Views {
     }
 
     async fn refresh_regularly(&self, every: Duration) {
+        join_all(self.partitions().map(|partition| self.catch_up(partition))).await;
+        self.loaded.send_replace(true);
+        join_all(self.partitions().map(|partition| self.poll(partition, every))).await;
+    }
+
+    /// Reads what is new in a partition every so often, in case that a hint got lost.
+    async fn poll(&self, partition: Partition, every: Duration) {
+        // One after the other, not all partitions at once.
+        let mut due = Instant::now() + every * (partition.0 + 1) / self.hinted.len() as u32;
         loop {
-            let (damaged, unread): (BTreeMap<_, _>, Vec<_>) = self.refresh_each().await;
-            self.refuse(damaged);
-            let pause = match unread.first() {
-                None => {
-                    self.loaded.send_replace(true);
-                    every
-                }
-                Some(error) => {
-                    let cause = std::error::Error::source(error).map(ToString::to_string);
-                    warn!(%error, cause, "failed to refresh the View; trying again");
-                    RETRY_PAUSE
-                }
+            tokio::time::sleep_until(due.min(Instant::now() + UNHINTED_REFRESH)).await;
+            let hinted = self.is_hinted(partition) && self.refused(partition).is_none();
+            if Instant::now() >= due || !hinted {
+                self.catch_up(partition).await;
+                due = Instant::now() + every;
+            }
+        }
+    }
+
+    /// Reads what is new in a partition, trying again until that succeeds or its chain is found to be damaged.
+    async fn catch_up(&self, partition: Partition) {
+        let mut failed = false;
+        loop {
+            let error = match self.keeper.refresh(partition).await {
+                Ok(_) => return self.refuse(partition, None),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return self.refuse(partition, Some(error)),
+                Err(error) => error,
             };
-            tokio::time::sleep(pause).await;
+            if !failed {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                warn!(%partition, %error, cause, "failed to refresh the View; trying again");
+            }
+            failed = true;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    /// Reads what is new; gives the partitions whose chain is damaged, and why others could not be read.
-    async fn refresh_each(&self) -> (BTreeMap<Partition, LedgerError>, Vec<LedgerError>) {
-        let (mut damaged, mut unread) = (BTreeMap::new(), Vec::new());
-        for (partition, error) in self.keeper.refresh_each().await {
-            if error.kind() == ErrorKind::Corrupt {
-                damaged.insert(partition, error);
-            } else {
-                // Whether it is damaged is not known now.
-                damaged.extend(self.refused(partition).map(|error| (partition, error)));
-                unread.push(error);
+    /// Notes whether the chain of a partition is damaged. Others go on while it is.
+    fn refuse(&self, partition: Partition, damage: Option<LedgerError>) {
+        let mut refused = self.refused.write();
+        match damage {
+            Some(error) => {
+                if !refused.contains_key(&partition) {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    error!(%partition, %error, cause, "partition refused: queries answer without it. {LEDGER_ADVICE}");
+                }
+                refused.insert(partition, error);
+            }
+            None => {
+                if refused.remove(&partition).is_some() {
+                    info!(%partition, "the ledger of the partition can be read again");
+                }
             }
         }
-        (damaged, unread)
-    }
-
-    /// Others go on while the chain of a partition is damaged.
-    fn refuse(&self, damaged: BTreeMap<Partition, LedgerError>) {
-        let before = std::mem::replace(&mut *self.refused.write(), damaged.clone());
-        for (partition, error) in &damaged {
-            if !before.contains_key(partition) {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                error!(%partition, %error, cause, "partition refused: queries answer without it. {LEDGER_ADVICE}");
-            }
-        }
-        for partition in before.keys().filter(|partition| !damaged.contains_key(partition)) {
-            info!(%partition, "the ledger of the partition can be read again");
-        }
-        self.metrics.partitions_refused.set(i64::try_from(damaged.len()).unwrap_or(i64::MAX));
+        self.metrics.partitions_refused.set(i64::try_from(refused.len()).unwrap_or(i64::MAX));
     }
 
     async fn follow_hints(&self, log: &SharedLog, topic: &str, partition: Partition) {
         loop {
-            // What a hint would have told is read regularly anyway, so none from before is needed.
             let Err(error) = self.read_hints(log, topic, partition).await;
+            self.set_hinted(partition, false);
             debug!(%partition, %error, "failed to read hints; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -182,18 +198,31 @@ impl Views {
     ) -> Result<std::convert::Infallible, LogError> {
         let end = log.watermarks(topic, partition).await?.end;
         let mut reader = log.read(topic, partition, end).await?;
+        // What the hints before said.
+        self.catch_up(partition).await;
+        self.set_hinted(partition, true);
         loop {
             let records = reader.next(FETCH_BYTES).await?;
             let Some(newest) = records.iter().filter_map(|record| sequence(record, partition)).max() else {
                 continue;
             };
             let known = self.keeper.current().partition(partition).map_or(0, PartitionState::sequence);
-            if newest > known
-                && let Err(error) = self.keeper.refresh(partition).await
-            {
-                warn!(%partition, %error, "failed to refresh the View at a hint");
+            if newest > known {
+                self.catch_up(partition).await;
             }
         }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Partition> {
+        (0..).map(Partition).take(self.hinted.len())
+    }
+
+    fn is_hinted(&self, partition: Partition) -> bool {
+        self.hinted[partition.0 as usize].load(Ordering::Relaxed)
+    }
+
+    fn set_hinted(&self, partition: Partition, hinted: bool) {
+        self.hinted[partition.0 as usize].store(hinted, Ordering::Relaxed);
     }
 }
 

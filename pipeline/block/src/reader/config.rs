@@ -16,7 +16,8 @@ settings! {
         facts_cache_bytes: ByteSize = ByteSize::mib(64),
         /// Files up to that size are read whole and kept; fresh blocks are such files.
         small_file_bytes_max: ByteSize = ByteSize::kib(512),
-        /// Keep small files in memory up to that size; 0: read only the parts that are needed, each time.
+        /// Keep small files, and what queries read of others, in memory up to that size; 0: read only the parts that are
+        /// needed, each time.
         small_file_cache_bytes: ByteSize = ByteSize::mib(64),
         /// Read the trace ids and all other columns of the pages that may hold a trace at once, unless this takes more
         /// than that; then trace ids are read first, which takes one more round trip.

@@ -44,10 +44,13 @@ impl Source<'_> {
         BlockError::corrupt(self.path, reason)
     }
 
-    /// Reads one range.
+    /// Reads one range, whose contents the caller keeps.
     pub(super) async fn range(&self, range: Range<u64>) -> Result<Bytes, BlockError> {
-        let mut parts = self.cluster(vec![range]).await?;
-        Ok(parts.pop().map(|(_, bytes)| bytes).unwrap_or_default())
+        self.check(&range)?;
+        match self.small_files.get(self).await? {
+            Some(file) => Ok(slice(&file, &range)),
+            None => Ok(self.fetch(&[range]).await?.pop().unwrap_or_default()),
+        }
     }
 
     /// Reads all of the ranges, neighbours together.
@@ -58,17 +61,19 @@ impl Source<'_> {
     }
 
     async fn cluster(&self, ranges: Vec<Range<u64>>) -> Result<Vec<(u64, Bytes)>, BlockError> {
-        if ranges.iter().any(|range| range.start > range.end || range.end > self.file_bytes) {
-            return Err(self.corrupt("it refers to bytes beyond its end"));
-        }
+        ranges.iter().try_for_each(|range| self.check(range))?;
         let parts = match self.small_files.get(self).await? {
-            Some(file) => {
-                let part = |range: &Range<u64>| file.slice(range.start as usize..range.end as usize);
-                ranges.iter().map(part).collect()
-            }
-            None => self.fetch(&ranges).await?,
+            Some(file) => ranges.iter().map(|range| slice(&file, range)).collect(),
+            None => self.small_files.ranges(self, &ranges).await?,
         };
         Ok(ranges.iter().map(|range| range.start).zip(parts).collect())
+    }
+
+    fn check(&self, range: &Range<u64>) -> Result<(), BlockError> {
+        if range.start > range.end || range.end > self.file_bytes {
+            return Err(self.corrupt("it refers to bytes beyond its end"));
+        }
+        Ok(())
     }
 
     /// Reads ranges of the file from the store in one request.
@@ -101,6 +106,10 @@ impl Source<'_> {
             _ => BlockError::Read { path: self.path.clone(), source: Arc::new(error) },
         }
     }
+}
+
+fn slice(file: &Bytes, range: &Range<u64>) -> Bytes {
+    file.slice(range.start as usize..range.end as usize)
 }
 
 /// Runs work on the bytes of a file. A panic, which damaged bytes may cause in the Parquet library, becomes an error.

@@ -94,6 +94,9 @@ pub(super) fn reader(config: &KafkaConfig) -> ClientConfig {
         .set("fetch.message.max.bytes", fetch.to_string())
         .set("fetch.max.bytes", fetch.max(message).to_string())
         .set("queued.max.messages.kbytes", (fetch * READER_FETCHES_MAX / 1024).max(1).to_string())
+        // Records are sent on as soon as there are some (fetch.min.bytes is 1), so a long wait makes none late. It is only how often
+        // brokers have to say that there are none.
+        .set("fetch.wait.max.ms", config.fetch_wait_max.as_millis().to_string())
         // The queue above is small on purpose; at librdkafka's 1 s a reader that is behind would mostly wait.
         .set("fetch.queue.backoff.ms", "5");
     client

@@ -20,9 +20,9 @@ use super::Shared;
 use super::client::{self, Failure, LogContext, at, drop_aside, unavailable};
 use crate::{LogError, Reader, Record};
 
-/// A reader that gets nothing for that long looks whether there is something. Each time that it is replaced it waits twice as
-/// long, lest a slow way to the brokers is tried over and over.
-const SILENCE: Duration = Duration::from_secs(5);
+/// A reader that gets nothing for that long looks whether there is something, and if so again after a quarter of it. Each time
+/// that it is replaced it waits twice as long, lest a slow way to the brokers is tried over and over.
+const SILENCE: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 pub(super) struct KafkaReader {
@@ -131,8 +131,8 @@ impl KafkaReader {
                 self.next
             }
         };
-        self.look_at = Instant::now() + self.silence;
         let missing = (end > self.next).then_some(self.next);
+        self.look_at = Instant::now() + if missing.is_some() { self.silence / 4 } else { self.silence };
         let still = missing.is_some() && missing == self.missing;
         self.missing = missing.filter(|_| !still);
         if still { self.replace() } else { Ok(()) }

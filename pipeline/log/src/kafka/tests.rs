@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use vivace_model::ByteSize;
@@ -27,12 +31,72 @@ fn config(cluster: &Cluster) -> KafkaConfig {
         message_bytes_max: ByteSize::mib(2),
         session_timeout: Duration::from_secs(6),
         request_timeout: Duration::from_secs(5),
+        // Unlike a broker, it lets a fetch wait to the end even when records come.
+        fetch_wait_max: Duration::from_millis(500),
         ..KafkaConfig::default()
     }
 }
 
 fn subject(cluster: &Cluster) -> Subject {
     Subject { log: KafkaLog::connect(config(cluster)).unwrap(), prefix: "c".into() }
+}
+
+/// What a client's statistics said last.
+#[derive(Default)]
+struct Requests(Mutex<serde_json::Value>);
+
+impl ClientContext for Requests {
+    fn stats_raw(&self, statistics: &[u8]) {
+        *self.0.lock() = serde_json::from_slice(statistics).unwrap();
+    }
+}
+
+impl ConsumerContext for Requests {}
+
+impl Requests {
+    /// Since its start, by the client's own clock.
+    fn age(&self) -> Duration {
+        Duration::from_micros(self.0.lock()["age"].as_u64().unwrap_or_default())
+    }
+
+    /// Requests of these kinds that were sent.
+    fn sent(&self, kinds: &[&str]) -> u64 {
+        let statistics = self.0.lock();
+        let brokers = statistics["brokers"].as_object().into_iter().flat_map(|brokers| brokers.values());
+        brokers.flat_map(|broker| kinds.iter().filter_map(|kind| broker["req"][kind].as_u64())).sum()
+    }
+}
+
+/// A reader's client on an empty partition; ends when `enough` says so.
+async fn idle(config: &KafkaConfig, enough: impl Fn(&Requests) -> bool) -> StreamConsumer<Requests> {
+    let mut client = client::reader(config);
+    client.set("statistics.interval.ms", "100");
+    let consumer: StreamConsumer<Requests> = client.create_with_context(Requests::default()).unwrap();
+    consumer.assign(&client::at("t", Partition(0), Offset(0)).unwrap()).unwrap();
+    {
+        let mut messages = consumer.stream();
+        while !enough(consumer.context()) {
+            // Also what keeps its statistics coming.
+            let nothing = tokio::time::timeout(Duration::from_millis(20), messages.next()).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+        }
+    }
+    consumer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_reader_sends_a_fetch_each_ten_seconds() {
+    let cluster = cluster(&[("t", 1)]);
+    let fetches = |requests: &Requests| requests.sent(&["Fetch"]);
+    // By librdkafka's own half second.
+    let half_second = config(&cluster);
+    drop(idle(&half_second, |requests| fetches(requests) >= 5).await);
+    let config = KafkaConfig { fetch_wait_max: KafkaConfig::default().fetch_wait_max, ..half_second };
+    let begun = |requests: &Requests| fetches(requests) > 0;
+    let consumer = idle(&config, |requests| begun(requests) && requests.age() > Duration::from_secs(4)).await;
+    let requests = consumer.context();
+    let most = 1 + requests.age().as_secs() / 10;
+    assert!(fetches(requests) <= most, "{} fetches in {:?}", fetches(requests), requests.age());
 }
 
 #[test]

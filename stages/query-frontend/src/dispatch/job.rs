@@ -78,12 +78,29 @@ impl Job for TraceJob {
 }
 
 /// What a job of a search found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SearchAnswer {
     pub(crate) found: Vec<Found>,
     pub(crate) metrics: SearchJobMetrics,
     /// Bytes of the parts.
     pub(crate) held: Held,
+}
+
+impl SearchAnswer {
+    /// Adds what was found in other blocks.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let Self { found, metrics, held } = other;
+        self.found.extend(found);
+        self.held.merge(held);
+        self.metrics.blocks_inspected += metrics.blocks_inspected;
+        self.metrics.blocks_skipped += metrics.blocks_skipped;
+        self.metrics.row_groups_inspected += metrics.row_groups_inspected;
+        self.metrics.row_groups_skipped += metrics.row_groups_skipped;
+        self.metrics.bytes_read += metrics.bytes_read;
+        self.metrics.spans_inspected += metrics.spans_inspected;
+        self.metrics.traces_inspected += metrics.traces_inspected;
+        self.metrics.reads += metrics.reads;
+    }
 }
 
 impl Job for SearchJob {

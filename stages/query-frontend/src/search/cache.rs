@@ -1,5 +1,6 @@
-//! Keeps what jobs found in single blocks: a block never changes, so neither does that.
-//! Owns: which jobs are the same, and how much is kept.
+//! Keeps what was found in single blocks: a block never changes, so neither does that.
+//! Owns: dividing a job by its blocks, which questions about a block are the same, and how much is kept.
+//! Does not own: asking for what is not known.
 
 use bytes::{Buf, Bytes};
 use moka::future::Cache;
@@ -21,14 +22,14 @@ pub(crate) struct ResultCache {
     metrics: Metrics,
 }
 
-/// A job whose answer can be kept.
+/// The part of a job that is about one block.
 #[derive(Debug)]
-pub(crate) struct Cacheable {
-    key: Vec<u8>,
-    /// The job in a form that does not depend on the time that was asked about, as far as the block allows.
+pub(crate) struct BlockJob {
+    /// In a form that does not depend on the time that was asked about, as far as the block allows.
     pub(crate) message: SearchJob,
     /// By how many intervals its series begin later than those that were asked for.
     shift: u32,
+    key: Vec<u8>,
 }
 
 impl ResultCache {
@@ -41,21 +42,31 @@ impl ResultCache {
         Self { answers, metrics }
     }
 
-    /// None if the answer cannot be kept.
-    pub(crate) fn cacheable(&self, job: &PlannedJob, message: &SearchJob) -> Option<Cacheable> {
-        let ([block], false, true, Some(search)) = (&*job.blocks, job.recent, job.finds(), &message.search)
-        else {
-            return None;
-        };
+    /// The job, block by block. None if what it finds is not that of single blocks put together, or is not kept.
+    pub(crate) fn by_block(&self, job: &PlannedJob, message: &SearchJob) -> Option<Vec<BlockJob>> {
         self.answers.as_ref()?;
-        let (search, shift) = within(search, block)?;
-        let mut key = search.encode_to_vec();
-        key.extend_from_slice(block.path().as_ref().as_bytes());
-        let message = SearchJob { search: Some(search), ..message.clone() };
-        Some(Cacheable { key, message, shift })
+        if job.recent || !job.finds() {
+            return None;
+        }
+        let search = message.search.as_ref()?;
+        let parts = job.blocks.iter().zip(&message.blocks).filter_map(|(block, asked)| {
+            // Of a block without an interval of the question there is nothing to ask.
+            let (search, shift) = within(search, block)?;
+            let mut key = search.encode_to_vec();
+            key.extend_from_slice(block.path().as_ref().as_bytes());
+            let message = SearchJob {
+                search: Some(search),
+                blocks: vec![asked.clone()],
+                recent: None,
+                read_start: message.read_start,
+                read_end: message.read_end,
+            };
+            Some(BlockJob { message, shift, key })
+        });
+        Some(parts.collect())
     }
 
-    pub(crate) async fn get(&self, job: &Cacheable) -> Option<SearchAnswer> {
+    pub(crate) async fn get(&self, job: &BlockJob) -> Option<SearchAnswer> {
         let known = self.answers.as_ref()?.get(&job.key).await.and_then(decoded);
         let counter = if known.is_some() { &self.metrics.cache_hits } else { &self.metrics.cache_misses };
         counter.inc();
@@ -63,7 +74,7 @@ impl ResultCache {
         known.map(|found| SearchAnswer { found, metrics, held })
     }
 
-    pub(crate) async fn insert(&self, job: &Cacheable, answer: &SearchAnswer) {
+    pub(crate) async fn insert(&self, job: &BlockJob, answer: &SearchAnswer) {
         let Some(answers) = &self.answers else { return };
         let mut bytes = Vec::new();
         for found in &answer.found {
@@ -75,7 +86,7 @@ impl ResultCache {
     }
 }
 
-impl Cacheable {
+impl BlockJob {
     /// The answer as it was asked for.
     pub(crate) fn restore(&self, mut answer: SearchAnswer) -> SearchAnswer {
         for found in &mut answer.found {

@@ -153,14 +153,17 @@ pub(crate) fn find_jobs(
         return vec![job(blocks_of(&window).collect(), true)];
     }
     let mut jobs = vec![job(Vec::new(), true)];
-    // The newest traces are most often in the newest block.
+    // The newest traces are most often in the newest block. If answers are kept, a block is a job of its own: one that is too old
+    // for the newest traces is left out then, as within a job.
     let newest = matches!(asked.search.kind, Some(Kind::Traces(_)));
+    let kept = config.result_cache_bytes.0 > 0;
+    let blocks_max = if newest && kept { 1 } else { config.job_blocks_max };
     let mut group = Vec::new();
     let mut rows = 0_u64;
     for block in blocks_of(&asked.blocks) {
         let first = newest && jobs.len() == 1;
         let full = first || rows.saturating_add(block.rows) > config.job_rows_max;
-        if !group.is_empty() && (full || group.len() == config.job_blocks_max) {
+        if !group.is_empty() && (full || group.len() == blocks_max) {
             jobs.push(job(std::mem::take(&mut group), false));
             rows = 0;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use vivace_model::{Partition, TenantId, UnixNanos};
@@ -43,6 +44,8 @@ pub(crate) struct Run<'a> {
     /// Until when the jobs that look for something and run now can find spans.
     reading: HashMap<u64, UnixNanos>,
     jobs_begun: u64,
+    /// For questions to queriers at the same time: a job of several blocks asks several.
+    turns: Arc<Semaphore>,
     /// Jobs that look into blocks at the same time. It grows with every answer of one, so that a search that is soon done
     /// reads little in vain.
     slots: usize,
@@ -104,6 +107,7 @@ impl<'a> Run<'a> {
             running: FuturesUnordered::new(),
             reading: HashMap::new(),
             jobs_begun: 0,
+            turns: Arc::new(Semaphore::new(searcher.config.query_jobs_max.min(Semaphore::MAX_PERMITS))),
             slots,
             busy: 0,
             refused: Vec::new(),
@@ -175,8 +179,9 @@ impl<'a> Run<'a> {
     /// Until when spans can start that were not read yet; none if all were.
     pub(crate) fn unread(&self) -> Option<UnixNanos> {
         let replanned = self.shards.iter().any(|shard| shard.planned.is_none());
-        let waiting = self.waiting.iter().filter(|job| job.finds()).map(PlannedJob::newest);
-        let all = waiting.chain(self.reading.values().copied());
+        // They are sorted.
+        let waiting = self.waiting.iter().find(|job| job.finds()).map(PlannedJob::newest);
+        let all = waiting.into_iter().chain(self.reading.values().copied());
         all.chain(replanned.then_some(UnixNanos(u64::MAX))).max()
     }
 
@@ -243,13 +248,14 @@ impl<'a> Run<'a> {
             let slack = searcher.config.trace_slack;
             let message = job.message(self.asked, tenant, planned, *limit, slack);
             let (number, generation, stop) = (self.jobs_begun, *generation, stop.clone());
+            let turns = Arc::clone(&self.turns);
             self.jobs_begun += 1;
             if job.finds() {
                 self.reading.insert(number, job.newest());
             }
             self.busy += usize::from(job.reads_blocks());
             let run = async move {
-                let result = stop.run_until_cancelled(searcher.answer(&job, message)).await;
+                let result = stop.run_until_cancelled(searcher.answer(&job, message, &turns)).await;
                 Ended::Job(JobEnd { number, generation, job, result })
             };
             self.running.push(run.boxed());

@@ -124,6 +124,10 @@ pub(super) struct Options {
     pub(super) overrides: Overrides,
     /// Leaves the query-frontend as it is before its ledger was read.
     pub(super) not_started: bool,
+    /// Where blocks and ledger are; none: a new store.
+    pub(super) store: Option<Arc<dyn ObjectStore>>,
+    /// How blocks are read.
+    pub(super) reader: Option<ReaderConfig>,
 }
 
 impl Fixture {
@@ -137,11 +141,12 @@ impl Fixture {
             let spec = TopicSpec { name: name.into(), partitions, replication: 1, retention };
             log.ensure_topic(&spec).await.unwrap();
         }
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let store = options.store.unwrap_or_else(|| Arc::new(InMemory::new()));
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
         let ingester = Arc::new(FakeIngester::default());
         // Kept whole, small files would be read for the first question only, and others tell of no bytes.
-        let config = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+        let nothing_kept = ReaderConfig { small_file_cache_bytes: ByteSize(0), ..ReaderConfig::default() };
+        let config = options.reader.unwrap_or(nothing_kept);
         let reader = BlockReader::new(Arc::clone(&store), config, vivace_block::Metrics::default());
         let parts = vivace_querier::Parts {
             blocks: Arc::new(reader),

@@ -74,6 +74,30 @@ async fn series_of_a_block_are_kept_though_the_time_moves_on() {
 }
 
 #[tokio::test]
+async fn of_a_job_of_several_blocks_only_those_are_asked_that_are_not_known() {
+    let querier = Scripted::new(|job| {
+        Ok(if paths(job).is_empty() { Found::Series(FoundSeries::default()) } else { one(job) })
+    });
+    let fixture = querier.fixture(Config::default()).await;
+    for second in [1030, 1090, 1150] {
+        block_at(&fixture, 0, second).await;
+    }
+    fixture.refresh().await;
+    let values = async || {
+        let path = "/api/metrics/query_range?q=%7B%7D%7Ccount_over_time()&start=1000&end=1200&step=60";
+        let json = fixture.get(path, &[]).await.json();
+        let samples = json["series"][0]["samples"].as_array().unwrap().clone();
+        let asked: Vec<_> = std::mem::take(&mut *querier.asked.lock()).iter().flat_map(paths).collect();
+        (samples.iter().filter_map(|sample| sample["value"].as_f64()).sum::<f64>(), asked.len())
+    };
+    assert_eq!(values().await, (3.0, 3));
+    assert_eq!(values().await, (3.0, 0));
+    block_at(&fixture, 0, 1100).await;
+    fixture.refresh().await;
+    assert_eq!(values().await, (4.0, 1));
+}
+
+#[tokio::test]
 async fn times_and_steps_have_defaults_and_limits() {
     let querier = Scripted::new(|_| Ok(Found::Series(FoundSeries::default())));
     let fixture = querier.fixture(config()).await;
