@@ -14,8 +14,6 @@ mod spans;
 mod stages;
 mod table;
 
-use vivace_integration_tests::bounded;
-
 use crate::rows::{LONG, Row, SHORT};
 use crate::run::Run;
 use crate::table::Results;
@@ -34,7 +32,7 @@ async fn no_stage_takes_more_memory_than_its_limit() {
     let mut failed = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         eprintln!("limits: {} ({} of {})", row.name, number + 1, rows.len());
-        let outcome = bounded(row.limit, Box::pin(take(row))).await;
+        let outcome = take(row).await;
         results.note(row, &outcome).expect("results can be kept");
         if let Ok(page) = std::env::var("VIVACE_LIMITS_PAGE") {
             results.publish(&page).expect("the page can be written");
@@ -48,5 +46,5 @@ async fn no_stage_takes_more_memory_than_its_limit() {
 
 async fn take(row: &Row) -> run::Outcome {
     let run = Run::start(row).await.unwrap_or_else(|error| panic!("{}: {error:#}", row.name));
-    run.row(row).await
+    Box::pin(run.row(row)).await
 }

@@ -10,9 +10,9 @@ pub(crate) struct Row {
     /// Settings of all processes that differ from the defaults.
     pub(crate) settings: &'static [(&'static str, &'static str)],
     pub(crate) steps: &'static [Step],
-    /// For all of it, with the start.
+    /// For all steps together.
     pub(crate) limit: Duration,
-    /// For catching up and the like.
+    /// For one step that waits: until all is stored, or merged.
     pub(crate) patience: Duration,
 }
 

@@ -5,10 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use vivace_integration_tests::{Acknowledged, Load, LoadOptions, Sender, read_ledger};
 
 use crate::questions::{Asker, Asking, Tally};
@@ -69,15 +69,18 @@ impl Run {
         let mut broken = None;
         for step in row.steps {
             let began = Instant::now();
-            if let Err(error) = self.step(*step).await {
+            let taken = timeout_at(started + row.limit, Box::pin(self.step(*step))).await;
+            let taken = taken.unwrap_or_else(|_| Err(anyhow!("the load took longer than {:?}", row.limit)));
+            if let Err(error) = taken {
                 broken = Some(format!("{step:?}: {error:#}"));
                 break;
             }
             eprintln!("limits: {step:?} took {:.1?}", began.elapsed());
         }
-        if let Some(asking) = self.asking.take() {
+        // Where a step could not be taken, nobody knows how long the answers take: these are not waited for.
+        if let (Some(asking), None) = (self.asking.take(), &broken) {
             let finished = tending(&mut self.stages, asking.finish()).await.flatten();
-            broken = broken.or(finished.err().map(|error| format!("{error:#}")));
+            broken = finished.err().map(|error| format!("{error:#}"));
         }
         let mut figures = self.stages.figures().expect("the groups are there");
         if row.steps.contains(&Step::Operate) {
