@@ -13,6 +13,8 @@ pub(crate) enum Question {
     Count,
     /// A trace of those that were acknowledged; has to be whole.
     Trace,
+    /// A search or metrics over gRPC, as a stream.
+    Streamed(&'static str),
     /// Any other, which only has to be answered.
     Other { path: String, parameters: Vec<(&'static str, String)> },
 }
@@ -62,6 +64,8 @@ pub(crate) fn every_kind() -> Vec<Question> {
         series("{ } | compare({ status = error })", 60),
         tags("/api/v2/search/tags"),
         values("span.http.route"),
+        Question::Streamed("{ status = error }"),
+        Question::Streamed("{ } | rate() by (resource.service.name)"),
     ]
 }
 

@@ -12,8 +12,12 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
 use vivace_integration_tests::{Acknowledged, SHOP_SECONDS, whole};
 use vivace_probe::{Api, ApiError};
+use vivace_proto::tempopb::streaming_querier_client::StreamingQuerierClient;
+use vivace_proto::tempopb::{QueryRangeRequest, SearchRequest};
 
 use crate::kinds::{Question, about_fat, by_value, every_kind, heavy};
 
@@ -40,6 +44,7 @@ pub(crate) struct Tally {
 pub(crate) struct Asker {
     api: Api,
     http: reqwest::Client,
+    grpc: StreamingQuerierClient<Channel>,
     base: String,
     noted: Arc<Acknowledged>,
     tally: Arc<Mutex<Tally>>,
@@ -58,6 +63,10 @@ impl Asker {
         Ok(Self {
             api: Api::new(base, None, ANSWER_LIMIT)?,
             http: reqwest::Client::builder().timeout(ANSWER_LIMIT).build()?,
+            // The same port speaks both.
+            grpc: StreamingQuerierClient::new(
+                Endpoint::from_shared(base.to_owned())?.timeout(ANSWER_LIMIT).connect_lazy(),
+            ),
             base: base.to_owned(),
             noted: Arc::clone(noted),
             tally: Arc::default(),
@@ -135,6 +144,7 @@ impl Asker {
                 self.count().await;
             }
             Question::Trace => self.trace().await,
+            Question::Streamed(query) => self.streamed(query).await,
             Question::Other { path, parameters } => {
                 self.note(self.get(path, parameters).await);
             }
@@ -151,6 +161,33 @@ impl Asker {
                 self.wrong(&format!("trace {id}: {fault}"));
             }
         }
+    }
+
+    /// Both streams that Grafana asks for, to their ends.
+    async fn streamed(&self, query: &str) {
+        let result = if query.contains('|') { self.series(query).await } else { self.search(query).await };
+        let mut tally = self.tally.lock();
+        match result {
+            Ok(()) => tally.answers += 1,
+            Err(status) => tally.error(format!("{:?}", status.code()), status.message()),
+        }
+    }
+
+    async fn search(&self, query: &str) -> Result<(), Status> {
+        let (start, end) = (SHOP_SECONDS.start as u32, SHOP_SECONDS.end as u32);
+        let request = SearchRequest { query: query.to_owned(), start, end, ..SearchRequest::default() };
+        let mut stream = self.grpc.clone().search(request).await?.into_inner();
+        while stream.message().await?.is_some() {}
+        Ok(())
+    }
+
+    async fn series(&self, query: &str) -> Result<(), Status> {
+        let [start, end] = [SHOP_SECONDS.start, SHOP_SECONDS.end].map(|second| second * 1_000_000_000);
+        let request =
+            QueryRangeRequest { query: query.to_owned(), start, end, ..QueryRangeRequest::default() };
+        let mut stream = self.grpc.clone().metrics_query_range(request).await?.into_inner();
+        while stream.message().await?.is_some() {}
+        Ok(())
     }
 
     async fn get(&self, path: &str, parameters: &[(&str, String)]) -> Result<(), ApiError> {
@@ -175,15 +212,8 @@ impl Asker {
                 Some(answer)
             }
             Err(error) => {
-                let code = code(&error);
-                let times = tally.errors.entry(code.clone()).or_default();
-                *times += 1;
-                if *times == 1 {
-                    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                    let text = format!("{code}: {error}{}", cause.unwrap_or_default());
-                    eprintln!("limits: first {text}");
-                    tally.shown.push(text);
-                }
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+                tally.error(code(&error), &format!("{error}{}", cause.unwrap_or_default()));
                 None
             }
         }
@@ -195,6 +225,17 @@ impl Asker {
         if tally.wrong as usize <= SHOWN_MAX {
             eprintln!("limits: wrong: {what}");
             tally.shown.push(format!("wrong: {what}"));
+        }
+    }
+}
+
+impl Tally {
+    fn error(&mut self, code: String, text: &str) {
+        let times = self.errors.entry(code.clone()).or_default();
+        *times += 1;
+        if *times == 1 {
+            eprintln!("limits: first {code}: {text}");
+            self.shown.push(format!("{code}: {text}"));
         }
     }
 }

@@ -24,8 +24,8 @@ const LOOK_STORED: Duration = Duration::from_secs(2);
 const CALM_LOOKS: u32 = 4;
 /// Spans in a request of the test's own.
 const REQUEST_SPANS: usize = 1_000;
-/// The errors that say that there is too much to do: of the API, and of OTLP over gRPC.
-const TOO_MUCH: [&str; 5] = ["422", "429", "503", "ResourceExhausted", "Unavailable"];
+/// The errors that say that there is too much to do: of the API, and of gRPC, where a query that needs too much is invalid.
+const TOO_MUCH: [&str; 6] = ["422", "429", "503", "ResourceExhausted", "Unavailable", "InvalidArgument"];
 
 /// A cluster under load that is asked all the time.
 pub(crate) struct Run {
