@@ -3,7 +3,7 @@
 # Where rustup puts cargo, for shells that have not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help setup run demo test matrix scaling check simulate bench bench-search bench-merge bench-parts
+.PHONY: help setup run demo test matrix scaling limits check simulate bench bench-search bench-merge bench-parts
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,9 @@ matrix: ## the whole fault matrix, about half an hour: the table in docs/fault-m
 
 scaling: ## ingesters come and go under load, some minutes: the table in docs/scaling.md
 	scripts/scaling.sh
+
+limits: ## each stage at its memory limit under the heaviest loads, an hour or two, as root: the table in docs/limits.md
+	scripts/limits.sh
 
 check: setup ## formatting and lints, as CI wants them
 	cargo fmt --all --check

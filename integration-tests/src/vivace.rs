@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::bounded::eventually;
 use crate::client::TraceClient;
+use crate::memory_group::MemoryGroup;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::settings::{self, Ports, Stage, loopback};
@@ -26,6 +27,7 @@ pub struct VivaceOptions {
     name: String,
     stage: Stage,
     settings: BTreeMap<String, String>,
+    memory: Option<Arc<MemoryGroup>>,
 }
 
 impl VivaceOptions {
@@ -38,7 +40,7 @@ impl VivaceOptions {
     /// One stage under a name that tells it from others of its kind in logs.
     #[must_use]
     pub fn stage(name: &str, stage: Stage) -> Self {
-        Self { name: name.to_owned(), stage, settings: BTreeMap::new() }
+        Self { name: name.to_owned(), stage, settings: BTreeMap::new(), memory: None }
     }
 
     /// Sets a variable.
@@ -60,6 +62,13 @@ impl VivaceOptions {
     pub fn blocks_every(self, age: Duration) -> Self {
         let age = format!("{}ms", age.as_millis());
         self.set(settings::BLOCK_AGE_MAX, age.clone()).set(settings::RECENT_RETENTION, age)
+    }
+
+    /// Runs in that group, each time it is started, and so do its operator's commands.
+    #[must_use]
+    pub fn within(mut self, memory: &Arc<MemoryGroup>) -> Self {
+        self.memory = Some(Arc::clone(memory));
+        self
     }
 
     /// Sets the number of partitions of the spans topic.
@@ -147,7 +156,11 @@ impl Vivace {
     }
 
     fn command(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new(vivace_binary()?);
+        let binary = vivace_binary()?;
+        let mut command = match &self.options.memory {
+            Some(group) => group.command(&binary),
+            None => Command::new(&binary),
+        };
         command.current_dir(self.folder.path());
         // The binary refuses variables it does not know, so none of the caller's may reach it.
         for (name, _) in std::env::vars_os() {
