@@ -68,7 +68,7 @@ impl RecentData {
         answer: impl Future<Output = Result<P, Status>> + Send + 'static,
     ) -> PartStream<P::Part> {
         let shared = Arc::clone(&self.shared);
-        let parts = stream::once(answer).map_ok(move |answer| parts_of(&shared, answer));
+        let parts = stream::once(answer).map_ok(move |answer| parts_of(Arc::clone(&shared), answer));
         flat(parts.try_flatten())
     }
 
@@ -81,7 +81,7 @@ impl RecentData {
         let compute = self.shared.environment.compute;
         let budget = WorkBudget::new(self.shared.config.answer_cpu_max);
         let waits = budget.cancel_on_drop();
-        let work = move || Ok(find(&pieces, &tenant, &trace_id));
+        let work = move || find(&pieces, &tenant, &trace_id);
         let (rows, through) = compute.answer(&budget, work).await?;
         Ok(Answer { compute, budget, _waits: waits, rows, through, first: true })
     }
@@ -226,10 +226,9 @@ async fn counted_panic<T>(
 
 /// The parts one by one, until there are no more or making them panics.
 fn parts_of<P: Parts>(
-    shared: &Arc<Shared>,
+    shared: Arc<Shared>,
     parts: P,
 ) -> impl Stream<Item = Result<Vec<P::Part>, Status>> + Send + 'static {
-    let shared = Arc::clone(shared);
     stream::unfold(Some(parts), move |parts| {
         let shared = Arc::clone(&shared);
         async move {

@@ -128,7 +128,8 @@ impl Status {
     /// How many partitions cannot be worked on at the moment.
     pub(crate) fn in_trouble(&self) -> usize {
         let state = self.0.lock();
-        state.partitions.values().filter(|condition| matches!(condition, Condition::Trouble { .. })).count()
+        let held = state.partitions.values();
+        held.filter(|held| matches!(held.condition, Condition::Trouble { .. })).count()
     }
 
     pub(crate) fn set_joined(&self, joined: bool) {

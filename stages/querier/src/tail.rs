@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use vivace_block::DuplicateFilter;
 use vivace_log::{LogError, Reader, Record, SharedLog};
 use vivace_memory::{Governor, Part};
-use vivace_model::{Offset, OffsetRange, Partition};
+use vivace_model::{Offset, OffsetRange, Partition, WorkBudget};
 
 pub(crate) use self::segment::Segment;
 use self::shared::{Room, SharedTail};
@@ -187,7 +187,7 @@ impl Tails {
                 Ok((Arc::new(segment), seen))
             };
             let segment;
-            (segment, seen) = compute(decode).await?;
+            (segment, seen) = compute(&WorkBudget::unlimited(), decode).await?;
             let more;
             (answer, more) = question.read(answer, TailPart { segment, range: part }).await?;
             if !more {

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Barrier};
 
 use axum::routing::get;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{StreamExt, stream};
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::serve_http;
+use crate::{ConnectionMetrics, Server, ServerOptions};
 
 /// Threads of the runtime that answers queries.
 const THREADS: usize = 2;
@@ -28,7 +29,9 @@ async fn serve(
 ) -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Handle::current().spawn(serve_http(listener, router, shutdown).map(|ended| ended.unwrap()));
+    let metrics = ConnectionMetrics::new(&mut Registry::default());
+    let server = Server::new("test", listener, router, ServerOptions::default(), metrics);
+    let server = Handle::current().spawn(server.run(shutdown));
     (address, server)
 }
 

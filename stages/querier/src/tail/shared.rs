@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use vivace_block::DuplicateFilter;
 use vivace_log::{Reader, Record};
 use vivace_memory::{Governor, Part, Permit};
-use vivace_model::Offset;
+use vivace_model::{Offset, WorkBudget};
 
 use super::segment::Segment;
 use super::{PartitionLog, SILENCE_MAX, fetch};
@@ -126,7 +126,8 @@ impl SharedTail {
                 growth.take(&records);
                 Ok(growth)
             };
-            growth = compute(take).await?;
+            // For all who ask: no query pays for it alone.
+            growth = compute(&WorkBudget::unlimited(), take).await?;
         }
         self.touch();
         Ok(Grown { segments: growth.segments.clone(), full: growth.full.clone(), bytes_read })
