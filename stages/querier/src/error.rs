@@ -192,7 +192,9 @@ impl From<EvalError> for JobError {
     fn from(error: EvalError) -> Self {
         match error {
             EvalError::Ended(end) => end.into(),
-            error @ (EvalError::Query(_) | EvalError::Batch(_) | EvalError::TooLarge(_)) => Self::Search(error),
+            error @ (EvalError::Query(_) | EvalError::TooLarge(_) | EvalError::Batch(_)) => {
+                Self::Search(error)
+            }
         }
     }
 }

@@ -19,12 +19,11 @@ use tokio::time::{Instant, timeout};
 use vivace_block::DuplicateFilter;
 use vivace_log::{LogError, Reader, Record, SharedLog};
 use vivace_memory::{Governor, Part};
-use vivace_model::{Offset, OffsetRange, Partition, WorkBudget};
+use vivace_model::{Offset, OffsetRange, Partition};
 
 pub(crate) use self::segment::Segment;
 use self::shared::{Room, SharedTail};
 use crate::JobError;
-use crate::compute::compute;
 use crate::recent::Question;
 
 /// Read about that much at once.
@@ -184,10 +183,10 @@ impl Tails {
             let decode = move || {
                 let (segment, _held) = (Segment::new(part.start), held);
                 segment.append(&records, &mut seen);
-                Ok((Arc::new(segment), seen))
+                (Arc::new(segment), seen)
             };
             let segment;
-            (segment, seen) = compute(&WorkBudget::unlimited(), decode).await?;
+            (segment, seen) = vivace_runtime::compute(decode).await.map_err(|_| JobError::Stopped)?;
             let more;
             (answer, more) = question.read(answer, TailPart { segment, range: part }).await?;
             if !more {

@@ -286,10 +286,11 @@ impl Evaluation {
             permit.has_read(&second);
             let (collector, held) = (Arc::clone(&self.collector), self.held(&permit));
             let take = move || {
+                let (memory, _permit) = &held;
                 let (first, second) = (Spans::new(&batch, &runs), Spans::picked(&second));
                 let mut collector = collector.lock();
                 collector.take(&wanted.selected, &first, &wanted.rows, &second)?;
-                held.0.grouped(collector.bytes())
+                memory.grouped(collector.bytes())
             };
             compute(self.plan.budget(), take).await?;
         }
@@ -362,6 +363,7 @@ impl Evaluation {
         let (batch, runs) = (batch.clone(), Arc::clone(runs));
         let collector = Arc::clone(&self.collector);
         let work = move || {
+            let (memory, _permit) = &held;
             let mut collector = collector.lock();
             let first = Spans::new(&batch, &runs);
             let rows = collector.wanted(&selected, &first)?;
@@ -370,7 +372,7 @@ impl Evaluation {
                 let second =
                     if rows.len() == batch.num_rows() { batch.clone() } else { take(&batch, rows.clone())? };
                 collector.take(&selected, &first, &rows, &Spans::picked(&second))?;
-                held.0.grouped(collector.bytes())?;
+                memory.grouped(collector.bytes())?;
             }
             Ok(Wanted { selected, rows, taken })
         };

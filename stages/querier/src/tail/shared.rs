@@ -11,12 +11,11 @@ use tokio::time::{Instant, timeout};
 use vivace_block::DuplicateFilter;
 use vivace_log::{Reader, Record};
 use vivace_memory::{Governor, Part, Permit};
-use vivace_model::{Offset, WorkBudget};
+use vivace_model::Offset;
 
 use super::segment::Segment;
 use super::{PartitionLog, SILENCE_MAX, fetch};
 use crate::JobError;
-use crate::compute::compute;
 
 /// Records of a segment, in bytes, before the next one begins: as much as a question looks at in one go.
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -56,6 +55,8 @@ struct Growth {
     seen: DuplicateFilter,
     segments: Vec<Arc<Segment>>,
     full: Option<Arc<DuplicateFilter>>,
+    /// Records are being added; still so when that panicked, and then the last segment has some of them.
+    adding: bool,
     /// Memory of the segments but the last.
     closed_bytes: usize,
     /// Memory that is counted in `room`.
@@ -69,10 +70,10 @@ impl SharedTail {
             room: Arc::clone(room),
             reader: None,
             next: start,
-            // Random, so that nobody can prepare spans that collide.
-            seen: DuplicateFilter::new(RandomState::new().hash_one(0)),
+            seen: empty_filter(),
             segments: Vec::new(),
             full: None,
+            adding: false,
             closed_bytes: 0,
             held: 0,
             permit: room.memory.empty(Part::Tail),
@@ -105,29 +106,28 @@ impl SharedTail {
         let silent = |offset| JobError::LogSilent { partition: log.partition, offset };
         let growth = timeout(SILENCE_MAX, Arc::clone(&self.growth).lock_owned()).await;
         let mut growth = growth.map_err(|_| silent(self.start))?;
+        if growth.adding {
+            growth.begin_again(self.start);
+        }
         let mut bytes_read = 0;
         while growth.next < end && growth.full.is_none() {
             let next = growth.next;
-            let reader = match &mut growth.reader {
+            // The reader is put back only with what it gave, so that whoever is next never misses records: of a question that
+            // is gone, or fails, another reader begins where the segments end.
+            let mut reader = match growth.reader.take() {
                 Some(reader) => reader,
-                empty => empty.insert(log.read(next).await?),
+                None => log.read(next).await?,
             };
-            let records = match timeout(SILENCE_MAX, fetch(reader.as_mut())).await {
-                Ok(Ok(records)) => records,
-                failed => {
-                    growth.reader = None;
-                    let Ok(Err(error)) = failed else { return Err(silent(next)) };
-                    return Err(log.failed(error));
-                }
-            };
+            let records = timeout(SILENCE_MAX, fetch(reader.as_mut())).await;
+            let records = records.map_err(|_| silent(next))?.map_err(|error| log.failed(error))?;
             bytes_read += records.iter().map(|record| record.value.len() as u64).sum::<u64>();
-            // The lock goes with the work: where nobody waits for it any more, the records are added nevertheless.
+            // The lock goes with the work: nobody sees a segment to which some of the records were added.
             let take = move || {
-                growth.take(&records);
-                Ok(growth)
+                growth.take(&records, reader);
+                growth
             };
             // For all who ask: no query pays for it alone.
-            growth = compute(&WorkBudget::unlimited(), take).await?;
+            growth = vivace_runtime::compute(take).await.map_err(|_| JobError::Stopped)?;
         }
         self.touch();
         Ok(Grown { segments: growth.segments.clone(), full: growth.full.clone(), bytes_read })
@@ -135,7 +135,15 @@ impl SharedTail {
 }
 
 impl Growth {
-    fn take(&mut self, records: &[Record]) {
+    fn begin_again(&mut self, start: Offset) {
+        self.segments.clear();
+        (self.reader, self.next, self.seen, self.full) = (None, start, empty_filter(), None);
+        (self.adding, self.closed_bytes) = (false, 0);
+    }
+
+    /// Adds records, and keeps who read them for the next ones. CPU-bound.
+    fn take(&mut self, records: &[Record], reader: Box<dyn Reader>) {
+        self.reader = Some(reader);
         let Some(last) = records.last() else { return };
         let segment = match self.segments.last() {
             Some(segment) if segment.bytes() < SEGMENT_BYTES => Arc::clone(segment),
@@ -146,7 +154,9 @@ impl Growth {
                 segment
             }
         };
+        self.adding = true;
         segment.append(records, &mut self.seen);
+        self.adding = false;
         self.next = last.offset.next();
         let bytes = self.closed_bytes + segment.memory_bytes() + self.seen.memory_bytes();
         let held = self.room.held.fetch_add(bytes.saturating_sub(self.held), Ordering::Relaxed);
@@ -160,6 +170,11 @@ impl Growth {
             self.full = Some(Arc::new(std::mem::replace(&mut self.seen, DuplicateFilter::new(0))));
         }
     }
+}
+
+/// Random, so that nobody can prepare spans that collide.
+fn empty_filter() -> DuplicateFilter {
+    DuplicateFilter::new(RandomState::new().hash_one(0))
 }
 
 impl Drop for Growth {

@@ -19,7 +19,7 @@ fn no_wait() -> Config {
 /// Spans of the trace that are asked for, one in each of so many records, beside some of another.
 async fn fill(fixture: &Fixture, from: usize, count: usize) {
     for number in from..from + count {
-        let (name, other) = (format!("span {number}"), "x".repeat(20_000));
+        let (name, other) = (format!("span {number}"), format!("{number:05}{}", "x".repeat(20_000)));
         fixture.append(&[&[(7, &name), (8, &other)]]).await;
     }
 }
@@ -82,10 +82,11 @@ async fn a_tail_beyond_its_limit_is_looked_into_segment_by_segment() {
     let fixture = Fixture::within(Arc::clone(&memory), config, &[]).await;
     fill(&fixture, 0, records).await;
     for _ in 0..2 {
-        let (all, some, last) = tokio::join!(asked(&fixture, 0), asked(&fixture, 20), asked(&fixture, 190));
-        assert_eq!((all, some, last), (names(0..records), names(20..records), names(190..records)));
+        let (all, some) = tokio::join!(asked(&fixture, 0), asked(&fixture, 20));
+        assert_eq!((all, some), (names(0..records), names(20..records)));
     }
-    assert!(memory.used(Part::Tail) < 5 << 19, "{}", memory.used(Part::Tail));
+    // A fetch and what it is decoded into may pass the limit; and two readers pass by.
+    assert!(memory.used(Part::Tail) < 4 << 20, "{}", memory.used(Part::Tail));
     assert!(memory.peak(Part::Tail) < 13 << 20, "{}", memory.peak(Part::Tail));
     // A later View: what it has no use for makes room for what it has.
     assert_eq!(asked(&fixture, 170).await, names(170..records));
@@ -109,12 +110,28 @@ async fn where_memory_is_short_questions_wait_and_then_say_so() {
     let size = 6 << 20;
     let memory = Governor::new(Shares::exact(size, &[(Part::Tail, size, 0), (Part::Answers, 1 << 20, 0)]));
     let fixture = Fixture::within(Arc::clone(&memory), no_wait(), &[]).await;
-    fill(&fixture, 0, 100).await;
+    fill(&fixture, 0, 60).await;
     let other = memory.reserve(Part::Tail, 5 << 20).unwrap();
     let status = fixture.recent(0).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{}", status.message());
     assert!(status.message().contains("tail"), "{}", status.message());
     drop(other);
     tokio::time::sleep(IDLE).await;
-    assert_eq!(asked(&fixture, 0).await, names(0..100));
+    assert_eq!(asked(&fixture, 0).await, names(0..60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_goes_away_while_the_log_is_read_leaves_no_hole() {
+    let fixture = Fixture::within(Governor::unlimited(), no_wait(), &[]).await;
+    fill(&fixture, 0, 200).await;
+    for polls in 1..20 {
+        let mut gone = Box::pin(asked(&fixture, 0));
+        for _ in 0..polls {
+            let _ready = futures::poll!(&mut gone);
+            tokio::task::yield_now().await;
+        }
+        drop(gone);
+        assert_eq!(asked(&fixture, 0).await, names(0..200), "after {polls} polls");
+        tokio::time::sleep(IDLE).await;
+    }
 }
