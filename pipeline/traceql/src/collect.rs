@@ -49,13 +49,14 @@ impl Collector {
         self
     }
 
-    /// Bytes of memory that groups take, about. Of found traces nothing is counted: as many as asked for are kept.
+    /// Bytes of memory that takes what was found, about. Summaries, which are of given traces, do not count.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match &self.kind {
             Kind::Series(series) => series.bytes(),
             Kind::Tags(tags) => tags.bytes(),
-            Kind::Traces(_) | Kind::Summaries(_) => 0,
+            Kind::Traces(traces) => traces.bytes(),
+            Kind::Summaries(_) => 0,
         }
     }
 
@@ -98,7 +99,10 @@ impl Collector {
             Kind::Tags(tags) => tags.take(&wanted),
             Kind::Summaries(summaries) => summaries.take(&wanted),
         }?;
-        self.groups.check(self.bytes())
+        match self.kind {
+            Kind::Traces(_) => self.groups.check_traces(self.bytes()),
+            _ => self.groups.check(self.bytes()),
+        }
     }
 
     /// Rows of the batch that was taken last, ascending, of which [`ScanPlan::third`] is wanted, too.

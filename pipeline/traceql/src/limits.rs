@@ -1,4 +1,4 @@
-//! What the groups of a query may take: series with their labels and steps, names and values.
+//! What the groups of a query may take: series with their labels and steps, names and values, found traces.
 //! Owns: the limit and what it says when it is passed. Does not own: counting (each collector and merger counts its own).
 //! Looked at while groups are collected, so that a query ends before its memory is taken.
 
@@ -23,14 +23,27 @@ impl Default for GroupLimit {
 }
 
 impl GroupLimit {
-    /// Refuses what is over the limit.
+    /// Refuses groups that are over the limit.
     pub(crate) fn check(&self, bytes: usize) -> Result<(), EvalError> {
+        let advice = "group by fewer values, or ask about a shorter time or with a longer step";
+        self.check_all(bytes, "groups", advice)
+    }
+
+    /// Refuses found traces that are over the limit.
+    ///
+    /// # Errors
+    /// [`EvalError::TooLarge`] says what to do.
+    pub fn check_traces(&self, bytes: usize) -> Result<(), EvalError> {
+        self.check_all(bytes, "traces", "ask for fewer traces (limit) or fewer spans of each (spss)")
+    }
+
+    fn check_all(&self, bytes: usize, what: &str, advice: &str) -> Result<(), EvalError> {
         if bytes <= self.bytes_max {
             return Ok(());
         }
         let Self { bytes_max, setting } = self;
         Err(EvalError::TooLarge(format!(
-            "the groups of the query need more than {bytes_max} bytes ({setting}): group by fewer values, or ask about a shorter time or with a longer step"
+            "the {what} of the query need more than {bytes_max} bytes ({setting}): {advice}"
         )))
     }
 }

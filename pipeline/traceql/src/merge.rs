@@ -43,6 +43,12 @@ impl TracesMerger {
         }
     }
 
+    /// Bytes of memory held, about.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.traces.bytes()
+    }
+
     /// The start of the last trace that would be told now, if there are as many as asked for: what ends before it cannot
     /// add any.
     #[must_use]

@@ -33,8 +33,8 @@ settings! {
         job_cpu_max: Duration = Duration::from_secs(20),
         /// Memory for the recent data of one search; one that needs more is refused.
         search_recent_bytes_max: ByteSize = ByteSize::mib(256),
-        /// Memory for what one job groups: series with their labels and steps, names and values. One that needs more is
-        /// refused.
+        /// Memory for what one job finds: series with their labels and steps, names and values, traces. One that needs more
+        /// is refused (422).
         search_group_bytes_max: ByteSize = ByteSize::mib(64),
         /// The log is asked for the end of a partition that long, so that an answer has all that was acknowledged before
         /// it was asked for. Without it a query fails (503).

@@ -61,8 +61,8 @@ settings! {
         /// Series in one answer; more are left out, and the answer says so.
         #[unit = "series"]
         series_max: usize = 10_000,
-        /// Memory for what one query groups: series with their labels and steps, names and values. One that needs more is
-        /// refused (422).
+        /// Memory for what one query puts together: series with their labels and steps, names and values, found traces. One
+        /// that needs more is refused (422).
         group_bytes_max: ByteSize = ByteSize::mib(64),
         /// Names of attributes in one scope, or values of one attribute, in an answer.
         #[unit = "tags"]

@@ -123,6 +123,10 @@ impl TracesCollector {
         self.newest.start_of(self.limit).map(UnixNanos)
     }
 
+    pub(super) const fn bytes(&self) -> usize {
+        self.newest.bytes()
+    }
+
     pub(super) fn finish(self) -> FoundTraces {
         FoundTraces { traces: self.newest.into_newest_first(self.limit), more: self.more }
     }

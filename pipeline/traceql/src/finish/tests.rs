@@ -395,7 +395,8 @@ fn too_many_groups_end_the_query_while_they_are_added_up() {
     let Some(EvalError::TooLarge(message)) = &failed else { panic!("{failed:?}") };
     assert!(message.contains("VIVACE_GROUPS") && message.contains("group by fewer values"), "{message}");
     assert_eq!(failed.unwrap().kind(), ErrorKind::Invalid);
-    assert!(merger.bytes() < 17 << 20, "{}", merger.bytes());
+    // The list of series grows by doubling.
+    assert!(merger.bytes() < 24 << 20, "{}", merger.bytes());
 }
 
 #[test]

@@ -16,15 +16,25 @@ pub(crate) struct NewestTraces {
     spans_max: usize,
     traces: HashMap<Vec<u8>, FoundTrace, ahash::RandomState>,
     order: BTreeSet<(u64, Vec<u8>)>,
+    /// Memory of the traces.
+    bytes: usize,
 }
+
+/// Beside what a trace tells: its places in the map and in the order.
+const TRACE_OVERHEAD: usize = 256;
 
 impl NewestTraces {
     pub(crate) fn new(capacity: usize, spans_max: usize) -> Self {
-        Self { capacity, spans_max, traces: HashMap::default(), order: BTreeSet::new() }
+        Self { capacity, spans_max, traces: HashMap::default(), order: BTreeSet::new(), bytes: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// Bytes of memory held, about.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn contains(&self, trace_id: &[u8]) -> bool {
@@ -54,20 +64,30 @@ impl NewestTraces {
     pub(crate) fn insert(&mut self, trace: FoundTrace) -> bool {
         if let Some(known) = self.traces.get_mut(&trace.trace_id) {
             self.order.remove(&(start_of(known), trace.trace_id.clone()));
+            self.bytes -= bytes_of(known);
             merge_trace(known, trace, self.spans_max);
+            self.bytes += bytes_of(known);
             self.order.insert((start_of(known), known.trace_id.clone()));
             return false;
         }
+        self.bytes += bytes_of(&trace);
         self.order.insert((start_of(&trace), trace.trace_id.clone()));
         self.traces.insert(trace.trace_id.clone(), trace);
         if self.order.len() <= self.capacity {
             return false;
         }
-        if let Some((_, id)) = self.order.pop_first() {
-            self.traces.remove(&id);
+        if let Some((_, id)) = self.order.pop_first()
+            && let Some(left_out) = self.traces.remove(&id)
+        {
+            self.bytes -= bytes_of(&left_out);
         }
         true
     }
+}
+
+/// Messages take about twice as much as their bytes.
+fn bytes_of(trace: &FoundTrace) -> usize {
+    TRACE_OVERHEAD + 2 * trace.encoded_len()
 }
 
 fn start_of(trace: &FoundTrace) -> u64 {

@@ -172,3 +172,21 @@ fn long_tags_end_the_query() {
     }
     assert!(matches!(merger.add(text("d")), Err(EvalError::TooLarge(_))));
 }
+
+#[test]
+fn memory_of_traces_is_that_of_those_that_are_kept() {
+    let mut merger = TracesMerger::new(1, 10);
+    let empty = merger.bytes();
+    assert_eq!(empty, 0);
+    for start in 1..=2000 {
+        let mut one = piece((start % 250) as u8, &[(0, start)]);
+        one.trace_id = u64::to_be_bytes(start).repeat(2);
+        merger.add(FoundTraces { traces: vec![one.clone(), one], more: false });
+    }
+    // The limit and as many spare ones.
+    let each = merger.bytes() / 257;
+    assert!((256..2048).contains(&each), "{each}");
+    let groups = GroupLimit { bytes_max: merger.bytes() - 1, setting: "VIVACE_GROUPS" };
+    let failed = groups.check_traces(merger.bytes()).unwrap_err();
+    assert!(failed.to_string().contains("VIVACE_GROUPS") && failed.to_string().contains("limit"), "{failed}");
+}

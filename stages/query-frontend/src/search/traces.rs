@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use vivace_memory::Part;
 use vivace_model::UnixNanos;
 use vivace_proto::internal::search_job_part::Found;
 use vivace_proto::internal::{FoundTrace, FoundTraces, TraceSummary};
@@ -61,6 +62,7 @@ impl Searcher {
         let mut run = Run::new(self, asked, limit, slots)?;
         let places = Places::new(&run, &asked.tenants, &view, &self.views, self.config.partition_pruning);
         let mut newest = Newest::new(asked.whole, run.shards(), places, limit, spans_max);
+        let mut memory = self.memory.empty(Part::Groups);
         let mut steps = 0;
         loop {
             let floor = newest.floor();
@@ -89,7 +91,10 @@ impl Searcher {
             steps += 1;
             match step {
                 Some(Step::Found { shard, purpose, found, held: _held }) => {
-                    newest.add(shard, &purpose, found)?
+                    newest.add(shard, &purpose, found)?;
+                    let bytes = newest.bytes();
+                    self.groups().check_traces(bytes).map_err(QueryError::of_evaluation)?;
+                    memory.resize(bytes)?;
                 }
                 Some(Step::Dropped { shard }) => newest.clear(shard, newest.shards[shard].limit),
                 None => newest.look(),
@@ -162,6 +167,11 @@ impl Newest {
             top: Vec::new(),
             told: HashSet::new(),
         }
+    }
+
+    /// Bytes of memory that found traces take.
+    fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.merger.bytes()).sum()
     }
 
     fn clear(&mut self, shard: usize, limit: u32) {
