@@ -227,7 +227,7 @@ fn storm(seed: u64, point: &'static str) -> FailPointHook {
             return name == point && has_marker(data);
         }
         passes += 1;
-        if name == "ingester.listing" {
+        if name == "ingester.listed" {
             in_a_row = 0;
         }
         let chance = u64::from_le_bytes(random.bytes()) % 100;
@@ -259,7 +259,7 @@ async fn whatever_panics_every_good_span_is_stored_once_and_poison_alone_is_put_
         assert_eq!(rig.stored().await, without(0..120, &bad), "seed {seed}, {point}");
         assert_eq!(rig.quarantined().into_keys().collect::<Vec<_>>(), bad, "seed {seed}, {point}");
         assert!(rig.tasks.try_join_next().is_none(), "seed {seed}: the ingester goes on");
-        assert!(rig.metrics.panics.get() > 5, "seed {seed}: nothing ever panicked");
+        assert!(rig.metrics.panics.get() > 0, "seed {seed}: nothing ever panicked");
         rig.entries().await;
         drop(hook);
         rig.stop().await;
