@@ -52,9 +52,14 @@ fn moved(runtime: &Handle, response: Response) -> Response {
     Response::from_parts(parts, Body::new(MovedBody { frames, _pump: pump }))
 }
 
-async fn pump(mut body: Body, frames: mpsc::Sender<Result<Frame<Bytes>, axum::Error>>) {
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        if frames.send(frame).await.is_err() {
+/// What comes of a body: its frames, then nothing.
+type FrameOrEnd = Option<Result<Frame<Bytes>, axum::Error>>;
+
+async fn pump(mut body: Body, frames: mpsc::Sender<FrameOrEnd>) {
+    loop {
+        let next = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let last = next.is_none();
+        if frames.send(next).await.is_err() || last {
             return;
         }
     }
@@ -62,7 +67,7 @@ async fn pump(mut body: Body, frames: mpsc::Sender<Result<Frame<Bytes>, axum::Er
 
 /// A body whose frames come from another runtime.
 struct MovedBody {
-    frames: mpsc::Receiver<Result<Frame<Bytes>, axum::Error>>,
+    frames: mpsc::Receiver<FrameOrEnd>,
     /// Ends the making of frames when the body is dropped.
     _pump: AbortOnDropHandle<()>,
 }
@@ -75,7 +80,9 @@ impl HttpBody for MovedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.frames.poll_recv(context)
+        // Without an end the client must see that its answer is cut off.
+        let cut_off = || Some(Err(axum::Error::new("the body's task panicked, or its runtime stops")));
+        self.frames.poll_recv(context).map(|next| next.unwrap_or_else(cut_off))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -106,6 +106,25 @@ async fn a_client_that_goes_away_ends_its_handler() {
 }
 
 #[tokio::test]
+async fn a_body_that_panics_is_cut_off() {
+    let (queries, shutdown) = (queries(), CancellationToken::new());
+    let body = || async {
+        let parts = stream::iter(0..2).map(|number| match number {
+            0 => Ok::<_, Infallible>("begun"),
+            _ => panic!("on purpose"),
+        });
+        Body::from_stream(parts)
+    };
+    let router = answered_on(queries.handle().clone(), Router::new().route("/query", get(body)));
+    let (address, server) = serve(router, shutdown.clone()).await;
+    let answer = answer_of(ask(address, "/query").await).await;
+    assert!(!answer.ends_with("0\r\n\r\n"), "it does not look like all of it: {answer}");
+    shutdown.cancel();
+    server.await.unwrap();
+    queries.shutdown_background();
+}
+
+#[tokio::test]
 async fn bodies_are_made_on_the_runtime_of_the_handler() {
     let (queries, shutdown) = (queries(), CancellationToken::new());
     let id = queries.handle().id();
