@@ -54,7 +54,7 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A router whose handlers answer with an internal error when they panic, over HTTP and gRPC.
-pub fn catch_panics(router: Router) -> Router {
+pub(crate) fn catch_panics(router: Router) -> Router {
     router.layer(from_fn(answer_panics))
 }
 

@@ -95,7 +95,18 @@ impl Shared {
         let (commits, committed) = (Mutex::default(), Notify::new());
         let set_aside = SetAside::counted_by(environment.metrics.set_aside.clone());
         let clock_guard = ClockGuard::new(&config);
-        Self { config, block, topics, environment, reader, clock_guard, merges, set_aside, commits, committed }
+        Self {
+            config,
+            block,
+            topics,
+            environment,
+            reader,
+            clock_guard,
+            merges,
+            set_aside,
+            commits,
+            committed,
+        }
     }
 
     /// Whether work may go by our clock.

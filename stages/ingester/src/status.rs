@@ -105,12 +105,13 @@ impl Held {
 
     /// What failed of its work, whatever its condition.
     fn failures(&self) -> impl Iterator<Item = String> {
-        let panicking = self.panicking.as_ref().map(|(since, what)| {
-            format!("starting over for {} s: {what}", since.elapsed().as_secs())
-        });
-        let quarantined = self.quarantined.map(|(records, last)| {
-            format!("{records} records quarantined, the last at offset {last}")
-        });
+        let panicking = self
+            .panicking
+            .as_ref()
+            .map(|(since, what)| format!("starting over for {} s: {what}", since.elapsed().as_secs()));
+        let quarantined = self
+            .quarantined
+            .map(|(records, last)| format!("{records} records quarantined, the last at offset {last}"));
         panicking.into_iter().chain(quarantined)
     }
 }

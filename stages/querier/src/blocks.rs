@@ -31,7 +31,7 @@ pub(crate) async fn trace(
             let rows = reader.trace(&path, block.bytes, trace_id).await;
             rows.map_err(|error| JobError::of_block(&block.path, error))
         };
-        let rows = named(|| block.path.clone(), rows).await?;
+        let rows = named(|| block.path.clone(), Box::pin(rows)).await?;
         Ok::<_, JobError>((block.path, rows))
     };
     let mut all = stream::iter(blocks).map(read).buffer_unordered(concurrent_max);

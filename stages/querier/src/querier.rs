@@ -214,7 +214,7 @@ impl Querier {
         fail_points::STARTED.pass().await?;
         let budget = WorkBudget::new(self.0.config.job_cpu_max);
         let _waits = budget.cancel_on_drop();
-        let answer = self.0.searcher.run(&self.0.recent, job, &budget).await?;
+        let answer = Box::pin(self.0.searcher.run(&self.0.recent, job, &budget)).await?;
         fail_points::ANSWERED.pass().await?;
         Ok((answer, slot))
     }

@@ -149,7 +149,9 @@ impl Views {
         loop {
             let error = match self.keeper.refresh(partition).await {
                 Ok(_) => return self.refuse(partition, None),
-                Err(error) if error.kind() == ErrorKind::Corrupt => return self.refuse(partition, Some(error)),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return self.refuse(partition, Some(error));
+                }
                 Err(error) => error,
             };
             if !failed {

@@ -135,10 +135,7 @@ impl Process {
         let mut supervisor = Supervisor::new(settings.process.shutdown_grace);
         let readiness = Readiness::new(supervisor.draining());
         let build = BuildInfo::new(env!("CARGO_PKG_VERSION"));
-        let registry = new_registry(&build);
-        let collector = MemoryCollector::new(Arc::clone(&memory), memory::allocator_stats);
-        registry.lock().register_collector(Box::new(collector));
-        log_writer.register(&mut registry.lock());
+        let registry = registry(&build, &memory, &log_writer);
         // Ports first: a port that is taken should stop the start before anything is touched.
         let http = servers::listen(settings.process.http_listen, "VIVACE_HTTP_LISTEN").await?;
         // Alone in its process, a distributor or a compactor is asked nothing over gRPC.
@@ -163,11 +160,8 @@ impl Process {
         overrides.register(&mut registry.lock(), "vivace_overrides");
         let dependency =
             |name, metric| Dependency::new(name, metric, readiness.dependency(metric), &mut registry.lock());
-        let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
-        let queries_store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
         let answers = dependency("object store", "store");
-        let store: Arc<dyn ObjectStore> = Arc::new(MonitoredStore::new(store, answers.clone()));
-        let queries_store: Arc<dyn ObjectStore> = Arc::new(MonitoredStore::new(queries_store, answers));
+        let (store, queries_store) = (open_store(&settings, &answers)?, open_store(&settings, &answers)?);
         let log_answers = dependency("message log", "log");
         let mut signal = pin!(shutdown_signal());
         let log = tokio::select! {
@@ -201,6 +195,21 @@ impl Process {
         info!("stopped");
         Ok(())
     }
+}
+
+/// What the process as a whole measures.
+fn registry(build: &BuildInfo, memory: &Arc<Governor>, log_writer: &LogWriter) -> SharedRegistry {
+    let registry = new_registry(build);
+    let collector = MemoryCollector::new(Arc::clone(memory), memory::allocator_stats);
+    registry.lock().register_collector(Box::new(collector));
+    log_writer.register(&mut registry.lock());
+    registry
+}
+
+/// A client of the store with connections of its own.
+fn open_store(settings: &Settings, answers: &Dependency) -> Result<Arc<dyn ObjectStore>> {
+    let store = storage::open(&settings.process.storage_url, &settings.process.data_dir)?;
+    Ok(Arc::new(MonitoredStore::new(store, answers.clone())))
 }
 
 /// The fail points of all stages.

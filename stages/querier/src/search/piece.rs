@@ -51,7 +51,7 @@ impl Piece {
 impl Block {
     pub(super) async fn open(reader: Arc<BlockReader>, asked: ScanBlock) -> Result<Arc<Self>, JobError> {
         let path = asked.block.as_ref().map_or_else(String::new, |block| block.path.clone());
-        named(|| path.clone(), Self::look_into(reader, asked)).await
+        named(|| path.clone(), Box::pin(Self::look_into(reader, asked))).await
     }
 
     async fn look_into(reader: Arc<BlockReader>, asked: ScanBlock) -> Result<Arc<Self>, JobError> {

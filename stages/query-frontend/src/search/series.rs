@@ -70,7 +70,8 @@ impl Searcher {
                 Some(Step::Found { shard, found, held, .. }) => {
                     pending[shard].take(found, held)?;
                     if run.is_finished(shard) {
-                        (merger, memory) = merged(merger, memory, std::mem::take(&mut pending[shard])).await?;
+                        (merger, memory) =
+                            merged(merger, memory, std::mem::take(&mut pending[shard])).await?;
                     }
                 }
                 Some(Step::Dropped { shard }) => pending[shard] = Pending::default(),
