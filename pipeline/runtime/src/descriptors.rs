@@ -9,8 +9,8 @@ const RESERVED_MIN: u64 = 256;
 /// And the part of all that is left to them where that is more.
 const RESERVED_PART: u64 = 4;
 
-/// Raises the limit on open files to what the system allows, and says how many connections each of `listeners` may have so that
-/// all together stay below it.
+/// Raises the limit on open files to what the system allows, and says how many connections each of `listeners` may have
+/// so that all together stay below it.
 #[must_use]
 pub fn connections_per_listener(listeners: usize) -> usize {
     let before = getrlimit(Resource::Nofile);

@@ -36,8 +36,8 @@ impl Found {
             warn!(
                 topic,
                 brokers = self.brokers,
-                "the topic has one replica in a cluster of several brokers: a broker that is lost takes acknowledged spans with \
-                 it; set VIVACE_TOPICS_REPLICATION=3 before topics are created, or reassign their partitions"
+                "the topic has one replica in a cluster of several brokers: a broker that is lost takes acknowledged \
+                 spans with it; set VIVACE_TOPICS_REPLICATION=3 before topics are created, or reassign their partitions"
             );
         }
     }

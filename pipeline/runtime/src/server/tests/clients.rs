@@ -32,7 +32,14 @@ async fn to_end(mut stream: TcpStream) -> (String, u64) {
     let (start, mut answer) = (Instant::now(), Vec::new());
     // A reset is an end, too.
     drop(stream.read_to_end(&mut answer).await);
-    (String::from_utf8(answer).unwrap(), start.elapsed().as_secs())
+    (String::from_utf8_lossy(&answer).into_owned(), start.elapsed().as_secs())
+}
+
+/// The status of the answer that comes.
+async fn status(stream: &mut TcpStream) -> String {
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    String::from_utf8_lossy(&start).trim_start_matches("HTTP/1.1 ").to_owned()
 }
 
 /// A connection of an address of its own.
@@ -46,15 +53,32 @@ fn hello() -> Router {
     Router::new().route("/", get("hello"))
 }
 
-/// A route that waits for a permit of the semaphore.
-fn gated() -> (Arc<Semaphore>, Router) {
-    let gate = Arc::new(Semaphore::new(0));
-    let of_handler = Arc::clone(&gate);
-    let wait = move || async move {
-        of_handler.acquire().await.unwrap().forget();
-        "done"
-    };
-    (gate, hello().route("/wait", get(wait)))
+/// A route that waits.
+struct Gated {
+    /// Each request that waits takes one.
+    gate: Arc<Semaphore>,
+    /// Each request that begins to wait gives one.
+    begun: Arc<Semaphore>,
+    router: Router,
+}
+
+impl Gated {
+    fn new() -> Self {
+        let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let of_handler = (Arc::clone(&gate), Arc::clone(&begun));
+        let wait = move || async move {
+            of_handler.1.add_permits(1);
+            of_handler.0.acquire().await.unwrap().forget();
+            "done"
+        };
+        Self { gate, begun, router: hello().route("/wait", get(wait)) }
+    }
+
+    /// Makes the connection busy.
+    async fn occupy(&self, stream: &mut TcpStream) {
+        stream.write_all(WAIT.as_bytes()).await.unwrap();
+        self.begun.acquire().await.unwrap().forget();
+    }
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -137,78 +161,66 @@ async fn many_silent_connections_keep_nobody_out() {
     assert_eq!(to_end(silent.remove(0)).await.0, "");
     let mut youngest = silent.pop().unwrap();
     youngest.write_all(GET.as_bytes()).await.unwrap();
-    let mut first = [0; 8];
-    youngest.read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1");
+    assert_eq!(status(&mut youngest).await, "200");
 }
 
 #[tokio::test]
 async fn one_address_does_not_get_all_connections() {
-    let (gate, router) = gated();
+    let gated = Gated::new();
     let options = ServerOptions { connections_per_address_max: 2, ..ServerOptions::default() };
-    let server = start_with(router, None, options).await;
+    let server = start_with(gated.router.clone(), None, options).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
-        let mut stream = connect_from(1, server.address).await;
-        stream.write_all(WAIT.replace("x\r\n", "x\r\nconnection: close\r\n").as_bytes()).await.unwrap();
-        busy.push(stream);
+        busy.push(connect_from(1, server.address).await);
+        gated.occupy(busy.last_mut().unwrap()).await;
     }
-    let mut third = connect_from(1, server.address).await;
-    // The first two may not have been read yet, so this one may be taken for them first.
-    while server.count("refused_total{listener=\"test\",reason=\"address\"}") == 0 {
-        tokio::task::yield_now().await;
-        third = connect_from(1, server.address).await;
-    }
-    drop(third);
+    assert_eq!(to_end(connect_from(1, server.address).await).await.0, "", "refused");
+    assert_eq!(server.count("refused_total{listener=\"test\",reason=\"address\"}"), 1);
     let mut other = connect_from(2, server.address).await;
     other.write_all(GET.as_bytes()).await.unwrap();
-    let mut first = [0; 8];
-    other.read_exact(&mut first).await.unwrap();
-    gate.add_permits(2);
-    assert_eq!(&first, b"HTTP/1.1");
+    assert_eq!(status(&mut other).await, "200");
+    gated.gate.add_permits(2);
+    for stream in &mut busy {
+        assert_eq!(status(stream).await, "200");
+    }
 }
 
 #[tokio::test]
 async fn health_has_room_while_all_connections_are_busy() {
-    let (gate, router) = gated();
+    let gated = Gated::new();
     let options = ServerOptions { connections_max: 2, ..ServerOptions::default() };
     let health = Router::new().route("/live", get("alive"));
-    let server = start_with(router.merge(health.clone()), Some(health), options).await;
+    let server = start_with(gated.router.clone().merge(health.clone()), Some(health), options).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
-        busy.push(client(&server, WAIT).await);
-        // It is idle, and would go for the next, until its request is there.
-        while fetch(server.address, "/live").await.is_empty() {}
+        busy.push(client(&server, "").await);
+        gated.occupy(busy.last_mut().unwrap()).await;
     }
-    while !fetch(server.address, "/").await.starts_with("HTTP/1.1 503") {}
     for _ in 0..100 {
         assert!(fetch(server.address, "/live").await.ends_with("alive"));
     }
-    gate.add_permits(2);
+    assert!(fetch(server.address, "/").await.starts_with("HTTP/1.1 503 "));
+    gated.gate.add_permits(2);
     for stream in &mut busy {
-        let mut first = [0; 12];
-        stream.read_exact(&mut first).await.unwrap();
-        assert_eq!(&first, b"HTTP/1.1 200");
+        assert_eq!(status(stream).await, "200");
     }
 }
 
 #[tokio::test]
 async fn without_reserved_room_others_wait_until_one_is_idle() {
-    let (gate, router) = gated();
+    let gated = Gated::new();
     let options = ServerOptions { connections_max: 1, ..ServerOptions::default() };
-    let server = start_with(router, None, options).await;
-    let mut busy = client(&server, WAIT).await;
-    let mut head = [0; 12];
+    let server = start_with(gated.router.clone(), None, options).await;
+    let mut busy = client(&server, "").await;
+    gated.occupy(&mut busy).await;
     let mut next = Box::pin(fetch(server.address, "/"));
     let early = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
-    if early.is_err() {
-        gate.add_permits(1);
-        busy.read_exact(&mut head).await.unwrap();
-        assert_eq!(&head, b"HTTP/1.1 200", "it was not closed while busy");
-        // It is idle now, so the next one gets its place.
-        assert!(next.await.ends_with("hello"));
-        assert_eq!(server.count("evicted_total{listener=\"test\"}"), 1);
-    }
+    assert!(early.is_err(), "it waits");
+    gated.gate.add_permits(1);
+    assert_eq!(status(&mut busy).await, "200", "it was not closed while busy");
+    // It is idle now, so the next one gets its place.
+    assert!(next.await.ends_with("hello"));
+    assert_eq!(server.count("evicted_total{listener=\"test\"}"), 1);
 }
 
 #[tokio::test]
