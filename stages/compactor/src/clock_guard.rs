@@ -33,6 +33,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Between two looks the clock may go that much faster than the monotonic one.
 const DRIFT_MAX: Duration = Duration::from_secs(60);
 
+/// What is wrong then, and what helps.
+pub(crate) const SUSPECT: &str = "our clock is far ahead of all that the store says of time: nothing is merged, expired or \
+    deleted until they agree. If the clock is right, start with VIVACE_COMPACTOR_CLOCK_TRUSTED=true";
+
 /// Whose clock the store's times come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreClock {
@@ -112,11 +116,7 @@ fn tell(environment: &Environment, before: bool, agrees: bool, ahead: Duration) 
     environment.metrics.clock_suspect.set(i64::from(!agrees));
     if before && !agrees {
         let ahead = humantime::format_duration(Duration::from_secs(ahead.as_secs()));
-        error!(
-            %ahead,
-            "our clock is far ahead of all that the store says of time: nothing is merged, expired or deleted until they \
-             agree. If the clock is right, start with VIVACE_COMPACTOR_CLOCK_TRUSTED=true"
-        );
+        error!(%ahead, "{SUSPECT}");
     } else if !before && agrees {
         info!("our clock agrees with the store again");
     }

@@ -17,10 +17,10 @@ use vivace_runtime::{ReadinessCheck, caught};
 
 use crate::aside::{Aside, Judged};
 use crate::error::{JobError, causes};
-use crate::fail_points;
 use crate::job::{Work, delete};
 use crate::plan::{Job, backlog, plan};
 use crate::shared::{Backoff, Shared};
+use crate::{clock_guard, fail_points};
 
 /// Hints to read at once.
 const HINT_BYTES: usize = 64 << 10;
@@ -70,9 +70,9 @@ impl PartitionWork {
             match worked {
                 Ok(state) => {
                     known = Some(state);
+                    self.refuse(None);
                     self.works();
                     backoff = Backoff::new();
-                    self.refuse(None);
                     if let Some(seen) = seen {
                         self.shared.dealt_with(self.partition, seen);
                     }
@@ -181,8 +181,13 @@ impl PartitionWork {
             let after = Duration::from_secs(since.elapsed().as_secs());
             info!(partition = %self.partition, ?after, "compaction works again");
         }
-        if !self.stop.is_cancelled() {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        if self.shared.metrics().clock_suspect.get() == 0 {
             self.readiness.partition(self.partition.0, "working", None);
+        } else {
+            self.readiness.partition(self.partition.0, "waiting", Some(clock_guard::SUSPECT.to_owned()));
         }
     }
 
@@ -253,6 +258,9 @@ impl PartitionWork {
             Some(_) | None => {}
         }
         self.refused = reason.is_some();
+        if let Some(reason) = reason.filter(|_| !self.stop.is_cancelled()) {
+            self.readiness.partition(partition.0, "refused", Some(reason.to_owned()));
+        }
         self.shared.metrics().set_refused(partition, self.refused);
     }
 }

@@ -145,7 +145,7 @@ impl QueryFrontend {
         let queriers = &inner.finder.dispatcher.queriers;
         let views = &inner.finder.views;
         tokio::join!(
-            views.follow(&inner.log, &inner.ledger_topic, inner.config.view_refresh, &shutdown),
+            views.follow(&inner.log, &inner.ledger_topic, inner.config.view_refresh, &ready, &shutdown),
             queriers.follow(&shutdown),
             async {
                 tokio::select! {

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use vivace_ledger::{LedgerError, PartitionState, View, ViewKeeper};
 use vivace_log::{LogError, Record, SharedLog};
 use vivace_model::{ErrorKind, Overrides, Partition, Spread, TenantId};
-use vivace_runtime::Watched;
+use vivace_runtime::{ReadinessCheck, Watched};
 
 use crate::damage::LEDGER_ADVICE;
 use crate::{Metrics, QueryError};
@@ -112,18 +112,19 @@ impl Views {
         log: &SharedLog,
         topic: &str,
         every: Duration,
+        ready: &ReadinessCheck,
         shutdown: &CancellationToken,
     ) {
         let hints = join_all(self.partitions().map(|partition| self.follow_hints(log, topic, partition)));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            () = self.refresh_regularly(every) => {}
+            () = self.refresh_regularly(every, ready) => {}
             _ = hints => {}
         }
     }
 
-    async fn refresh_regularly(&self, every: Duration) {
+    async fn refresh_regularly(&self, every: Duration, ready: &ReadinessCheck) {
         join_all(self.partitions().map(|partition| self.catch_up(partition))).await;
         self.loaded.send_replace(true);
         join_all(self.partitions().map(|partition| self.poll(partition, every))).await;
@@ -171,12 +172,14 @@ impl Views {
                 if !refused.contains_key(&partition) {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     error!(%partition, %error, cause, "partition refused: queries answer without it. {LEDGER_ADVICE}");
+                    ready.partition(partition.0, "refused", Some(format!("{error}; {LEDGER_ADVICE}")));
                 }
                 refused.insert(partition, error);
             }
             None => {
                 if refused.remove(&partition).is_some() {
                     info!(%partition, "the ledger of the partition can be read again");
+                    ready.partition_gone(partition.0);
                 }
             }
         }
