@@ -115,7 +115,8 @@ impl Views {
         ready: &ReadinessCheck,
         shutdown: &CancellationToken,
     ) {
-        let hints = join_all(self.partitions().map(|partition| self.follow_hints(log, topic, partition)));
+        let hints =
+            join_all(self.partitions().map(|partition| self.follow_hints(log, topic, partition, ready)));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
@@ -125,33 +126,33 @@ impl Views {
     }
 
     async fn refresh_regularly(&self, every: Duration, ready: &ReadinessCheck) {
-        join_all(self.partitions().map(|partition| self.catch_up(partition))).await;
+        join_all(self.partitions().map(|partition| self.catch_up(partition, ready))).await;
         self.loaded.send_replace(true);
-        join_all(self.partitions().map(|partition| self.poll(partition, every))).await;
+        join_all(self.partitions().map(|partition| self.poll(partition, every, ready))).await;
     }
 
     /// Reads what is new in a partition every so often, in case that a hint got lost.
-    async fn poll(&self, partition: Partition, every: Duration) {
+    async fn poll(&self, partition: Partition, every: Duration, ready: &ReadinessCheck) {
         // One after the other, not all partitions at once.
         let mut due = Instant::now() + every * (partition.0 + 1) / self.hinted.len() as u32;
         loop {
             tokio::time::sleep_until(due.min(Instant::now() + UNHINTED_REFRESH)).await;
             let hinted = self.is_hinted(partition) && self.refused(partition).is_none();
             if Instant::now() >= due || !hinted {
-                self.catch_up(partition).await;
+                self.catch_up(partition, ready).await;
                 due = Instant::now() + every;
             }
         }
     }
 
     /// Reads what is new in a partition, trying again until that succeeds or its chain is found to be damaged.
-    async fn catch_up(&self, partition: Partition) {
+    async fn catch_up(&self, partition: Partition, ready: &ReadinessCheck) {
         let mut failed = false;
         loop {
             let error = match self.keeper.refresh(partition).await {
-                Ok(_) => return self.refuse(partition, None),
+                Ok(_) => return self.refuse(partition, None, ready),
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    return self.refuse(partition, Some(error));
+                    return self.refuse(partition, Some(error), ready);
                 }
                 Err(error) => error,
             };
@@ -165,7 +166,7 @@ impl Views {
     }
 
     /// Notes whether the chain of a partition is damaged. Others go on while it is.
-    fn refuse(&self, partition: Partition, damage: Option<LedgerError>) {
+    fn refuse(&self, partition: Partition, damage: Option<LedgerError>, ready: &ReadinessCheck) {
         let mut refused = self.refused.write();
         match damage {
             Some(error) => {
@@ -186,9 +187,9 @@ impl Views {
         self.metrics.partitions_refused.set(i64::try_from(refused.len()).unwrap_or(i64::MAX));
     }
 
-    async fn follow_hints(&self, log: &SharedLog, topic: &str, partition: Partition) {
+    async fn follow_hints(&self, log: &SharedLog, topic: &str, partition: Partition, ready: &ReadinessCheck) {
         loop {
-            let Err(error) = self.read_hints(log, topic, partition).await;
+            let Err(error) = self.read_hints(log, topic, partition, ready).await;
             self.set_hinted(partition, false);
             debug!(%partition, %error, "failed to read hints; trying again");
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -200,11 +201,12 @@ impl Views {
         log: &SharedLog,
         topic: &str,
         partition: Partition,
+        ready: &ReadinessCheck,
     ) -> Result<std::convert::Infallible, LogError> {
         let end = log.watermarks(topic, partition).await?.end;
         let mut reader = log.read(topic, partition, end).await?;
         // What the hints before said.
-        self.catch_up(partition).await;
+        self.catch_up(partition, ready).await;
         self.set_hinted(partition, true);
         loop {
             let records = reader.next(FETCH_BYTES).await?;
@@ -213,7 +215,7 @@ impl Views {
             };
             let known = self.keeper.current().partition(partition).map_or(0, PartitionState::sequence);
             if newest > known {
-                self.catch_up(partition).await;
+                self.catch_up(partition, ready).await;
             }
         }
     }

@@ -153,8 +153,7 @@ impl Process {
             settings: list.into(),
         });
         let http_address = http.local_addr()?;
-        let options = settings.process.server(connections_max);
-        let http = late.server(http, admin, options, connections.clone());
+        let http = late.server(http, admin, settings.process.server(connections_max), connections.clone());
         supervisor.spawn_ordered(PHASE_SERVE, "http", |shutdown| servers::serve(http, shutdown));
         let overrides = overrides::open(&settings.process)?;
         overrides.register(&mut registry.lock(), "vivace_overrides");

@@ -130,17 +130,21 @@ pub(super) struct Options {
     pub(super) reader: Option<ReaderConfig>,
 }
 
+async fn make_topics(log: &SharedLog) {
+    for (name, partitions) in [(SPANS, PARTITIONS), (LEDGER, PARTITIONS), (OWNERS, 1)] {
+        let retention = Retention::Time(Duration::from_secs(3600));
+        let spec = TopicSpec { name: name.into(), partitions, replication: 1, retention };
+        log.ensure_topic(&spec).await.unwrap();
+    }
+}
+
 impl Fixture {
     pub(super) async fn new(options: Options) -> Self {
         let in_memory = MemoryLog::new(1);
         let handle = in_memory.handle();
         let log: SharedLog = in_memory;
         let memory = options.memory.unwrap_or_else(Governor::unlimited);
-        for (name, partitions) in [(SPANS, PARTITIONS), (LEDGER, PARTITIONS), (OWNERS, 1)] {
-            let retention = Retention::Time(Duration::from_secs(3600));
-            let spec = TopicSpec { name: name.into(), partitions, replication: 1, retention };
-            log.ensure_topic(&spec).await.unwrap();
-        }
+        make_topics(&log).await;
         let store = options.store.unwrap_or_else(|| Arc::new(InMemory::new()));
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
         let ingester = Arc::new(FakeIngester::default());
