@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::Int32Type;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -10,7 +11,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 use vivace_block::schema::{self, AttributeScope, value_type};
 use vivace_block::{
-    BlockConfig, BlockReader, Description, DuplicateFilter, Merge, MergeInput, MergeLimits, Metrics,
+    BlockConfig, BlockReader, Description, DuplicateFilter, Footprint, Merge, MergeInput, MergeLimits, Metrics,
     OpenBlock, ReaderConfig, decode_batches, encode_batch, merge, to_traces_data, write_block,
 };
 use vivace_model::scan::Projection;
@@ -94,7 +95,11 @@ fn resource_attribute(key: &str) -> Projection {
 
 /// Texts of an attribute in all rows, wherever it stands.
 fn texts(batch: &RecordBatch, key: &str) -> Vec<String> {
-    let lists = batch.column_by_name(schema::RESOURCE_ATTRIBUTES).expect("it has none of its own");
+    if let Some(column) = batch.column_by_name(&AttributeScope::Resource.column(key)) {
+        let column = column.as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap();
+        return column.into_iter().flatten().map(str::to_owned).collect();
+    }
+    let lists = batch.column_by_name(schema::RESOURCE_ATTRIBUTES).expect("it is in a list or a column");
     let lists = lists.as_list::<i32>();
     let items = lists.values().as_struct();
     let member = |name: &str| items.column_by_name(name).expect("it is there");
@@ -177,8 +182,9 @@ async fn costs_its_size_once(attributes: Vec<KeyValue>, config: BlockConfig, key
         assert!(streams[0].len() < most, "on the wire: {}", streams[0].len());
         let back = decode_batches(streams[0].clone()).unwrap();
         assert_eq!(back[0].num_rows(), SPANS as usize);
-        let lists = back[0].column_by_name(schema::RESOURCE_ATTRIBUTES).unwrap();
-        assert!(lists.get_array_memory_size() < 2 * most);
+        let mut footprint = Footprint::default();
+        footprint.add(&back[0]);
+        assert!(footprint.bytes() < most, "decoded: {}", footprint.bytes());
     }
 
     let stored = Stored::new(&messages, &config).await;
