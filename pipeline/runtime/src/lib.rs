@@ -22,7 +22,7 @@ mod watched;
 
 pub use admin::{AdminState, SharedRegistry, admin_router, new_registry};
 pub use build_info::BuildInfo;
-pub use compute::{ComputeThreads, compute};
+pub use compute::{ComputeStopped, ComputeThreads, compute};
 pub use config::{ConfigError, Environment, Setting, render};
 pub use dependency::Dependency;
 pub use descriptors::connections_per_listener;
