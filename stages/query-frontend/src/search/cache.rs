@@ -66,6 +66,15 @@ impl ResultCache {
         Some(parts.collect())
     }
 
+    /// Whether all that a job finds is known.
+    pub(crate) fn knows(&self, job: &PlannedJob, message: &SearchJob) -> bool {
+        let parts = self.by_block(job, message);
+        self.answers
+            .as_ref()
+            .zip(parts)
+            .is_some_and(|(answers, parts)| parts.iter().all(|part| answers.contains_key(&part.key)))
+    }
+
     pub(crate) async fn get(&self, job: &BlockJob) -> Option<SearchAnswer> {
         let known = self.answers.as_ref()?.get(&job.key).await.and_then(decoded);
         let counter = if known.is_some() { &self.metrics.cache_hits } else { &self.metrics.cache_misses };

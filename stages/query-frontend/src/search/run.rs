@@ -51,6 +51,8 @@ pub(crate) struct Run<'a> {
     slots: usize,
     /// Those that run now.
     busy: usize,
+    /// Those whose answers are only looked up.
+    looked_up: usize,
     /// Partitions that are left out.
     refused: Vec<Arc<Damaged>>,
 }
@@ -81,10 +83,21 @@ enum Ended {
     Planned(usize, Box<Result<Planned, QueryError>>),
 }
 
+/// What a job asks of queriers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// To look into blocks for something.
+    Blocks,
+    /// Its answer is known from before.
+    LookedUp,
+    Other,
+}
+
 struct JobEnd {
     number: u64,
     generation: u64,
     job: PlannedJob,
+    load: Load,
     /// None if it was stopped.
     result: Option<Result<SearchAnswer, JobFailure>>,
 }
@@ -110,6 +123,7 @@ impl<'a> Run<'a> {
             turns: Arc::new(Semaphore::new(searcher.config.query_jobs_max.min(Semaphore::MAX_PERMITS))),
             slots,
             busy: 0,
+            looked_up: 0,
             refused: Vec::new(),
         };
         let mut states = Vec::new();
@@ -230,49 +244,56 @@ impl<'a> Run<'a> {
     }
 
     fn start(&mut self, wanted: impl Fn(UnixNanos) -> bool) {
-        while self.running.len() < self.searcher.config.query_jobs_max {
-            let next = self.waiting.front();
-            if !next.is_some_and(|job| !job.finds() || wanted(job.newest())) {
+        let searcher = self.searcher;
+        while self.running.len() < searcher.config.query_jobs_max {
+            let Some(job) = self.waiting.front().filter(|job| !job.finds() || wanted(job.newest())) else {
                 return;
-            }
-            if self.busy >= self.slots && next.is_some_and(PlannedJob::reads_blocks) {
-                return;
-            }
-            let Some(job) = self.waiting.pop_front() else { return };
+            };
             let Shard { tenant, planned: Some(planned), stop, generation, limit, .. } =
                 &self.shards[job.shard]
             else {
+                self.waiting.pop_front();
                 continue; // it was added by a state that is not there any more
             };
-            let searcher = self.searcher;
-            let slack = searcher.config.trace_slack;
-            let message = job.message(self.asked, tenant, planned, *limit, slack);
+            let message = job.message(self.asked, tenant, planned, *limit, searcher.config.trace_slack);
+            let load = match job.reads_blocks() {
+                true if searcher.cache.knows(job, &message) => Load::LookedUp,
+                true => Load::Blocks,
+                false => Load::Other,
+            };
+            // What is known may tell that older blocks are not wanted: a search that is repeated must not begin to read those.
+            if load == Load::Blocks && (self.looked_up > 0 || self.busy >= self.slots) {
+                return;
+            }
             let (number, generation, stop) = (self.jobs_begun, *generation, stop.clone());
             let turns = Arc::clone(&self.turns);
+            let Some(job) = self.waiting.pop_front() else { return };
             self.jobs_begun += 1;
             if job.finds() {
                 self.reading.insert(number, job.newest());
             }
-            self.busy += usize::from(job.reads_blocks());
+            self.busy += usize::from(load == Load::Blocks);
+            self.looked_up += usize::from(load == Load::LookedUp);
             let run = async move {
                 let result = stop.run_until_cancelled(searcher.answer(&job, message, &turns)).await;
-                Ended::Job(JobEnd { number, generation, job, result })
+                Ended::Job(JobEnd { number, generation, job, load, result })
             };
             self.running.push(run.boxed());
         }
     }
 
     fn ended(&mut self, end: JobEnd) -> Result<Option<Step>, QueryError> {
-        let JobEnd { number, generation, job, result } = end;
-        let (shard, reads_blocks) = (job.shard, job.reads_blocks());
+        let JobEnd { number, generation, job, load, result } = end;
+        let shard = job.shard;
         self.reading.remove(&number);
-        self.busy -= usize::from(reads_blocks);
+        self.busy -= usize::from(load == Load::Blocks);
+        self.looked_up -= usize::from(load == Load::LookedUp);
         let Some(result) = result.filter(|_| generation == self.shards[shard].generation) else {
             return Ok(None);
         };
         match result {
             Ok(answer) => {
-                self.slots += usize::from(reads_blocks);
+                self.slots += usize::from(load == Load::Blocks);
                 self.shards[shard].totals.count(&answer.metrics, job.finds());
                 let SearchAnswer { found, held, .. } = answer;
                 Ok(Some(Step::Found { shard, purpose: job.purpose, found, held }))
