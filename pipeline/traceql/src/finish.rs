@@ -174,10 +174,15 @@ impl Line {
             Some(exemplar)
         });
         let mut exemplars: Vec<_> = exemplars.collect();
-        exemplars.sort_by_key(|exemplar| exemplar.time);
+        // By more than time, so that their order does not depend on that of the jobs' answers.
+        exemplars.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
         let labels = labels.into_iter().map(|(name, value)| (name, value.literal())).collect();
         Series { labels, samples, exemplars }
     }
+}
+
+fn order_of(exemplar: &Exemplar) -> (u64, &[u8], &[u8]) {
+    (exemplar.time, &exemplar.trace_id, &exemplar.span_id)
 }
 
 /// The series of a query from all that its jobs found.

@@ -248,6 +248,17 @@ fn filters_drop_points_series_and_exemplars() {
 }
 
 #[test]
+fn exemplars_of_one_time_come_in_the_same_order_whichever_was_first() {
+    let exemplar = |span| Exemplar { trace_id: vec![1; 16], span_id: vec![span; 8], time: 5, value: 1.0 };
+    let body = pipeline(MetricsFunction::CountOverTime, &[]);
+    for order in [[2, 3], [3, 2]] {
+        let parts =
+            order.map(|span| PartialSeries { exemplars: vec![exemplar(span)], ..counted(0, &[], &[(0, 1)]) });
+        assert_eq!(finished(&body, parts).series[0].exemplars, [exemplar(2), exemplar(3)]);
+    }
+}
+
+#[test]
 fn math_matches_labels_and_spreads_what_has_none() {
     let (counts, total) =
         (pipeline(MetricsFunction::CountOverTime, &[route()]), pipeline(MetricsFunction::CountOverTime, &[]));
