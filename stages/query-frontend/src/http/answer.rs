@@ -144,8 +144,11 @@ mod tests {
         let memory = Governor::new(Shares::exact(1 << 20, &[(Part::Answers, 1 << 20, 0)]));
         let other = memory.reserve(Part::Answers, 600 << 10).unwrap();
         let mut encoded = Encoded::new(&memory, ByteSize::mib(64));
-        let failed = (0..100).find_map(|_| encoded.write_all(&[0; 10_000]).err());
-        assert!(failed.is_some() && encoded.bytes.len() >= 256 << 10, "{}", encoded.bytes.len());
+        let failed = (0..100).find_map(|_| encoded.write_all(&[0; 8 << 10]).err());
+        // The first that much is there; the next does not fit beside the other answer.
+        assert!(failed.is_some());
+        assert_eq!(encoded.bytes.len(), RESERVED_AT_ONCE);
+        assert_eq!(memory.used(Part::Answers), (600 << 10) + RESERVED_AT_ONCE);
         assert_eq!(encoded.failure().status(), 429);
         drop((encoded, other));
         assert_eq!(memory.used(Part::Answers), 0);
