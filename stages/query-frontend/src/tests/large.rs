@@ -5,7 +5,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use vivace_proto::otlp::common::any_value::Value;
 use vivace_proto::otlp::common::{AnyValue, KeyValue};
-use vivace_proto::otlp::trace::Span;
+use vivace_proto::otlp::trace::{Span, Status};
 use vivace_proto::tempopb::{Trace, TraceByIdResponse};
 
 use super::fixture::{Fixture, Options, TRACE_HEX, home, span, traces};
@@ -20,6 +20,8 @@ fn fat(number: usize) -> Span {
     Span {
         span_id: (number as u64 + 1).to_be_bytes().to_vec(),
         attributes: vec![KeyValue { key: "filler".into(), value, ..KeyValue::default() }],
+        // As answers have it: a span without a status is one whose status is unset.
+        status: Some(Status::default()),
         ..span("large", number as u64)
     }
 }
