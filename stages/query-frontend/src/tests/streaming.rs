@@ -97,21 +97,25 @@ async fn a_search_ends_when_the_client_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_are_statuses() {
-    let querier = Scripted::new(|_| Err(Status::internal("broken")));
-    let fixture = querier.fixture(config()).await;
-    let code = async |request| {
-        let stream = api(&fixture).search(request).await;
+    let failing = async |status: Status| {
+        let querier = Scripted::new(move |_| Err(status.clone()));
+        querier.fixture(config()).await
+    };
+    let code = async |fixture: &Fixture, request| {
+        let stream = api(fixture).search(request).await;
         match stream {
             Err(status) => status.code(),
             Ok(stream) => stream.into_inner().try_collect::<Vec<_>>().await.unwrap_err().code(),
         }
     };
-    assert_eq!(code(search("{")).await, Code::InvalidArgument);
-    assert_eq!(
-        code(Request::new(SearchRequest { start: 5, end: 5, ..SearchRequest::default() })).await,
-        Code::InvalidArgument
-    );
-    assert_eq!(code(search("{}")).await, Code::Unavailable);
+    let fixture = failing(Status::unavailable("gone")).await;
+    assert_eq!(code(&fixture, search("{")).await, Code::InvalidArgument);
+    let no_time = SearchRequest { start: 5, end: 5, ..SearchRequest::default() };
+    assert_eq!(code(&fixture, Request::new(no_time)).await, Code::InvalidArgument);
+    assert_eq!(code(&fixture, search("{}")).await, Code::Unavailable);
+    // A job that panics is not to be asked for again.
+    let fixture = failing(Status::internal("panicked")).await;
+    assert_eq!(code(&fixture, search("{}")).await, Code::Internal);
 }
 
 #[tokio::test]
