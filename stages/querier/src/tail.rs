@@ -84,18 +84,29 @@ impl Tails {
         if range.is_empty() {
             return Ok((answer, 0));
         }
-        let tail = self.tail(log.partition, range.start);
         let (mut next, mut more, mut bytes) = (range.start, true, 0);
-        if next < tail.start() {
-            // By an older View than that of the question that was first.
-            let before = OffsetRange::new(next, tail.start().min(range.end));
-            next = before.end;
-            (answer, more, bytes) = self.pass(log, before, None, question, answer).await?;
-        }
-        if !more || next >= range.end {
-            return Ok((answer, bytes));
-        }
-        let grown = tail.grown(&log, range.end).await?;
+        let (tail, grown) = loop {
+            let tail = self.tail(log.partition, next);
+            if next < tail.start() {
+                // By an older View than that of the question that was first.
+                let before = OffsetRange::new(next, tail.start().min(range.end));
+                next = before.end;
+                let read;
+                (answer, more, read) = self.pass(log, before, None, question, answer).await?;
+                bytes += read;
+            }
+            if !more || next >= range.end {
+                return Ok((answer, bytes));
+            }
+            match tail.grown(&log, range.end).await {
+                // The log was truncated behind what the tail has, so the tail never grows again. That concerns only questions
+                // about what is gone: this one gets a tail that begins later.
+                Err(JobError::Truncated { offset, .. }) if offset < next => {
+                    self.give_up(log.partition, &tail)
+                }
+                grown => break (tail, grown?),
+            }
+        };
         bytes += grown.bytes_read;
         for segment in grown.segments {
             let held = segment.range();
@@ -123,6 +134,14 @@ impl Tails {
     /// An owner answers: the tail is of no more use.
     pub(crate) fn forget(&self, partition: Partition) {
         self.tails.lock().remove(&partition);
+    }
+
+    /// A tail that is of no more use to new questions, unless another one has its place already.
+    fn give_up(&self, partition: Partition, tail: &Arc<SharedTail>) {
+        let mut tails = self.tails.lock();
+        if tails.get(&partition).is_some_and(|current| Arc::ptr_eq(current, tail)) {
+            tails.remove(&partition);
+        }
     }
 
     /// Gives up tails that nobody asks for, for ever.

@@ -146,6 +146,13 @@ async fn a_log_that_was_truncated_makes_the_view_stale() {
     fixture.handle.truncate(SPANS, PARTITION, Offset(2));
     assert_eq!(fixture.recent(1).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(fixture.recent(2).await.unwrap().names, ["c"]);
+
+    // What was read before still is an answer; what is gone beyond it is not.
+    fixture.append(&[&[(7, "d")], &[(7, "e")], &[(7, "f")]]).await;
+    fixture.handle.truncate(SPANS, PARTITION, Offset(4));
+    assert_eq!(fixture.recent(2).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(fixture.recent(4).await.unwrap().names, ["e", "f"]);
+    assert_eq!(fixture.recent(5).await.unwrap().names, ["f"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,9 +197,10 @@ async fn the_owner_can_be_left_aside() {
 async fn what_does_not_fit_is_cut_and_said() {
     let fixture =
         Fixture::new(Config { job_bytes_max: vivace_model::ByteSize(150), ..Config::default() }, &[]).await;
-    let name = "a".repeat(70);
-    fixture.append(&[&[(7, &name)], &[(7, &name)], &[(7, &name)]]).await;
+    // Spans that differ: one that is sent again counts once.
+    let names = ["a", "b", "c"].map(|letter| letter.repeat(70));
+    fixture.append(&[&[(7, &names[0])], &[(7, &names[1])], &[(7, &names[2])]]).await;
     let answered = fixture.recent(0).await.unwrap();
-    assert_eq!(answered.names.len(), 1);
+    assert_eq!(answered.names, names[..1]);
     assert!(answered.metrics.truncated);
 }
