@@ -14,11 +14,14 @@ use vivace_memory::{Governor, Part, Permit};
 use vivace_model::Offset;
 
 use super::segment::Segment;
-use super::{PartitionLog, SILENCE_MAX, fetch};
+use super::{FETCH_BYTES, PartitionLog, SILENCE_MAX, fetch};
 use crate::JobError;
 
 /// Records of a segment, in bytes, before the next one begins: as much as a question looks at in one go.
 const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// What a fetch and what it is decoded into take: reserved before the log is asked.
+const GROWTH_BYTES: usize = 2 * FETCH_BYTES;
 
 /// Memory that all shared tails together may take.
 #[derive(Debug)]
@@ -112,6 +115,10 @@ impl SharedTail {
         let mut bytes_read = 0;
         while growth.next < end && growth.full.is_none() {
             let next = growth.next;
+            let Ok(fetched) = growth.room.memory.reserve(Part::Tail, GROWTH_BYTES) else {
+                growth.fill();
+                break;
+            };
             // The reader is put back only with what it gave, so that whoever is next never misses records: of a question that
             // is gone, or fails, another reader begins where the segments end.
             let mut reader = match growth.reader.take() {
@@ -123,7 +130,7 @@ impl SharedTail {
             bytes_read += records.iter().map(|record| record.value.len() as u64).sum::<u64>();
             // The lock goes with the work: nobody sees a segment to which some of the records were added.
             let take = move || {
-                growth.take(&records, reader);
+                growth.take(&records, reader, fetched);
                 growth
             };
             // For all who ask: no query pays for it alone.
@@ -141,8 +148,14 @@ impl Growth {
         (self.adding, self.closed_bytes) = (false, 0);
     }
 
-    /// Adds records, and keeps who read them for the next ones. CPU-bound.
-    fn take(&mut self, records: &[Record], reader: Box<dyn Reader>) {
+    /// Holds no more than it has.
+    fn fill(&mut self) {
+        self.reader = None;
+        self.full = Some(Arc::new(std::mem::replace(&mut self.seen, DuplicateFilter::new(0))));
+    }
+
+    /// Adds records, and keeps who read them for the next ones; `fetched` is the memory that was reserved for them. CPU-bound.
+    fn take(&mut self, records: &[Record], reader: Box<dyn Reader>, fetched: Permit) {
         self.reader = Some(reader);
         let Some(last) = records.last() else { return };
         let segment = match self.segments.last() {
@@ -162,12 +175,12 @@ impl Growth {
         let held = self.room.held.fetch_add(bytes.saturating_sub(self.held), Ordering::Relaxed);
         let all = held + bytes.saturating_sub(self.held);
         self.held = self.held.max(bytes);
-        // What was read is there already, so it counts in any case.
+        drop(fetched);
+        // What was read is there already, so it counts in any case, even where it is larger than was reserved.
         let short = self.permit.resize(self.held).is_err();
         self.permit.settle(self.held);
         if short || all > self.room.bytes_max {
-            self.reader = None;
-            self.full = Some(Arc::new(std::mem::replace(&mut self.seen, DuplicateFilter::new(0))));
+            self.fill();
         }
     }
 }
