@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vivace_log::memory::Faults;
 use vivace_memory::{Governor, Part, Shares};
 use vivace_model::ByteSize;
 
@@ -124,14 +125,24 @@ async fn where_memory_is_short_questions_wait_and_then_say_so() {
 async fn a_question_that_goes_away_while_the_log_is_read_leaves_no_hole() {
     let fixture = Fixture::within(Governor::unlimited(), no_wait(), &[]).await;
     fill(&fixture, 0, 200).await;
+    // Work runs in place here, so a question is only ever interrupted where it waits for the log.
+    let read_delay_max = Duration::from_millis(20);
+    fixture.handle.set_faults(Faults { read_delay_max, ..Faults::default() });
+    let mut gone_early = 0;
     for polls in 1..20 {
         let mut gone = Box::pin(asked(&fixture, 0));
+        let mut answered = false;
         for _ in 0..polls {
-            let _ready = futures::poll!(&mut gone);
-            tokio::task::yield_now().await;
+            answered = futures::poll!(&mut gone).is_ready();
+            if answered {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         drop(gone);
+        gone_early += usize::from(!answered);
         assert_eq!(asked(&fixture, 0).await, names(0..200), "after {polls} polls");
         tokio::time::sleep(IDLE).await;
     }
+    assert!(gone_early > 0, "all were answered before they went away");
 }
