@@ -11,8 +11,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 use vivace_block::schema::{self, AttributeScope, value_type};
 use vivace_block::{
-    BlockConfig, BlockReader, Description, DuplicateFilter, Footprint, Merge, MergeInput, MergeLimits, Metrics,
-    OpenBlock, ReaderConfig, decode_batches, encode_batch, merge, to_traces_data, write_block,
+    BlockConfig, BlockReader, Description, DuplicateFilter, Footprint, Merge, MergeInput, MergeLimits,
+    Metrics, OpenBlock, ReaderConfig, decode_batches, encode_batch, merge, to_traces_data, write_block,
 };
 use vivace_model::scan::Projection;
 use vivace_model::{Offset, OffsetRange, Partition, Spread, TenantId, TraceId, UnixNanos};

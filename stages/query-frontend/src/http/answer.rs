@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,9 +22,15 @@ use crate::json::WriteJson;
 /// Memory is reserved by that much.
 const RESERVED_AT_ONCE: usize = 256 << 10;
 
-/// The message that `make` makes, in the form that is wanted, unless it is too large.
+/// A message beside what it is made of: values become objects of their own.
+const MESSAGE_FACTOR: usize = 2;
+/// How long an answer waits for memory, which others give back when they were sent.
+const MEMORY_WAIT: Duration = Duration::from_secs(10);
+
+/// The message that `make` makes, in the form that is wanted, unless it is too large. It is made of so many bytes, about.
 pub(super) async fn answer<M>(
     format: Format,
+    of_bytes: usize,
     make: impl FnOnce() -> M + Send + 'static,
     inner: &Inner,
 ) -> Result<Response, QueryError>
@@ -31,12 +38,15 @@ where
     M: Message + WriteJson + 'static,
 {
     let (memory, most) = (Arc::clone(&inner.memory), inner.config.answer_bytes_max);
+    let of_source =
+        memory.reserve_waiting(Part::Answers, of_bytes.saturating_mul(MESSAGE_FACTOR), MEMORY_WAIT).await?;
     let encode = move || {
         let message = make();
         let bytes = message.encoded_len();
         check_size(bytes, most)?;
         // What is encoded is there beside the message, which takes about as much as its protobuf.
-        let _of_message = memory.reserve(Part::Answers, bytes)?;
+        let mut of_message = of_source;
+        of_message.grow(bytes.saturating_sub(of_message.bytes()))?;
         let mut encoded = Encoded::new(&memory, most);
         match format {
             Format::Protobuf => encoded.write_all(&message.encode_to_vec()),

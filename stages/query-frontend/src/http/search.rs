@@ -57,7 +57,7 @@ pub(super) async fn traces(
     };
     let found = inner.search(tenants, &request, Reports::none()).await?;
     let damaged = damage::header(&found.damaged);
-    let answer = answer(Format::of(&headers), move || search_response(found), &inner).await?;
+    let answer = answer(Format::of(&headers), 0, move || search_response(found), &inner).await?;
     Ok(without(answer, damaged))
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn range(
     let request = series_request(&inner, &Params::of(&uri)?, false)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
     let damaged = damage::header(&found.damaged);
-    let answer = answer(Format::of(&headers), move || range_response(found), &inner).await?;
+    let answer = answer(Format::of(&headers), found.bytes(), move || range_response(found), &inner).await?;
     Ok(without(answer, damaged))
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn instant(
     let request = series_request(&inner, &Params::of(&uri)?, true)?;
     let found = inner.series(tenants, &request, Reports::none()).await?;
     let damaged = damage::header(&found.damaged);
-    let answer = answer(Format::Json, move || instant_response(found), &inner).await?;
+    let answer = answer(Format::Json, found.bytes(), move || instant_response(found), &inner).await?;
     Ok(without(answer, damaged))
 }
 
@@ -154,7 +154,7 @@ async fn tag_names<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_names(tenants, &request, Reports::none()).await?;
     let (truncated, damaged) = (found.tags.truncated, damage::header(&found.damaged));
-    let answer = answer(Format::of(headers), move || told(&request, found), inner).await?;
+    let answer = answer(Format::of(headers), 0, move || told(&request, found), inner).await?;
     Ok(without(marked(answer, truncated), damaged))
 }
 
@@ -202,7 +202,7 @@ async fn tag_values<M: Message + WriteJson + 'static>(
     };
     let found = inner.tag_values(tenants, &request, Reports::none()).await?;
     let (truncated, damaged) = (found.tags.truncated, damage::header(&found.damaged));
-    let answer = answer(Format::of(headers), move || told(found), inner).await?;
+    let answer = answer(Format::of(headers), 0, move || told(found), inner).await?;
     Ok(without(marked(answer, truncated), damaged))
 }
 

@@ -26,7 +26,14 @@ pub(crate) struct FoundSeriesSet {
     pub(crate) totals: Totals,
     pub(crate) damaged: Vec<Arc<Damaged>>,
     /// Of the series.
-    pub(crate) _memory: Option<Arc<Permit>>,
+    memory: Option<Arc<Permit>>,
+}
+
+impl FoundSeriesSet {
+    /// Memory that the series take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.memory.as_ref().map_or(0, |memory| memory.bytes())
+    }
 }
 
 /// What a shard found while it is not all there.
@@ -61,7 +68,7 @@ impl Searcher {
                 biased;
                 () = reports.due() => {
                     let (finished, totals, damaged) = (Finished::default(), run.totals(), run.damaged());
-                    reports.send(FoundSeriesSet { grid: *grid, finished, totals, damaged, _memory: None }).await;
+                    reports.send(FoundSeriesSet { grid: *grid, finished, totals, damaged, memory: None }).await;
                     continue;
                 }
                 step = run.next(|_| true) => step?,
@@ -86,7 +93,7 @@ impl Searcher {
             Ok((finished?, memory))
         };
         let (finished, memory) = compute(finish).await?;
-        Ok(FoundSeriesSet { grid: *grid, finished, totals, damaged, _memory: Some(Arc::new(memory)) })
+        Ok(FoundSeriesSet { grid: *grid, finished, totals, damaged, memory: Some(Arc::new(memory)) })
     }
 }
 

@@ -129,7 +129,7 @@ async fn a_job_that_told_too_little_is_asked_for_more() {
         let search = job.search.as_ref().unwrap();
         let start = |id: u8| if id > 50 { 1 } else { u64::from(id) };
         match &search.kind {
-            Some(vivace_proto::internal::search::Kind::Summaries(kind)) if partition(job) == Some(0) => {
+            Some(Kind::Summaries(kind)) if partition(job) == Some(0) => {
                 let trace = |id: &Vec<u8>| {
                     let start = start(id[0]) * 1_000_000_000;
                     let mut trace = found(id[0], 0);
@@ -138,7 +138,7 @@ async fn a_job_that_told_too_little_is_asked_for_more() {
                 };
                 Ok(traces_of(kind.trace_ids.iter().map(trace).collect()))
             }
-            Some(vivace_proto::internal::search::Kind::Traces(kind)) if partition(job) == Some(0) => {
+            Some(Kind::Traces(kind)) if partition(job) == Some(0) => {
                 let limit = kind.limit as usize;
                 let all = (40..60_u8).rev().map(|id| found(id, u64::from(id)));
                 let traces: Vec<_> = all.take(limit).collect();
