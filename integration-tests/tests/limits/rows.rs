@@ -68,7 +68,7 @@ pub(crate) const SHORT: &[Row] = &[
     Row {
         name: "short: load",
         partitions: 4,
-        settings: &[TIMEOUT, SOON_MISSED, SMALL_BLOCKS, SOON_MERGED, FEW_MERGED],
+        settings: &[TIMEOUT, SOON_MISSED, SMALL_BLOCKS, SOON_MERGED],
         steps: &[
             Load { spans: 60_000, per_second: 3_000 },
             Pass(8),
@@ -78,16 +78,15 @@ pub(crate) const SHORT: &[Row] = &[
             Loaded,
             Heavy(30),
             Settled,
-            Merged,
         ],
         limit: MINUTE.saturating_mul(4),
         patience: MINUTE,
     },
     Row {
-        name: "short: fat and many values",
+        name: "short: fat",
         partitions: 4,
         settings: &[TIMEOUT, SOON_MISSED, SMALL_BLOCKS, SOON_MERGED],
-        steps: &[FatRequest, Cardinality(30_000), GroupByAll, Settled],
+        steps: &[FatRequest, Settled],
         limit: MINUTE.saturating_mul(4),
         patience: MINUTE,
     },

@@ -8,7 +8,7 @@ use arrow::datatypes::Int32Type;
 use super::mask::Mask;
 use super::predicate::{Predicate, TextTest};
 use crate::ast::{Kind, Status};
-use crate::{EvalError, Lane, Spans};
+use crate::{EvalError, Lane, Spans, Value};
 
 /// Rows of a column of numbers that take as long as one row where each is looked at by itself.
 const ROWS_PER_TICK: usize = 64;
@@ -85,9 +85,21 @@ pub(super) fn any(
         Lane::Id(ids) => id(ids, predicate, invert, within),
         Lane::Sparse(items) => {
             let mut mask = Mask::none(rows);
+            // Spans of one resource share its values: a large text is tested once, not once for each of them.
+            let mut last: Option<(&str, bool)> = None;
             for (row, value) in items {
-                spans.tick(predicate.units(*value))?;
-                if predicate.holds(*value) != invert {
+                let met = match (*value, last) {
+                    (Value::Text(text), Some((tested, met))) if std::ptr::eq(text, tested) => met,
+                    (value, _) => {
+                        spans.tick(predicate.units(value))?;
+                        let met = predicate.holds(value) != invert;
+                        if let Value::Text(text) = value {
+                            last = Some((text, met));
+                        }
+                        met
+                    }
+                };
+                if met {
                     mask.set(*row as usize);
                 }
             }

@@ -96,8 +96,19 @@ fn attribute(lane: &Lane<'_>, test: &Test, rows: &mut [bool]) {
         }
         Lane::Id(ids) => (0..ids.len()).zip(rows).for_each(|(id, row)| *row |= ids.is_valid(id)),
         Lane::Sparse(values) => {
+            // Spans of one resource share its values: a large text is tested once.
+            let mut last: Option<(&str, bool)> = None;
             for (row, value) in values {
-                rows[*row as usize] |= met_by(test, *value);
+                rows[*row as usize] |= match (*value, last) {
+                    (Value::Text(text), Some((tested, met))) if std::ptr::eq(text, tested) => met,
+                    (value, _) => {
+                        let met = met_by(test, value);
+                        if let Value::Text(text) = value {
+                            last = Some((text, met));
+                        }
+                        met
+                    }
+                };
             }
         }
     }
