@@ -99,8 +99,10 @@ impl Rig {
         };
         loop {
             if let Ok(parts) = self.recent.trace(Request::new(ask())).await {
-                let parts: Vec<_> = parts.into_inner().try_collect().await.unwrap();
-                if parts.first().is_some_and(|part| part.through_offset == self.end) {
+                // It may not be served yet, which the answer itself says.
+                let parts: Result<Vec<_>, _> = parts.into_inner().try_collect().await;
+                if parts.is_ok_and(|parts| parts.first().is_some_and(|part| part.through_offset == self.end))
+                {
                     return;
                 }
             }
