@@ -87,7 +87,10 @@ impl Compactors {
             metrics: world.compactor_metrics.clone(),
             ledger_metrics: vivace_ledger::Metrics::default(),
         };
-        let config = Config { group: format!("compactor {index}"), ..world.plan.compactor.clone() };
+        // Without an operator's word nothing would be deleted by a clock of tomorrow.
+        let clock_trusted = world.plan.sabotage == Some(Sabotage::TomorrowIsNow);
+        let config =
+            Config { group: format!("compactor {index}"), clock_trusted, ..world.plan.compactor.clone() };
         let compactor = Compactor::new(config, BlockConfig::default(), world.topics.clone(), environment);
         let compactor = compactor.expect("the settings are valid");
         let check = Readiness::new(CancellationToken::new()).check("compactor");

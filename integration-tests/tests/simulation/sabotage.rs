@@ -33,8 +33,8 @@ pub(crate) enum Sabotage {
     RedactionsMiss,
     /// A redaction removes one more trace than it was told.
     RedactionsGoTooFar,
-    /// The clocks of compactors are a day ahead, and so is the name of a file that lies in the store: so whatever is being
-    /// uploaded looks as if it had been left there.
+    /// The clocks of compactors are a day ahead, which an operator calls right, and so is the name of a file that lies in the
+    /// store: so whatever is being uploaded looks as if it had been left there.
     TomorrowIsNow,
     /// The store says of every file that it is new.
     StoreForgetsAge,
