@@ -9,6 +9,7 @@ mod memory;
 mod names;
 mod parts;
 mod piece;
+mod read_rows;
 mod summaries;
 mod wholes;
 

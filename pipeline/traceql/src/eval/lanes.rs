@@ -193,7 +193,7 @@ fn id(ids: &FixedSizeBinaryArray, predicate: &Predicate, invert: bool, within: O
     };
     let holds = |id: &[u8]| match &exact {
         Some((wanted, equal)) => (*wanted == id) == *equal,
-        None => predicate.holds(crate::Value::Id(id)) != invert,
+        None => predicate.holds(Value::Id(id)) != invert,
     };
     let mut mask = Mask::none(ids.len());
     let mut test = |row: usize| {
