@@ -174,7 +174,7 @@ impl Fetcher {
             Pressure::Soft => share / OPEN_SHARE_SHORT,
             Pressure::Hard => 0,
         };
-        if self.room(&content) == 0 {
+        if self.room(&content) == 0 || self.limit.is_some_and(|limit| limit.is_reached(content.end)) {
             Some(SealCause::Search)
         } else if decode::rows_of(&content) >= self.shared.config.rows_max {
             Some(SealCause::Rows)
@@ -204,7 +204,12 @@ impl Fetcher {
         self.charge.add_fetched(records.iter().map(|record| record.value.len()).sum());
         let piece = self.holding.open();
         self.limit = self.limit.and_then(|limit| limit.at(piece.offsets().start));
-        let room = self.room(&piece.content.read());
+        let mut room = self.room(&piece.content.read());
+        if let Some(limit) = self.limit {
+            // Later records are none of the search. Where all are later, its last ones are gone from the log.
+            let suspects = records.partition_point(|record| !limit.is_reached(record.offset));
+            room = room.min(if suspects == 0 { room } else { suspects });
+        }
         if room < records.len() {
             self.ahead = records.split_off(room);
         }

@@ -54,6 +54,11 @@ impl SetLimit {
         }
     }
 
+    /// Whether a set that ends there goes as far as the search does: waiting would bring no more suspects.
+    pub(crate) fn is_reached(self, end: Offset) -> bool {
+        end >= self.end
+    }
+
     /// The limit of a set that starts there.
     pub(crate) fn at(self, start: Offset) -> Option<Self> {
         (start < self.end).then_some(self)

@@ -29,7 +29,7 @@ use crate::{Compute, Config, Environment, Ingester, IngesterError, Metrics, Rand
 /// The partition that tests work on.
 pub(crate) const P: Partition = Partition(0);
 /// Waiting for something ends after that much paused time.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An ingester and its surroundings.
 #[derive(Debug)]
