@@ -76,7 +76,7 @@ pub(crate) const SHORT: &[Row] = &[
             Pass(4),
             StartIngester,
             Loaded,
-            Heavy(30),
+            Heavy(8),
             Settled,
         ],
         limit: MINUTE.saturating_mul(4),
