@@ -28,8 +28,8 @@ use crate::{Compute, Config, Environment, Ingester, IngesterError, Metrics, Rand
 
 /// The partition that tests work on.
 pub(crate) const P: Partition = Partition(0);
-/// Waiting for something ends after that much paused time.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Waiting for something ends after that much paused time. Partitions that panic again and again back off for minutes.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// An ingester and its surroundings.
 #[derive(Debug)]
